@@ -1,0 +1,1 @@
+"""A folder in, a configuration and tensors out; knows no model."""

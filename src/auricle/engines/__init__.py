@@ -1,0 +1,1 @@
+"""One surface, several ways to run a model; reference.py is the definition of correct."""

@@ -1,0 +1,1 @@
+"""Scores: word error rate and how it is measured."""

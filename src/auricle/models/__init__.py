@@ -1,0 +1,16 @@
+"""Mathematics only, one file per family.
+
+`MODELS` is the whole registry: a checkpoint's `model_type` to the class that computes it. Each class has `Config`
+(a frozen dataclass of the checkpoint's own field names), `RENAMES`, `kind` and `tiny()`.
+"""
+
+from __future__ import annotations
+
+MODELS: dict[str, str] = {
+    "wav2vec2": "auricle.models.wav2vec2:Wav2Vec2CTC",
+    "hubert": "auricle.models.hubert:HubertCTC",
+    "wavlm": "auricle.models.wavlm:WavLMCTC",
+    "parakeet_ctc": "auricle.models.parakeet:ParakeetCTC",
+    "whisper": "auricle.models.whisper:Whisper",
+    "moonshine": "auricle.models.moonshine:Moonshine",
+}

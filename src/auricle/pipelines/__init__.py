@@ -1,0 +1,1 @@
+"""One file per task; `pipeline()` finds the one to use."""

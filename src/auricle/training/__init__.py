@@ -1,0 +1,1 @@
+"""Making models: data, augmentation, the loop, and runs that can be resumed."""
