@@ -1,0 +1,130 @@
+"""Speech made with Debian's synthesizers: espeak-ng, flite and festival read sentences into 16 kHz WAV files.
+
+The held-out voice (`HELD_OUT_VOICE`) and the held-out sentences are only ever used to score.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from auricle.errors import MissingExtraError
+from auricle.training.text import sentences, spoken_form
+
+HELD_OUT_VOICE = "flite/slt"
+
+_ESPEAK_ACCENTS = (
+    "en-us en-us en-us en-gb en-gb-x-rp en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-029 en-us-nyc"
+).split()
+_ESPEAK_VARIANTS = (
+    "f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 Alex Alicia Andrea Andy Annie adam anika belinda benjamin boris caleb "
+    "david ed edward grandma grandpa john linda max michel miguel paul pedro quincy rob robert sandro shelby steph "
+    "steph2 travis victor zac Denis Diogo Gene Henrique Hugo Lee Marco Mario Michael Mike"
+).split()
+_FLITE_VOICES = ("awb", "rms", "kal16")
+_FESTIVAL_VOICES = ("kal_diphone", "ked_diphone")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One sentence to be read by one voice."""
+
+    path: str  # of the WAV file, relative to the output folder
+    text: str  # as written
+    voice: str  # "engine/name"
+    rate: float  # speaking rate, 1 is the voice's own
+    pitch: float  # 0 to 1, where the engine can change it
+
+
+def plan(written: Sequence[str], n_readings: dict[str, int], seed: int) -> list[Reading]:
+    """Give sentences to voices: `n_readings` says how many each engine reads; the same seed gives the same plan."""
+    rng = random.Random(seed)
+    readings: list[Reading] = []
+    for engine, count in n_readings.items():
+        for index, text in enumerate(rng.choices(written, k=count)):
+            if engine == "espeak":
+                voice = f"{rng.choice(_ESPEAK_ACCENTS)}+{rng.choice(_ESPEAK_VARIANTS)}"
+            elif engine == "flite":
+                voice = rng.choice(_FLITE_VOICES)
+            elif engine == "festival":
+                voice = rng.choice(_FESTIVAL_VOICES)
+            else:
+                voice = engine.split("/")[1]
+            name = engine.split("/")[0]
+            path = f"{engine.replace('/', '-')}/{index:06d}.wav"
+            readings.append(Reading(path, text, f"{name}/{voice}", rng.uniform(0.85, 1.2), rng.random()))
+    return readings
+
+
+def _espeak(reading: Reading, target: Path) -> None:
+    speed, pitch = round(165 * reading.rate), round(25 + 50 * reading.pitch)
+    voice = reading.voice.split("/")[1]
+    command = ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "-w", str(target), reading.text]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def _flite(reading: Reading, target: Path) -> None:
+    voice = reading.voice.split("/")[1]
+    stretch = f"duration_stretch={1 / reading.rate:.2f}"
+    command = ["flite", "-voice", voice, "--setf", stretch, "-t", reading.text, "-o", str(target)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+
+
+def _festival(readings: Sequence[Reading], folder: Path) -> None:
+    lines = []
+    for reading in readings:
+        text = reading.text.replace("\\", " ").replace('"', " ")
+        lines.append(f"(voice_{reading.voice.split('/')[1]})")
+        lines.append(f"(Parameter.set 'Duration_Stretch {1 / reading.rate:.2f})")
+        lines.append(f'(set! utt (utt.synth (Utterance Text "{text}")))')
+        lines.append(f"(utt.save.wave utt \"{folder / reading.path}\" 'riff)")
+    with tempfile.NamedTemporaryFile("w", suffix=".scm", encoding="ascii", errors="ignore") as script:
+        script.write("\n".join(lines))
+        script.flush()
+        subprocess.run(["festival", "-b", script.name], check=True, capture_output=True, timeout=3600)
+
+
+def read_aloud(readings: Sequence[Reading], folder: Path, n_workers: int = 2) -> None:
+    """Make the WAV file of every reading that has none yet."""
+    missing = [reading for reading in readings if not (folder / reading.path).exists()]
+    for engine in {reading.voice.split("/")[0] for reading in missing}:
+        program = "espeak-ng" if engine == "espeak" else engine
+        if shutil.which(program) is None:
+            raise MissingExtraError(f"the program {program!r} is needed to make speech; install Debian's {program}")
+    for reading in missing:
+        (folder / reading.path).parent.mkdir(parents=True, exist_ok=True)
+    festival = [reading for reading in missing if reading.voice.startswith("festival/")]
+    batches = [festival[start : start + 100] for start in range(0, len(festival), 100)]
+    single = [reading for reading in missing if not reading.voice.startswith("festival/")]
+    with ThreadPoolExecutor(n_workers) as pool:
+        jobs = [pool.submit(_festival, batch, folder) for batch in batches]
+        for reading in single:
+            make = _espeak if reading.voice.startswith("espeak/") else _flite
+            jobs.append(pool.submit(make, reading, folder / reading.path))
+        for job in jobs:
+            job.result()
+
+
+def make_corpus(text_folder: Path, folder: Path, n_readings: dict[str, int], n_held_out: int = 300) -> None:
+    """Write synthetic speech and its manifest.jsonl: training readings, and a held-out voice on held-out sentences."""
+    written = list(sentences(text_folder))
+    random.Random(1).shuffle(written)
+    held_out, training = written[:n_held_out], written[n_held_out:]
+    readings = plan(training, n_readings, seed=2)
+    test = [
+        Reading(f"held-out/{index:04d}.wav", text, HELD_OUT_VOICE, 1.0, 0.5) for index, text in enumerate(held_out)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    read_aloud([*test, *readings], folder)
+    with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
+        for reading in [*test, *readings]:
+            split = "test" if reading.voice == HELD_OUT_VOICE else "train"
+            row = {**asdict(reading), "spoken": spoken_form(reading.text), "split": split, "speaker": reading.voice}
+            manifest.write(json.dumps(row) + "\n")
