@@ -1,1 +1,152 @@
-"""One surface, several ways to run a model; reference.py is the definition of correct."""
+"""One surface, several ways to run a model; `reference.py` is the plain one and defines what is correct.
+
+`ENGINES` is the whole registry, and no engine imports another.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Protocol, cast
+
+from auricle.errors import OptionError, nearest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from auricle.audio.features import Features
+
+__all__ = ["ENGINES", "Engine", "Step", "make_engine", "resolve_device", "resolve_dtype"]
+
+ENGINES: dict[str, str] = {"reference": "auricle.engines.reference:ReferenceEngine"}
+
+# Names that `dtype` may have, beside torch's own objects and "auto".
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+class Step(Protocol):
+    """A decoder over a batch of recordings that remembers the tokens it has seen."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the batch."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Tokens each row has seen."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Tokens a row can see at most."""
+        ...
+
+    def advance(self, tokens: Tensor, n_last: int = 1) -> Tensor:
+        """Append (B, S) tokens; (B, n_last, V) float32 logits after the last `n_last` of them."""
+        ...
+
+    def reorder(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; a row may be repeated or left out."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs one model on one device in one arithmetic."""
+
+    device: torch.device
+    dtype: torch.dtype
+    model: nn.Module
+
+    def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
+        """CTC models: (B, T, V) float32 log-probabilities and (B,) valid frames, both on the CPU."""
+        ...
+
+    def encode(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Encoder states (B, T, D) and (B,) valid frames, on the engine's device."""
+        ...
+
+    def decoder(self, states: Tensor, lengths: Tensor) -> Step:
+        """Start decoding what `encode` gave, one row for each of its rows."""
+        ...
+
+
+def make_engine(
+    model: nn.Module,
+    *,
+    device: str | int | torch.device = "cpu",
+    dtype: str | torch.dtype = "float32",
+    name: str = "auto",
+) -> Engine:
+    """Move `model` to a device and an arithmetic, in place, and return what runs it there.
+
+    `name` is a key of `ENGINES`, or "auto" for the best one that exists for the device.
+
+    Raises:
+        OptionError: for an engine, device or dtype that is unknown or absent from this machine.
+    """
+    if name != "auto" and name not in ENGINES:
+        raise OptionError(
+            f"engine {name!r} does not exist{nearest(name, ENGINES)}; "
+            f"expected 'auto' or one of {', '.join(ENGINES)}"
+        )
+    module, _, attribute = ENGINES["reference" if name == "auto" else name].partition(":")
+    engine = getattr(importlib.import_module(module), attribute)
+    return cast("Engine", engine(model, resolve_device(device), resolve_dtype(dtype)))
+
+
+def resolve_device(device: str | int | torch.device) -> torch.device:
+    """The device that a name means.
+
+    Names are "cpu", "cuda", "cuda:1", "mps", "auto" (the fastest here), or an accelerator's index, -1 for the CPU.
+
+    Raises:
+        OptionError: if it is unknown, or this machine has none.
+    """
+    import torch
+
+    present = _devices()
+    if isinstance(device, int) and not isinstance(device, bool):
+        wanted = "cpu" if device < 0 else f"cuda:{device}"
+    else:
+        wanted = str(device)
+    if wanted == "auto":
+        wanted = present[-1]
+    kind, _, index = wanted.partition(":")
+    counts = {"cpu": 1, "mps": 1, "cuda": torch.cuda.device_count()}
+    known = kind in present and (not index or (index.isdecimal() and int(index) < counts[kind]))
+    if not known:
+        raise OptionError(
+            f"device {device!r} is not available here{nearest(kind, ('cuda', 'mps', 'cpu'))}; "
+            f"this machine has {', '.join(present)} (torch {torch.__version__}); pass one of these, or 'auto'"
+        )
+    return torch.device(wanted)
+
+
+def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The arithmetic that a name means; "auto" is float32, which every device computes.
+
+    Raises:
+        OptionError: if it is not a floating-point type that models run in.
+    """
+    import torch
+
+    name = "float32" if dtype == "auto" else str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise OptionError(
+            f"dtype {dtype!r} is not one that models run in{nearest(name, DTYPES)}; "
+            f"expected 'auto', {', '.join(DTYPES)} or the torch.dtype of that name"
+        )
+    return cast("torch.dtype", getattr(torch, name))
+
+
+def _devices() -> list[str]:
+    """The kinds of device here, the best one last."""
+    import torch
+
+    present = ["cpu"]
+    if torch.backends.mps.is_available():
+        present.append("mps")
+    if torch.cuda.is_available():
+        present.append("cuda")
+    return present

@@ -1,0 +1,96 @@
+"""The plain engine: the model's own functions as they are written. Every other engine is compared with it.
+
+Dimension key: `B` recordings, `T` frames, `S` tokens, `D` width, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auricle.audio.features import Features
+from auricle.errors import OptionError
+
+
+class ReferenceEngine:
+    """Runs a model without gradients, dropout or any change of its arithmetic."""
+
+    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        # `Any`: families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
+        self.model: Any = model.to(device=device, dtype=dtype).eval()
+        self.device = device
+        self.dtype = dtype
+
+    @torch.inference_mode()
+    def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
+        """(B, T, V) float32 log-probabilities and (B,) valid frames, both on the CPU.
+
+        Raises:
+            OptionError: if the model is no CTC model.
+        """
+        self._expect("ctc")
+        logits, lengths = self.model(*self._place(features))  # (B, T, V)
+        return logits.float().log_softmax(-1).cpu(), lengths.cpu()
+
+    @torch.inference_mode()
+    def encode(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Encoder states (B, T, D) and (B,) valid frames, on the engine's device."""
+        states, lengths = self.model.encode(*self._place(features))
+        return states, lengths
+
+    @torch.inference_mode()
+    def decoder(self, states: Tensor, lengths: Tensor) -> ReferenceStep:
+        """Start decoding what `encode` gave, one row for each of its rows.
+
+        Raises:
+            OptionError: if the model has no decoder.
+        """
+        self._expect("seq2seq")
+        return ReferenceStep(self.model, states, lengths)
+
+    def _place(self, features: Features) -> tuple[Tensor, Tensor]:
+        return features.values.to(self.device, self.dtype), features.lengths.to(self.device)
+
+    def _expect(self, kind: str) -> None:
+        if self.model.kind != kind:
+            raise OptionError(
+                f"{type(self.model).__name__} is a {self.model.kind!r} model and this call needs a {kind!r} "
+                "one; choose a checkpoint of that kind, or the call that fits this one"
+            )
+
+
+class ReferenceStep:
+    """The model's decoder and its cache."""
+
+    def __init__(self, model: Any, states: Tensor, lengths: Tensor) -> None:
+        self._model = model
+        self._cache = model.new_cache(states, lengths)
+        self._device = states.device
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the batch."""
+        return int(self._cache.n_rows)
+
+    @property
+    def length(self) -> int:
+        """Tokens each row has seen."""
+        return int(self._cache.length)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens a row can see at most."""
+        return int(self._model.max_positions)
+
+    @torch.inference_mode()
+    def advance(self, tokens: Tensor, n_last: int = 1) -> Tensor:
+        """Append (B, S) tokens; (B, n_last, V) float32 logits after the last `n_last` of them."""
+        logits: Tensor = self._model.decode(tokens.to(self._device), self._cache, n_last)
+        return logits
+
+    @torch.inference_mode()
+    def reorder(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; a row may be repeated or left out."""
+        self._cache.reorder(rows.to(self._device))
