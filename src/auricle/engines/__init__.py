@@ -98,7 +98,7 @@ def make_engine(
 def resolve_device(device: str | int | torch.device) -> torch.device:
     """The device that a name means.
 
-    Names are "cpu", "cuda", "cuda:1", "mps", "auto" (the fastest here), or an accelerator's index, -1 for the CPU.
+    Names are "cpu", "cuda", "cuda:1", "mps", "auto" (the fastest here), or a GPU's index, -1 for the CPU.
 
     Raises:
         OptionError: if it is unknown, or this machine has none.
