@@ -87,7 +87,7 @@ class WhisperFeatures:
             if key in _FIXED and value is not None and value != _FIXED[key]:
                 raise ConfigError(
                     f"preprocessor_config.json: {key} is {value!r}; Whisper features are computed with "
-                    f"{_FIXED[key]!r} only, so this checkpoint would hear something else than it was trained on"
+                    f"{_FIXED[key]!r} only, and cannot give what this checkpoint was trained on"
                 )
         return cls(**{key: config[key] for key in _SETTINGS if key in config})
 
@@ -100,9 +100,9 @@ class WhisperFeatures:
         for waveform in waveforms:
             if len(waveform) > self.window_samples:
                 raise AudioTooLargeError(
-                    f"a waveform of {len(waveform) / self.sample_rate:.2f} s was given to features that take windows "
-                    f"of {self.window_samples / self.sample_rate:g} s; cut it into windows first, or transcribe it "
-                    "with the long-form loop, which does"
+                    f"a waveform of {len(waveform) / self.sample_rate:.2f} s was given to features that take "
+                    f"windows of {self.window_samples / self.sample_rate:g} s; cut it into windows first, or "
+                    "transcribe it with the long-form loop, which does"
                 )
         values = torch.stack([self.window(waveform) for waveform in waveforms])  # (B, n_mels, F)
         lengths = [-(-len(waveform) // self.hop_samples) for waveform in waveforms]
