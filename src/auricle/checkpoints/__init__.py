@@ -1,1 +1,1 @@
-"""A folder in, a configuration and tensors out; knows no model."""
+"""A folder in the Hub's format in, configuration and tensors out; knows no model."""

@@ -1,0 +1,270 @@
+"""Weights in the Hub's file formats: read without running code, laid into a model by name, written whole.
+
+Safetensors and zipped pickles are mapped into memory: a tensor costs nothing until it is used or cast.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from auricle.checkpoints.config import read_json
+from auricle.errors import TensorError
+
+SAFETENSORS = "model.safetensors"
+PICKLE = "pytorch_model.bin"
+# In the order of preference; an index lists the shards of a large checkpoint.
+WEIGHT_FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
+LISTED = 10  # names shown per kind of mismatch; enough to see the pattern, short enough to read
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Read every tensor of a checkpoint folder by its stored name, in its stored dtype.
+
+    Raises:
+        TensorError: No weights are here, a file is damaged, a shard is missing, or a pickle would run code.
+    """
+    name = next((name for name in WEIGHT_FILES if (folder / name).exists()), None)
+    if name is None:
+        found = ", ".join(sorted(p.name for p in folder.iterdir())[:LISTED]) or "nothing"
+        raise TensorError(
+            f"{folder} holds no readable weights: expected {' or '.join(WEIGHT_FILES)}, found {found}. "
+            "Weights of other programs (.h5, .msgpack, .gguf, .nemo, CTranslate2's model.bin) must first be "
+            "converted to safetensors."
+        )
+    if name.endswith(".index.json"):
+        return _read_shards(folder, name)
+    return read_file(folder / name)
+
+
+def read_file(path: Path) -> dict[str, Tensor]:
+    """Read one .safetensors or pickled (.bin) file."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise TensorError(f"{path} cannot be opened: {error}.") from error
+    if not start:
+        raise TensorError(f"{path} is empty. Delete it and download the checkpoint again.")
+    if start.startswith(b"version https://git-lfs"):
+        raise TensorError(
+            f"{path} is a git-LFS pointer and not the weights. Run 'git lfs pull' in {path.parent}, "
+            "or download the model by its Hub name."
+        )
+    if path.suffix != ".safetensors":
+        return _read_pickle(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        size = path.stat().st_size
+        raise TensorError(
+            f"{path} ({size} bytes) is damaged or incomplete: {error}. Delete it and download it again."
+        ) from error
+
+
+def _read_shards(folder: Path, index: str) -> dict[str, Tensor]:
+    weight_map = read_json(folder, index, required=True).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise TensorError(f"{folder / index} has no 'weight_map' of tensor names to file names.")
+    files = sorted(set(weight_map.values()))
+    # The index comes from a stranger; it must not make us read outside the checkpoint.
+    strange = [file for file in files if Path(file).name != file]
+    if strange:
+        raise TensorError(f"{folder / index} names shards outside its folder: {_listed(strange)}.")
+    absent = [file for file in files if not (folder / file).exists()]
+    if absent:
+        raise TensorError(
+            f"{folder} lacks {len(absent)} of {len(files)} shards: {_listed(absent)}. Download them again."
+        )
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors.update(read_file(folder / file))
+    lost = [name for name in weight_map if name not in tensors]
+    if lost:
+        raise TensorError(f"{folder / index} lists tensors that no shard holds: {_listed(lost)}.")
+    return tensors
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise TensorError(
+            f"{path} was refused: it is a pickle that holds more than tensors, and opening it could run code "
+            f"({_first_line(error)}). Use a checkpoint with model.safetensors, or convert this one if "
+            "you trust its author: torch.load(..., weights_only=False), then safetensors.torch.save_file."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise TensorError(
+            f"{path} ({path.stat().st_size} bytes) is damaged or is no PyTorch file: {_first_line(error)}. "
+            "Delete it and download it again."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise TensorError(f"{path} holds a {type(content).__name__}; expected a mapping of names to tensors.")
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise TensorError(
+            f"{path} holds entries that are no tensors: {_listed(others)}. This looks like a training state; "
+            "expected the weights alone, as save_pretrained writes them."
+        )
+    return {str(name): value.detach() for name, value in content.items()}
+
+
+def load_tensors(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    renames: Sequence[tuple[str, str]] = (),
+    ignored: Iterable[str] = (),
+    dtype: torch.dtype = torch.float32,
+    where: str = "checkpoint",
+) -> None:
+    """Lay `tensors` into `model` in place, floating-point ones cast to `dtype`.
+
+    Names are first rewritten by every (pattern, replacement) of `renames` in order. A tensor that the
+    model lacks is allowed only if `ignored` matches its stored or rewritten name. Parameters that the model
+    shares stay shared, and one of their names in the file is enough. A model on the meta device takes the
+    tensors themselves, so nothing is held twice.
+
+    Raises:
+        TensorError: Tensors are missing, unexpected or of another shape; all three kinds are listed together.
+    """
+    slots = {**dict(model.named_parameters(remove_duplicate=False)), **_persistent_buffers(model)}
+    given, unexpected = _match(tensors, renames, tuple(ignored), slots, where)
+    by_owner = _share(given, slots, where)
+    missing = [name for name, slot in slots.items() if id(slot) not in by_owner]
+    misshaped = [
+        f"{name} is {tuple(by_owner[id(slot)].shape)} where the model has {tuple(slot.shape)}"
+        for name, slot in slots.items()
+        if id(slot) in by_owner and by_owner[id(slot)].shape != slot.shape
+    ]
+    if missing or unexpected or misshaped:
+        kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+        found = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds if names)
+        raise TensorError(
+            f"{where}: the weights do not fit the model that the configuration describes. {found}. "
+            "Check that config.json and the weights come from the same checkpoint."
+        )
+    _assign(model, slots, by_owner, dtype)
+
+
+def _persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
+    stored = model.state_dict(keep_vars=True)
+    return {name: buffer for name, buffer in model.named_buffers(remove_duplicate=False) if name in stored}
+
+
+def _match(
+    tensors: Mapping[str, Tensor],
+    renames: Sequence[tuple[str, str]],
+    ignored: tuple[str, ...],
+    slots: Mapping[str, Tensor],
+    where: str,
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return tensors by the model's names, and the stored names that found no place."""
+    given: dict[str, Tensor] = {}
+    unexpected: list[str] = []
+    patterns = [(re.compile(pattern), replacement) for pattern, replacement in renames]
+    unused = [re.compile(pattern) for pattern in ignored]
+    for stored, tensor in tensors.items():
+        name = stored
+        for pattern, replacement in patterns:
+            name = pattern.sub(replacement, name)
+        if name in slots:
+            _refuse_conflict(given.get(name), tensor, f"{stored} and another tensor for {name}", where)
+            given[name] = tensor
+        elif not any(pattern.search(stored) or pattern.search(name) for pattern in unused):
+            unexpected.append(stored if stored == name else f"{stored} (read as {name})")
+    return given, unexpected
+
+
+def _share(given: Mapping[str, Tensor], slots: Mapping[str, Tensor], where: str) -> dict[int, Tensor]:
+    """Return one tensor per parameter object, so that tied parameters stay one."""
+    by_owner: dict[int, Tensor] = {}
+    for name, tensor in given.items():
+        owner = id(slots[name])
+        _refuse_conflict(by_owner.get(owner), tensor, f"{name} and the parameter it is tied to", where)
+        by_owner[owner] = tensor
+    return by_owner
+
+
+def _refuse_conflict(first: Tensor | None, second: Tensor, names: str, where: str) -> None:
+    # Tied weights are often stored twice; harmless if equal. Of two different ones, neither is right.
+    if first is not None and not (first.shape == second.shape and torch.equal(first, second)):
+        raise TensorError(f"{where}: {names} are one parameter of the model and have different values.")
+
+
+def _assign(
+    model: nn.Module, slots: Mapping[str, Tensor], by_owner: Mapping[int, Tensor], dtype: torch.dtype
+) -> None:
+    made: dict[int, Tensor] = {}
+    for name, slot in slots.items():
+        owner = id(slot)
+        if owner not in made:
+            value = by_owner[owner]
+            device = torch.device("cpu") if slot.is_meta else slot.device
+            value = value.to(device=device, dtype=dtype if value.is_floating_point() else value.dtype)
+            made[owner] = nn.Parameter(value, slot.requires_grad) if isinstance(slot, nn.Parameter) else value
+        path, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(path), leaf, made[owner])
+
+
+def write_checkpoint(
+    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.float32
+) -> None:
+    """Write config.json and model.safetensors, floating-point tensors cast to `dtype`.
+
+    Each file appears whole or not at all: a run that is killed in between leaves the former file, and a model
+    that still maps the former file keeps reading it.
+
+    Raises:
+        TensorError: A finite value does not fit `dtype` (float16 ends at 65504), or the disk refuses.
+    """
+    stored: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu()
+        cast = value.to(dtype) if value.is_floating_point() else value
+        if cast.dtype != value.dtype and not cast.isfinite().equal(value.isfinite()):
+            raise TensorError(
+                f"{name} holds values up to {value.abs().max():.3g}, beyond {dtype} "
+                f"({torch.finfo(dtype).max:.3g}). Write float32 or bfloat16."
+            )
+        # Safetensors refuses memory shared between names; tied weights are stored once per name.
+        storage = cast.untyped_storage().data_ptr()
+        stored[name] = cast.clone() if storage in storages else cast.contiguous()
+        storages.add(storage)
+    content = {**config, "dtype": str(dtype).removeprefix("torch.")}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / SAFETENSORS, lambda path: save_file(stored, path, metadata={"format": "pt"}))
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        _replace(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+    except (OSError, SafetensorError) as error:
+        raise TensorError(f"{folder} cannot be written: {error}. Check path and free space.") from error
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        write(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:LISTED])
+    return shown if len(names) <= LISTED else f"{shown} and {len(names) - LISTED} more"
+
+
+def _first_line(error: BaseException) -> Any:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
