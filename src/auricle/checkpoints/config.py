@@ -3,15 +3,28 @@
 A key that no one here understands may change what a model computes, so it is an error and not a shrug. What
 is known to change nothing is listed: once for every family below, and per family in the model's ``HARMLESS``.
 """
-    # = Any BOOKKEEPING ConfigError, Hub's Mapping Path Written __future__ about annotations any
-    auricle.errors by collections.abc computes. config.json; dataclasses from frozenset( import into
-    json libraries nearest network nothing pathlib says the types typing what
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from auricle.errors import ConfigError, nearest
+
+# Written by the Hub's libraries into any config.json; says nothing about what the network computes.
+BOOKKEEPING = frozenset(
     """
     _attn_implementation _attn_implementation_autoset _attn_implementation_internal _commit_hash
     _experts_implementation _name_or_path architectures attn_implementation chunk_size_feed_forward dtype
-    feature_extractor_type finetuning_task gradient_checkpointing id2label is_encoder_decoder label2id model_type
-    name_or_path output_attentions output_hidden_states prefix problem_type processor_class return_dict
-    return_dict_in_generate tokenizer_class torch_dtype torchscript transformers_version use_bfloat16 use_cache
+    feature_extractor_type finetuning_task gradient_checkpointing id2label is_encoder_decoder label2id
+    model_type name_or_path output_attentions output_hidden_states prefix problem_type processor_class
+    return_dict return_dict_in_generate tokenizer_class torch_dtype torchscript transformers_version
+    use_bfloat16 use_cache
     """.split()  # noqa: SIM905 (a list literal of these is forty lines)
 )
 
