@@ -17,7 +17,7 @@ from torch import Tensor
 
 from auricle.audio.features import Features
 from auricle.audio.mel import slaney_filters
-from auricle.errors import AudioTooLargeError, ConfigError, nearest
+from auricle.errors import AudioInputError, AudioTooLargeError, ConfigError, nearest
 
 POWER_FLOOR = 1e-10  # energy below which a bin counts as silent: -100 dB
 RANGE_BELS = 8.0  # what lies further below the window's loudest bin is raised to there
@@ -95,9 +95,16 @@ class WhisperFeatures:
         """Mono float32 waveforms of at most one window each; `lengths` counts the frames that begin in sound.
 
         Raises:
+            AudioInputError: if there is no waveform, or one is not one-dimensional.
             AudioTooLargeError: if a waveform is longer than one window.
         """
+        if not len(waveforms):
+            raise AudioInputError("0 waveforms arrived; expected at least 1")
         for waveform in waveforms:
+            if waveform.ndim != 1:
+                raise AudioInputError(
+                    f"a waveform of shape {waveform.shape} arrived; expected (samples,), mono"
+                )
             if len(waveform) > self.window_samples:
                 raise AudioTooLargeError(
                     f"a waveform of {len(waveform) / self.sample_rate:.2f} s was given to features that take "

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from auricle.audio.whisper_mel import WhisperFeatures
-from auricle.errors import AudioTooLargeError, ConfigError
+from auricle.errors import AudioInputError, AudioTooLargeError, ConfigError
 
 # Two float32 Fourier transforms, then a logarithm: rounding differs, above all in bins close to the floor.
 SAME_FEATURES = 1e-5
@@ -106,6 +106,12 @@ def test_window_cuts_what_is_beyond_its_end() -> None:
 def test_batch_refuses_a_waveform_longer_than_a_window() -> None:
     with pytest.raises(AudioTooLargeError, match=r"31\.00 s was given to features that take windows of 30 s"):
         WhisperFeatures()([noisy_tone(31.0)])
+
+
+@pytest.mark.parametrize("waveforms", [[], [np.zeros((2, 160), dtype=np.float32)]])
+def test_nothing_and_stereo_are_refused(waveforms: list[np.ndarray]) -> None:
+    with pytest.raises(AudioInputError, match="expected"):
+        WhisperFeatures()(waveforms)
 
 
 def test_the_waveform_given_is_not_changed() -> None:
