@@ -274,8 +274,8 @@ class Whisper(nn.Module):
         if n_frames != expected or values.shape[1] != self.config.num_mel_bins:
             raise ConfigError(
                 f"the encoder takes windows of {self.config.num_mel_bins} mel bins and {expected} frames, "
-                f"and was given {values.shape[1]} and {n_frames}; feature_size, chunk_length and hop_length of "
-                "preprocessor_config.json must fit num_mel_bins and max_source_positions of config.json"
+                f"and was given {values.shape[1]} and {n_frames}; feature_size, chunk_length and hop_length "
+                "of preprocessor_config.json must fit num_mel_bins and max_source_positions of config.json"
             )
         return self.model.encoder(values), (lengths + 1) // 2
 
