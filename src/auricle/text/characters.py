@@ -144,6 +144,8 @@ class CharacterTokenizer:
 
     def piece(self, id: int) -> str:
         """Return what one id writes: a character, " " for the word delimiter, nothing for special tokens."""
+        if id == self._ids.get(self._delimiter):
+            return " "
         return self._pieces[id] if id < self.vocab_size else ""
 
 

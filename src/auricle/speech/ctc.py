@@ -1,0 +1,218 @@
+"""Recognition of whole recordings with a CTC model: windows, decoding, words, segments.
+
+Memory does not grow with the length of a recording, but for its text: samples are cut from a stream of
+blocks, and log-probabilities are decoded at the latest after `PENDING_S`, in a pause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from auricle.audio.features import FeatureExtractor, Features
+from auricle.decoding.ctc import BeamOptions, BeamSearch, Hypothesis, Token, greedy
+from auricle.decoding.ngram import open_language_model
+from auricle.errors import OptionError
+from auricle.results import Transcript, Warning
+from auricle.speech.segments import make_segments
+from auricle.speech.windows import Window, cut, kept_frames, plan_windows
+from auricle.text import Tokenizer
+
+if TYPE_CHECKING:
+    from auricle.audio.decode import Audio
+
+PENDING_S = 60.0  # log-probabilities that may wait for a pause to be decoded in
+FUSED_BEAM_WIDTH = 50
+# Convolutional front ends look at 400 samples for a frame of 320; with less than that there is no frame.
+FRONT_END_FRAMES = 1.25
+
+
+@dataclass(frozen=True)
+class CTCOptions:
+    """How to cut and decode; checked when it is made."""
+
+    chunk_length_s: float = 0.0  # length of a window; 0: one pass up to 40 s, else windows of 30 s
+    stride_length_s: float | tuple[float, float] | None = (
+        None  # overlap on each side; None: a sixth, or 2.5 s
+    )
+    batch_size: int | None = None  # windows in one forward pass; None: as many as recordings are given
+    beam_width: int | None = None  # 1: greedy; None: greedy, or 50 with a language model or hot words
+    lm: str | Path | None = None  # ARPA file or KenLM binary of words
+    alpha: float = 0.5  # weight of the language model's log-probability
+    beta: float = 1.5  # added for each word with a language model
+    unknown_penalty: float = -10.0  # added for each word that the language model does not know
+    hotwords: tuple[str, ...] = ()  # words or phrases to prefer; case is ignored
+    hotword_weight: float = 10.0  # natural log added for each hot word
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hotwords, str) or not all(isinstance(word, str) for word in self.hotwords):
+            raise OptionError(f"hotwords={self.hotwords!r}; expected a list of strings, such as ['auricle']")
+        object.__setattr__(self, "hotwords", tuple(self.hotwords))
+        stride = self.stride_length_s
+        if isinstance(stride, list):
+            object.__setattr__(self, "stride_length_s", tuple(stride))
+        sides = stride if isinstance(stride, (tuple, list)) else (stride or 0.0,) * 2
+        if self.chunk_length_s < 0 or len(sides) != 2 or min(sides) < 0:
+            raise OptionError(
+                f"chunk_length_s={self.chunk_length_s!r}, stride_length_s={stride!r}; expected seconds "
+                "from 0 on, the stride as one number for both sides or as (left, right)"
+            )
+        for name in ("batch_size", "beam_width"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise OptionError(f"{name}={value!r}; expected a whole number from 1 on, or None")
+        self._refuse_what_has_no_effect()
+
+    def _refuse_what_has_no_effect(self) -> None:
+        if self.beam_width == 1 and (self.lm is not None or self.hotwords):
+            raise OptionError(
+                "beam_width=1 is greedy decoding, which uses no lm and no hotwords; leave it out or raise it"
+            )
+        needs = {"alpha": "lm", "beta": "lm", "unknown_penalty": "lm", "hotword_weight": "hotwords"}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            needed = needs.get(field.name)
+            if needed and not getattr(self, needed) and value != field.default:
+                raise OptionError(
+                    f"{field.name}={value!r} has no effect without {needed}; give {needed}, too"
+                )
+
+
+class CTCEngine(Protocol):
+    """What the recogniser needs of an engine."""
+
+    def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Return float32 log-probabilities (B, T, V) on the CPU and the frames of each row (B,)."""
+        ...
+
+
+class CTCRecognizer:
+    """Transcribes recordings; the text and all times come from one decoding."""
+
+    def __init__(
+        self, engine: CTCEngine, features: FeatureExtractor, tokenizer: Tokenizer, samples_per_frame: int
+    ) -> None:
+        self.engine = engine
+        self.features = features
+        self.tokenizer = tokenizer
+        self.samples_per_frame = samples_per_frame
+        # The last language model and trie: they are slow to read, and most calls use the same.
+        self._searches: dict[tuple[object, ...], BeamSearch] = {}
+
+    def transcribe(
+        self, audios: Sequence[Audio], options: CTCOptions, progress: Callable[[float], None] | None = None
+    ) -> list[Transcript]:
+        """Return a transcript for each recording, in order.
+
+        Windows of several recordings share forward passes, `options.batch_size` at a time. `progress` is
+        called with the seconds of audio that are done, of all recordings together.
+
+        Raises: AudioError as reading the recordings does; OptionError for strides that do not fit the model.
+        """
+        rate = self.features.sample_rate
+        plan = plan_windows(options.chunk_length_s, options.stride_length_s, rate, self.samples_per_frame)
+        decode = self._decoder(options)
+        most = int(PENDING_S * rate / self.samples_per_frame)
+        recordings = [_Recording(decode, self.tokenizer.blank, most) for _ in audios]
+        batch: list[tuple[_Recording, Window]] = []
+        done = 0
+        for recording, audio in zip(recordings, audios, strict=True):
+            for window in cut(audio.blocks(), plan):
+                recording.n_samples = window.start + len(window.samples)
+                if len(window.samples) >= FRONT_END_FRAMES * self.samples_per_frame:
+                    batch.append((recording, window))
+                last = recording is recordings[-1] and window.end_kept is None
+                if batch and (last or len(batch) >= (options.batch_size or len(audios))):
+                    done += self._recognize(batch)
+                    batch = []
+                    if progress is not None:
+                        progress(done / rate)
+        return [self._transcript(recording) for recording in recordings]
+
+    def _recognize(self, batch: list[tuple[_Recording, Window]]) -> int:
+        """Run one batch of windows and return how many new samples it has covered."""
+        log_probs, lengths = self.engine.ctc(self.features([window.samples for _, window in batch]))
+        covered = 0
+        for row, (recording, window) in enumerate(batch):
+            kept = kept_frames(window, int(lengths[row]))
+            # A copy: a view would keep the whole batch in memory.
+            recording.add(log_probs[row, kept].clone(), is_last=window.end_kept is None)
+            end = len(window.samples) if window.end_kept is None else window.end_kept * self.samples_per_frame
+            covered += end - window.first_kept * self.samples_per_frame
+        return covered
+
+    def _transcript(self, recording: _Recording) -> Transcript:
+        duration = recording.n_samples / self.features.sample_rate
+        frame = self.samples_per_frame / self.features.sample_rate
+        text = self.tokenizer.decode([token.id for token in recording.tokens]).strip()
+        warnings: tuple[Warning, ...] = ()
+        if not recording.n_frames:
+            message = f"{duration:.3f} s of sound are less than the model needs for one frame of {frame:g} s"
+            warnings = (Warning("too_short", message, 0.0, duration),)
+        elif not text:
+            warnings = (Warning("no_speech", "no speech was recognized", 0.0, duration),)
+        segments = make_segments(recording.tokens, self.tokenizer, frame, duration)
+        return Transcript(text, segments, duration=duration, warnings=warnings)
+
+    def _decoder(self, options: CTCOptions) -> Callable[[Tensor], Hypothesis]:
+        fused = options.lm is not None or bool(options.hotwords)
+        beam_width = options.beam_width or (FUSED_BEAM_WIDTH if fused else 1)
+        if beam_width == 1:
+            return lambda log_probs: greedy(log_probs, self.tokenizer.blank)
+        weights = (options.alpha, options.beta, options.unknown_penalty)
+        key = (beam_width, options.lm, *weights, options.hotwords, options.hotword_weight)
+        if key not in self._searches:
+            lm = None if options.lm is None else open_language_model(options.lm)
+            beam = BeamOptions(beam_width, lm, *weights, options.hotwords, options.hotword_weight)
+            pieces = [self.tokenizer.piece(id) for id in range(self.tokenizer.vocab_size)]
+            self._searches = {key: BeamSearch(pieces, self.tokenizer.blank, beam)}
+        search = self._searches[key]
+        return lambda log_probs: search(log_probs)[0]
+
+
+class _Recording:
+    """Collects one recording's frames and turns them into tokens, a stretch at a time."""
+
+    def __init__(self, decode: Callable[[Tensor], Hypothesis], blank: int, most: int) -> None:
+        self.tokens: list[Token] = []
+        self.n_samples = 0
+        self.n_frames = 0  # decoded
+        self._decode = decode
+        self._blank = blank
+        self._most = most  # frames that may wait
+        self._pending: list[Tensor] = []
+
+    def add(self, log_probs: Tensor, is_last: bool) -> None:
+        """Take the next frames (T, V); decode up to a pause if too many wait, and everything at the end."""
+        self._pending.append(log_probs)
+        n_pending = sum(map(len, self._pending))
+        if not is_last and n_pending <= self._most:
+            return
+        waiting = torch.cat(self._pending)  # (T, V)
+        end = n_pending if is_last else cut_in_pause(waiting, self._blank)
+        for token in self._decode(waiting[:end]).tokens:
+            start, stop = token.start + self.n_frames, token.end + self.n_frames
+            self.tokens.append(Token(token.id, start, stop, token.probability))
+        self.n_frames += end
+        self._pending = [] if is_last else [waiting[end:].clone()]
+
+
+def cut_in_pause(log_probs: Tensor, blank: int) -> int:
+    """Return the frame in the second half of (T, V) where cutting does least harm.
+
+    It is the middle of the longest stretch of blanks; without any, the last change of the likeliest token, so
+    that no token is cut in two.
+    """
+    half = len(log_probs) // 2
+    runs, counts = torch.unique_consecutive(log_probs[half:].argmax(dim=-1), return_counts=True)
+    starts = counts.cumsum(0) - counts
+    blanks = torch.where(runs == blank, counts, 0)
+    longest = int(blanks.argmax())
+    if blanks[longest] > 0:
+        return half + int(starts[longest] + counts[longest] // 2)
+    return half + int(starts[-1]) if len(runs) > 1 else len(log_probs)

@@ -1,0 +1,112 @@
+"""From CTC tokens with frames to words, characters and segments with seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from auricle.decoding.ctc import Token
+from auricle.results import Character, Segment, Word
+from auricle.text import Tokenizer
+
+PAUSE_S = 0.6  # a silence between words that ends a segment
+SEGMENT_S = 30.0  # longer segments are divided at their widest gap
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A word and the places of its tokens, `last` included."""
+
+    word: Word
+    first: int
+    last: int
+
+
+def make_segments(
+    tokens: Sequence[Token], tokenizer: Tokenizer, seconds_per_frame: float, duration: float
+) -> tuple[Segment, ...]:
+    """Return segments of words that no pause divides; times do not pass `duration`.
+
+    A word's confidence is the mean probability of its tokens, a segment's the mean of its words'. The
+    characters of all segments, joined, are the text; a subword's time is divided evenly among its letters.
+    """
+
+    def seconds(frame: float) -> float:
+        return min(frame * seconds_per_frame, duration)
+
+    spans = []
+    for places in _words(tokens, tokenizer):
+        word = [tokens[place] for place in places]
+        text = tokenizer.decode([token.id for token in word]).strip()
+        confidence = sum(token.probability for token in word) / len(word)
+        if text:
+            one = Word(text, seconds(word[0].start), seconds(word[-1].end), confidence)
+            spans.append(_Span(one, places[0], places[-1]))
+    groups = _divided(spans)
+    # A segment owns what follows its last word, but nothing is owned before the first word or after the last.
+    bounds = [group[0].first for group in groups] + [spans[-1].last + 1] if spans else []
+    segments: list[Segment] = []
+    for group, first, end in zip(groups, bounds, bounds[1:], strict=False):
+        words = tuple(span.word for span in group)
+        ids = tuple(token.id for token in tokens[first:end])
+        letters = [
+            Character(letter, seconds(start), seconds(stop))
+            for token in tokens[first:end]
+            for letter, start, stop in _letters(token, tokenizer.piece(token.id))
+        ]
+        segments.append(
+            Segment(
+                text=tokenizer.decode(ids).strip(),
+                start=words[0].start,
+                end=words[-1].end,
+                words=words,
+                characters=tuple(letters if segments or letters[0].text != " " else letters[1:]),
+                confidence=sum(word.confidence for word in words) / len(words),
+                tokens=ids,
+            )
+        )
+    return tuple(segments)
+
+
+def _words(tokens: Sequence[Token], tokenizer: Tokenizer) -> list[list[int]]:
+    """Return the places of each word's tokens; spaces in pieces divide, special tokens belong to none."""
+    words: list[list[int]] = [[]]
+    for place, token in enumerate(tokens):
+        piece = tokenizer.piece(token.id)
+        if piece.startswith(" ") and words[-1]:
+            words.append([])
+        if piece.strip():
+            words[-1].append(place)
+        if piece.endswith(" ") and words[-1]:
+            words.append([])
+    return [word for word in words if word]
+
+
+def _divided(spans: list[_Span]) -> list[list[_Span]]:
+    """Group words at pauses, then divide what is too long at its widest gap."""
+    groups: list[list[_Span]] = []
+    for span in spans:
+        if groups and span.word.start - groups[-1][-1].word.end < PAUSE_S:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    divided = []
+    while groups:
+        group = groups.pop(0)
+        if group[-1].word.end - group[0].word.start <= SEGMENT_S or len(group) == 1:
+            divided.append(group)
+            continue
+        gaps = [after.word.start - before.word.end for before, after in pairwise(group)]
+        widest = gaps.index(max(gaps)) + 1
+        groups[:0] = [group[:widest], group[widest:]]
+    return divided
+
+
+def _letters(token: Token, piece: str) -> list[tuple[str, float, float]]:
+    """Return a token's letters with their share of its frames; a subword's leading space takes none."""
+    if len(piece) > 1 and piece.startswith(" "):
+        return [(" ", token.start, token.start), *_letters(token, piece[1:])]
+    step = (token.end - token.start) / max(1, len(piece))
+    starts = [token.start + place * step for place in range(len(piece))]
+    return [(letter, start, start + step) for letter, start in zip(piece, starts, strict=True)]
