@@ -30,17 +30,19 @@ from auricle.models.speech_encoder import (
 # Keys of config.json that concern training or another head, never what a CTC model computes.
 # fmt: off
 HARMLESS = frozenset({
-    "activation_dropout", "apply_spec_augment", "attention_dropout", "classifier_proj_size", "codevector_dim",
-    "contrastive_logits_temperature", "ctc_loss_reduction", "ctc_zero_infinity", "diversity_loss_weight",
-    "feat_extract_dropout", "feat_proj_dropout", "feat_quantizer_dropout", "final_dropout",
-    "freeze_feat_extract_train", "hidden_dropout", "hidden_dropout_prob", "initializer_range", "layerdrop",
-    "mask_channel_length", "mask_channel_min_space", "mask_channel_other", "mask_channel_prob",
-    "mask_channel_selection", "mask_feature_length", "mask_feature_min_masks", "mask_feature_prob",
-    "mask_time_length", "mask_time_min_masks", "mask_time_min_space", "mask_time_other", "mask_time_prob",
-    "mask_time_selection", "no_mask_channel_overlap", "no_mask_time_overlap", "num_codevector_groups",
+    "activation_dropout", "apply_spec_augment", "attention_dropout", "classifier_proj_size",
+    "codevector_dim", "contrastive_logits_temperature", "ctc_loss_reduction", "ctc_zero_infinity",
+    "diversity_loss_weight", "feat_extract_dropout", "feat_proj_dropout", "feat_quantizer_dropout",
+    "final_dropout", "freeze_feat_extract_train", "hidden_dropout", "hidden_dropout_prob",
+    "initializer_range", "layerdrop", "mask_channel_length", "mask_channel_min_space",
+    "mask_channel_other", "mask_channel_prob", "mask_channel_selection", "mask_feature_length",
+    "mask_feature_min_masks", "mask_feature_min_space", "mask_feature_other", "mask_feature_prob",
+    "mask_feature_selection", "mask_time_length", "mask_time_min_masks", "mask_time_min_space",
+    "mask_time_other", "mask_time_prob", "mask_time_selection", "no_mask_channel_overlap",
+    "no_mask_feature_overlap", "no_mask_time_overlap", "num_codevector_groups",
     "num_codevectors_per_group", "num_ctc_classes", "num_feat_extract_layers", "num_negatives",
-    "proj_codevector_dim", "replace_prob", "tdnn_dilation", "tdnn_dim", "tdnn_kernel", "tie_word_embeddings",
-    "use_weighted_layer_sum", "xvector_output_dim",
+    "proj_codevector_dim", "replace_prob", "tdnn_dilation", "tdnn_dim", "tdnn_kernel",
+    "tie_word_embeddings", "use_weighted_layer_sum", "xvector_output_dim",
 })
 # fmt: on
 
