@@ -123,6 +123,7 @@ class WhisperFeatures:
         spectrum = torch.stft(waveform, self.n_fft, self.hop_samples, window=self.taper, return_complex=True)
         # The last frame is centred on the first sample after the window and is left out.
         spectrum = spectrum[:, : self.window_frames]  # (n_fft // 2 + 1, F)
-        power = spectrum.real.square() + spectrum.imag.square()
+        # Through the magnitude, as openai/whisper does: trained encoders enlarge a rounding 4000 times.
+        power = spectrum.abs().square()
         bels = (self.filters @ power).clamp(min=POWER_FLOOR).log10()  # (n_mels, F)
         return (bels.clamp(min=bels.max() - RANGE_BELS) + OFFSET_BELS) / SCALE_BELS
