@@ -1,0 +1,136 @@
+"""Rules that take tokens out of the running, or make them less probable, before the next one is chosen.
+
+Each function returns a filter: (B, S) tokens so far and (B, V) logits in, new (B, V) logits out, no state
+kept. `begin` is the number of prompt tokens, so that a rule about what is generated can leave the prompt
+out. The rules only mask or depend on differences of logits, so that they may be given log-probabilities
+too; the repetition penalty alone depends on where zero is.
+
+Dimension key: `B` rows, `S` tokens so far (prompt and generated), `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+# (B, S) tokens so far and (B, V) logits in, new (B, V) logits out.
+Filter = Callable[[Tensor, Tensor], Tensor]
+
+
+def suppress(ids: Sequence[int]) -> Filter:
+    """Never choose these tokens; ids outside the vocabulary never are."""
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        return _without(ids, logits)
+
+    return apply
+
+
+def suppress_at_begin(ids: Sequence[int], begin: int) -> Filter:
+    """Do not choose these tokens first: Whisper's blank and end of text, so that no window stays empty."""
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        if tokens.shape[1] != begin:
+            return logits
+        return _without(ids, logits)
+
+    return apply
+
+
+def _without(ids: Sequence[int], logits: Tensor) -> Tensor:
+    kept = torch.tensor([id for id in ids if id < logits.shape[1]], dtype=torch.long, device=logits.device)
+    return logits.index_fill(1, kept, -math.inf)
+
+
+def repetition_penalty(penalty: float) -> Filter:
+    """Divide positive logits of tokens that occurred, prompt included, and multiply negative ones.
+
+    Source: Keskar et al. 2019, "CTRL", section 4.1; the sign rule is transformers'.
+    """
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        seen = logits.gather(1, tokens)  # (B, S)
+        return logits.scatter(1, tokens, torch.where(seen < 0, seen * penalty, seen / penalty))
+
+    return apply
+
+
+def no_repeat_ngram(size: int) -> Filter:
+    """Forbid each token that would complete an n-gram that occurred, prompt included.
+
+    Source: Paulus et al. 2017, "A Deep Reinforced Model for Abstractive Summarization", section 2.5.
+    """
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        S = tokens.shape[1]
+        if size > S:
+            return logits
+        ngrams = tokens.unfold(1, size, 1)  # (B, S - size + 1, size)
+        tail = tokens[:, S - size + 1 :]  # (B, size - 1)
+        repeats = (ngrams[:, :, :-1] == tail[:, None]).all(-1)  # (B, S - size + 1)
+        rows, places = repeats.nonzero(as_tuple=True)
+        banned = torch.zeros_like(logits, dtype=torch.bool)
+        banned[rows, ngrams[rows, places, -1]] = True
+        return logits.masked_fill(banned, -math.inf)
+
+    return apply
+
+
+def timestamp_rules(
+    timestamp_begin: int,
+    no_timestamps: int,
+    eos: int,
+    begin: int,
+    max_initial: int | None,
+) -> Filter:
+    """Whisper's grammar of timestamps: a window begins with one, they come in pairs and never go back.
+
+    `max_initial` is the largest first timestamp, in steps of 20 ms; None for any. After the other rules, if
+    all timestamps together are more probable than every single text token, text is ruled out: how sure the
+    model is that a timestamp comes here is spread over many of them. Special tokens from `eos` up to the
+    timestamps are not text: after a lone closing timestamp they stay possible.
+
+    Source: openai/whisper decoding.py, ApplyTimestampRules; Radford et al. 2022, section 4.5.
+    """
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        ids = torch.arange(logits.shape[1], device=logits.device)  # (V,)
+        generated = tokens[:, begin:]  # (B, S - begin)
+        n = generated.shape[1]
+        masked = _mask_order(generated, ids) if n else _mask_first(ids)
+        logits = logits.masked_fill(masked | (ids == no_timestamps), -math.inf)
+        log_probs = logits.float().log_softmax(-1)
+        any_timestamp = log_probs[:, timestamp_begin:].logsumexp(-1)  # (B,)
+        best_text = log_probs[:, :timestamp_begin].amax(-1)
+        forced = (any_timestamp > best_text)[:, None] & (ids < timestamp_begin)  # (B, V)
+        return logits.masked_fill(forced, -math.inf)
+
+    def _mask_first(ids: Tensor) -> Tensor:
+        last = math.inf if max_initial is None else timestamp_begin + max_initial
+        return ((ids < timestamp_begin) | (ids > last))[None]  # (1, V)
+
+    def _mask_order(generated: Tensor, ids: Tensor) -> Tensor:
+        is_timestamp = generated >= timestamp_begin  # (B, n)
+        last = is_timestamp[:, -1]  # (B,)
+        before = is_timestamp[:, -2] if generated.shape[1] > 1 else torch.ones_like(last)
+        closed, lone = last & before, last & ~before
+        # A lone timestamp closes a segment; the next one opens there, so that only then it may be repeated.
+        newest = _newest(generated, is_timestamp, timestamp_begin - 1)  # (B,)
+        lowest = torch.where(lone, newest, newest + 1)[:, None]  # (B, 1)
+        stamps = ids >= timestamp_begin  # (V,)
+        return (
+            (closed[:, None] & stamps) | (lone[:, None] & (ids < eos)) | (stamps & (ids < lowest))
+        )  # (B, V)
+
+    return apply
+
+
+def _newest(generated: Tensor, is_timestamp: Tensor, none: int) -> Tensor:
+    """The last timestamp token of each row, or `none`: (B,)."""
+    places = torch.arange(1, generated.shape[1] + 1, device=generated.device) * is_timestamp  # (B, n)
+    place = places.amax(1)  # (B,) one-based
+    found = generated.gather(1, (place - 1).clamp(min=0)[:, None])[:, 0]
+    return found.masked_fill(place == 0, none)
