@@ -54,6 +54,19 @@ NEUTRAL: dict[str, Any] = {
     "tie_word_embeddings": True,
 }
 
+# What old checkpoints have in config.json alone. A language and task that were once forced for everyone are
+# not taken over: they would turn every recording into that language.
+_NOT_INHERITED = frozenset({"forced_decoder_ids", "task_specific_params"})
+# Fields without which generation is wrong, whatever the age of generation_config.json.
+_REPAIRED = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
+
 
 def read_json(folder: Path, name: str, required: bool = False) -> dict[str, Any]:
     """Read one JSON object of a checkpoint; an absent file is ``{}`` unless `required`.
@@ -101,6 +114,33 @@ def build_config(model_class: type, raw: Mapping[str, Any], where: str) -> Any:
     """
     harmless = frozenset(getattr(model_class, "HARMLESS", ()))
     return _build(model_class.Config, raw, where, harmless)  # type: ignore[attr-defined]
+
+
+def read_features(folder: Path) -> dict[str, Any]:
+    """Return the feature extractor's settings: from processor_config.json if it holds them, else its own.
+
+    Newer checkpoints nest them; a folder that has both was saved anew, and the nested ones are the newer.
+    """
+    nested = read_json(folder, "processor_config.json").get("feature_extractor")
+    if nested is None:
+        return read_json(folder, "preprocessor_config.json")
+    if not isinstance(nested, dict):
+        raise ConfigError(
+            f"{folder / 'processor_config.json'}: feature_extractor is a {type(nested).__name__}; "
+            "expected an object."
+        )
+    return nested
+
+
+def read_generation(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return generation_config.json; what an old one lacks comes from `config`, the content of config.json.
+
+    Without the file, all of config.json's settings of generation are taken, save a forced language and task.
+    """
+    generation = read_json(folder, "generation_config.json")
+    inherited = _REPAIRED if generation else sorted(GENERATION - _NOT_INHERITED)
+    found = {key: config[key] for key in inherited if config.get(key) is not None and key not in generation}
+    return {**generation, **found}
 
 
 def _build(config_class: type, raw: Mapping[str, Any], where: str, harmless: frozenset[str]) -> Any:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from auricle.checkpoints.config import read_json
-from auricle.errors import TensorError
+from auricle.errors import OptionError, TensorError, nearest
 
 SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
@@ -70,6 +70,25 @@ def read_file(path: Path) -> dict[str, Tensor]:
         raise TensorError(
             f"{path} ({size} bytes) is damaged or incomplete: {error}. Delete it and download it again."
         ) from error
+
+
+def read_adapter(folder: Path, language: str) -> dict[str, Tensor]:
+    """Return the tensors of ``adapter.<language>``, which replace those of the same names.
+
+    Raises:
+        OptionError: There is no adapter of this language; the nearest that exist are named.
+        TensorError: The file cannot be read.
+    """
+    for ending in ("safetensors", "bin"):
+        path = folder / f"adapter.{language}.{ending}"
+        if path.exists():
+            return read_file(path)
+    known = sorted({path.name.split(".")[1] for path in folder.glob("adapter.*.*")})
+    listed = f"{', '.join(known[:20])}{' and others' if len(known) > 20 else ''}" if known else "none"
+    raise OptionError(
+        f"target_lang {language!r} has no file adapter.{language}.safetensors in {folder}"
+        f"{nearest(language, known) or '.'} Adapters here: {listed}."
+    )
 
 
 def _read_shards(folder: Path, index: str) -> dict[str, Tensor]:
@@ -138,7 +157,8 @@ def load_tensors(
     Raises:
         TensorError: Tensors are missing, unexpected or of another shape; all three kinds are listed together.
     """
-    slots = {**dict(model.named_parameters(remove_duplicate=False)), **_persistent_buffers(model)}
+    # With keep_vars the state is the parameters and persistent buffers themselves, tied ones under each name.
+    slots: dict[str, Tensor] = model.state_dict(keep_vars=True)
     given, unexpected = _match(tensors, renames, tuple(ignored), slots, where)
     by_owner = _share(given, slots, where)
     missing = [name for name, slot in slots.items() if id(slot) not in by_owner]
@@ -155,11 +175,6 @@ def load_tensors(
             "Check that config.json and the weights come from the same checkpoint."
         )
     _assign(model, slots, by_owner, dtype)
-
-
-def _persistent_buffers(model: nn.Module) -> dict[str, Tensor]:
-    stored = model.state_dict(keep_vars=True)
-    return {name: buffer for name, buffer in model.named_buffers(remove_duplicate=False) if name in stored}
 
 
 def _match(
@@ -179,7 +194,8 @@ def _match(
         for pattern, replacement in patterns:
             name = pattern.sub(replacement, name)
         if name in slots:
-            _refuse_conflict(given.get(name), tensor, f"{stored} and another tensor for {name}", where)
+            if name in given:
+                _refuse_conflict(given[name], tensor, f"{stored} and another tensor for {name}", where)
             given[name] = tensor
         elif not any(pattern.search(stored) or pattern.search(name) for pattern in unused):
             unexpected.append(stored if stored == name else f"{stored} (read as {name})")
@@ -191,14 +207,15 @@ def _share(given: Mapping[str, Tensor], slots: Mapping[str, Tensor], where: str)
     by_owner: dict[int, Tensor] = {}
     for name, tensor in given.items():
         owner = id(slots[name])
-        _refuse_conflict(by_owner.get(owner), tensor, f"{name} and the parameter it is tied to", where)
+        if owner in by_owner:
+            _refuse_conflict(by_owner[owner], tensor, f"{name} and the parameter it is tied to", where)
         by_owner[owner] = tensor
     return by_owner
 
 
-def _refuse_conflict(first: Tensor | None, second: Tensor, names: str, where: str) -> None:
+def _refuse_conflict(first: Tensor, second: Tensor, names: str, where: str) -> None:
     # Tied weights are often stored twice; harmless if equal. Of two different ones, neither is right.
-    if first is not None and not (first.shape == second.shape and torch.equal(first, second)):
+    if first.shape != second.shape or not torch.equal(first, second):
         raise TensorError(f"{where}: {names} are one parameter of the model and have different values.")
 
 

@@ -1,0 +1,176 @@
+"""Where a checkpoint meets a model: a name in, everything that recognition needs out.
+
+The only module that knows models, checkpoints and hub together.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auricle.audio.features import FeatureExtractor, open_features
+from auricle.checkpoints.config import build_config, read_features, read_generation, read_json
+from auricle.checkpoints.tensors import load_tensors, read_adapter, read_tensors
+from auricle.errors import ConfigError, OptionError, TaskError, nearest
+from auricle.hub import commit_of, locate, locate_config
+from auricle.models import MODELS
+from auricle.text import Tokenizer, open_tokenizer
+
+SPEECH_RECOGNITION = "automatic-speech-recognition"
+# The ending of a class name in config.architectures, and the task that such a model does.
+TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
+    (r"\w+ForCTC", SPEECH_RECOGNITION),
+    (r"(Whisper|Moonshine)ForConditionalGeneration", SPEECH_RECOGNITION),
+)
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its weights, and what stands before and behind it."""
+
+    name: str  # as it was asked for
+    folder: Path
+    revision: str | None  # the Hub's commit; None for a folder or the bundled model
+    kind: str  # "ctc" or "seq2seq"
+    model_type: str
+    model: nn.Module
+    config: Any
+    features: FeatureExtractor
+    tokenizer: Tokenizer
+    generation: dict[str, Any]  # generation_config.json, repaired
+
+
+def load(
+    name: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "auto",
+    revision: str | None = None,
+    token: str | bool | None = None,
+    target_lang: str | None = None,
+) -> Loaded:
+    """Load a checkpoint: "bundled", a folder, or a model of the Hub.
+
+    `dtype` of "auto" is float32 on the CPU and what the checkpoint was stored in elsewhere. `target_lang`
+    chooses the adapter and vocabulary of a multilingual wav2vec2 checkpoint (MMS).
+
+    Raises:
+        CheckpointError: Not found, or its configuration or weights cannot be used.
+        TaskError: The checkpoint is a model for something else.
+        OptionError: A dtype or target_lang that does not exist or does not fit.
+    """
+    if target_lang is not None and not re.fullmatch(r"\w[\w-]*", target_lang):
+        raise OptionError(f"target_lang {target_lang!r} is no language code such as 'fra' or 'deu'.")
+    extra = (f"adapter.{target_lang}.*",) if target_lang else ()
+    folder = locate(name, revision=revision, token=token, extra_files=extra)
+    raw = read_json(folder, "config.json", required=True)
+    where = str(folder / "config.json")
+    model_class = _model_class(raw, where)
+    adapter = _read_adapter(folder, raw, target_lang) if target_lang else {}
+    if "lm_head.weight" in adapter:
+        raw = {**raw, "vocab_size": len(adapter["lm_head.weight"])}  # each language has its own alphabet
+    config = build_config(model_class, raw, where)
+    model = _build(model_class, config, where)
+    wanted = _dtype(dtype, torch.device(device), raw)
+    load_tensors(
+        model,
+        {**read_tensors(folder), **adapter},
+        model_class.RENAMES,
+        model_class.IGNORED_TENSORS,
+        wanted,
+        str(folder),
+    )
+    finish: Callable[[], None] | None = getattr(model, "finish", None)
+    if finish is not None:
+        finish()
+    return Loaded(
+        name=str(name),
+        folder=folder,
+        revision=commit_of(folder),
+        kind=model_class.kind,
+        model_type=raw["model_type"],
+        model=model.eval().to(device),
+        config=config,
+        features=open_features(read_features(folder), raw["model_type"]),
+        tokenizer=open_tokenizer(folder, raw["model_type"], target_lang),
+        generation=read_generation(folder, raw),
+    )
+
+
+def task_of(name: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> str:
+    """Return the task that a model does, from its config.json alone.
+
+    Raises:
+        TaskError: Its architecture is none that is supported here.
+        CheckpointError: There is no such model, or its config.json cannot be used.
+    """
+    folder = locate_config(name, revision=revision, token=token)
+    return _task(read_json(folder, "config.json", required=True), str(folder / "config.json"))
+
+
+def _task(raw: Mapping[str, Any], where: str) -> str:
+    architectures = raw.get("architectures") or []
+    for architecture in architectures:
+        for pattern, task in TASK_OF_ARCHITECTURE:
+            if re.fullmatch(pattern, str(architecture)):
+                return task
+    raise TaskError(
+        f"{where}: architectures is {architectures!r}, which tells no task that is supported. Supported: "
+        "...ForCTC, WhisperForConditionalGeneration and MoonshineForConditionalGeneration. "
+        + ("Choose a checkpoint fine-tuned for it." if architectures else "Name the task yourself.")
+    )
+
+
+def _model_class(raw: Mapping[str, Any], where: str) -> Any:
+    if raw.get("architectures"):
+        _task(raw, where)  # an encoder without its head is of a known model_type, too
+    model_type = raw.get("model_type")
+    if model_type not in MODELS:
+        state = f"model_type is {model_type!r}" if model_type else "there is no model_type"
+        raise ConfigError(
+            f"{where}: {state}; supported are {', '.join(sorted(MODELS))}"
+            f"{nearest(str(model_type), MODELS) or '.'}"
+        )
+    module, _, attribute = MODELS[model_type].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _read_adapter(folder: Path, raw: Mapping[str, Any], target_lang: str) -> dict[str, Tensor]:
+    if raw.get("adapter_attn_dim") is None:
+        raise OptionError(
+            f"target_lang {target_lang!r} was given, but {folder} has no adapters for languages (its "
+            "config.json sets no adapter_attn_dim). Omit it, or take a model such as facebook/mms-1b-all."
+        )
+    return read_adapter(folder, target_lang)
+
+
+def _build(model_class: Any, config: Any, where: str) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return model_class(config)
+    except (ValueError, TypeError, KeyError, ArithmeticError, RuntimeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"{where} describes a model that cannot be built ({type(error).__name__}: {error}). Check sizes."
+        ) from error
+
+
+def _dtype(dtype: str | torch.dtype, device: torch.device, raw: Mapping[str, Any]) -> torch.dtype:
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    name = str(dtype).removeprefix("torch.")
+    if name == "auto":
+        stored = str(raw.get("dtype") or raw.get("torch_dtype") or "float32").removeprefix("torch.")
+        return torch.float32 if device.type == "cpu" else DTYPES.get(stored, torch.float32)
+    if name not in DTYPES:
+        raise OptionError(f"dtype {dtype!r} is not supported; expected 'auto', {', '.join(DTYPES)}.")
+    return DTYPES[name]
