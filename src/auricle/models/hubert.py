@@ -1,6 +1,6 @@
 """HuBERT with a CTC head.
 
-Paper: HuBERT (arXiv 2106.07447, section 3). What recognises is wav2vec 2.0 (wav2vec2.py); two options are its
+Paper: HuBERT (arXiv 2106.07447). What recognises is wav2vec 2.0 (wav2vec2.py); two options are its
 own: no norm before the projection, and positions by a batch norm and a plain convolution.
 
 Dimension key: B batch, T frames, D width.

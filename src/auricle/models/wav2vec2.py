@@ -1,6 +1,6 @@
 """wav2vec 2.0 with a CTC head: the base form, the large and XLS-R form, and MMS with its language adapters.
 
-Papers: wav2vec 2.0 (arXiv 2006.11477), XLS-R (arXiv 2111.09296), MMS (arXiv 2305.13516, section 5.2).
+Papers: wav2vec 2.0 (arXiv 2006.11477), XLS-R (arXiv 2111.09296), MMS (arXiv 2305.13516).
 
 Dimension key: B batch, S samples, T frames, D width, V vocabulary.
 

@@ -1,6 +1,6 @@
 """WavLM with a CTC head.
 
-Paper: WavLM (arXiv 2110.13900, section III-B). It is wav2vec 2.0 (wav2vec2.py) whose attention adds to its
+Paper: WavLM (arXiv 2110.13900). It is wav2vec 2.0 (wav2vec2.py) whose attention adds to its
 scores a bias learned for the distance of two frames; a gate, computed in each layer from the querying frame,
 decides how strongly. Distances fall into buckets: exact when near, logarithmic when far.
 
@@ -40,7 +40,7 @@ class WavLMConfig(ConvAdapterConfig):
 def distance_buckets(distances: Tensor, n_buckets: int, max_distance: int) -> Tensor:
     """Map key position minus query position to a bucket; the upper half is for keys that come later.
 
-    Source: arXiv 2110.13900, equation 6; the scheme is T5's, arXiv 1910.10683, section 2.1.
+    Source: T5's relative positions, arXiv 1910.10683, section 2.1, which WavLM takes over.
     """
     n_side = n_buckets // 2
     n_exact = n_side // 2
@@ -64,7 +64,7 @@ class GatedAttention(Attention):
     def forward(self, states: Tensor, bias: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """`bias` is (1, H, T, T), by distance; `mask` is (B, 1, 1, T), False where padded.
 
-        Source: arXiv 2110.13900, equations 7 to 10: two sigmoid gates of the query frame scale the bias.
+        Source: arXiv 2110.13900, "gated relative position bias": two sigmoid gates of the query frame scale it.
         """
         x = states.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, H, T, D/H)
         gates = self.gru_rel_pos_linear(x).unflatten(-1, (2, 4)).sum(-1).sigmoid()  # (B, H, T, 2)
