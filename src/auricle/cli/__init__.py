@@ -1,1 +1,38 @@
-"""One file per command; heavy imports wait until a command runs."""
+"""The `auricle` command: one file per command; heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from auricle import __version__
+from auricle.cli import doctor, download, models, transcribe
+
+app = typer.Typer(
+    name="auricle",
+    help="Pretrained models, speech recognition first, on your own machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    # A traceback with every local value would print tokens.
+    pretty_exceptions_enable=False,
+)
+app.command("transcribe", no_args_is_help=True)(transcribe.transcribe)
+app.command("models")(models.models)
+app.command("download", no_args_is_help=True)(download.download)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"auricle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass

@@ -1,1 +1,178 @@
 """One file per task; `pipeline()` finds the one to use."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auricle.engines import resolve_device
+from auricle.errors import OptionError, TaskError, nearest
+from auricle.pipelines.base import ModelSettings, Pipeline
+from auricle.pipelines.inputs import KeyDataset
+
+__all__ = ["KeyDataset", "ModelSettings", "Pipeline", "pipeline", "register_task", "supported_tasks"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Where a task's pipeline is, and the model it uses when none is named."""
+
+    pipeline: str | type[Pipeline]  # "module:Class", or the class itself
+    default_model: str | None = None
+
+
+TASKS: dict[str, Task] = {
+    "automatic-speech-recognition": Task(
+        "auricle.pipelines.automatic_speech_recognition:AutomaticSpeechRecognitionPipeline", "bundled"
+    ),
+}
+
+# transformers' constructor parameters with one meaning here: the values that ask for it, and why no others.
+_ONE_MEANING: dict[str, tuple[tuple[Any, ...], str]] = {
+    "trust_remote_code": ((None, False), "auricle never runs code that comes with a checkpoint"),
+    "use_fast": ((None, True), "the `tokenizers` library is the only tokenizer here"),
+    "num_workers": ((None, 0), "recordings are read in the calling thread; use batch_size"),
+    "ignore_warning": ((None, False, True), ""),
+    "config": ((None,), "the configuration is read from the model's folder"),
+    "tokenizer": ((None,), "the tokenizer is read from the model's folder"),
+    "feature_extractor": ((None,), "the feature extractor is read from the model's folder"),
+    "image_processor": ((None,), "no task here reads images"),
+    "video_processor": ((None,), "no task here reads video frames; a video's sound is read as any recording"),
+    "processor": ((None,), "the processor's parts are read from the model's folder"),
+    "decoder": ((None,), "give the language model itself as decoder_kwargs={'lm': path}"),
+    "framework": ((None, "pt"), "PyTorch is the only framework"),
+    "model_kwargs": ((None, {}), "give dtype, device, revision and token by their own names"),
+    "pipeline_class": ((None,), "register the class with register_task() and name its task"),
+}
+
+
+def pipeline(
+    task: str | None = None,
+    model: str | Path | None = None,
+    *,
+    device: Any = None,
+    device_map: Any = None,
+    dtype: Any = None,
+    torch_dtype: Any = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    **parameters: Any,
+) -> Pipeline:
+    """Make the pipeline for a task, a model, or both.
+
+    `model` is a checkpoint's folder, its name on the Hub, or "bundled"; without it the task's default is
+    used, and says so on stderr. Without `task` the model's configuration says what it is for; no network is
+    needed. `device` is "cpu", "cuda", "cuda:1", "mps", a number (-1: the CPU), or None: the first accelerator
+    that is there, else the CPU. `device_map` is taken for the same: "auto" is None, a device is itself.
+    `dtype` is "auto", a torch dtype or its name; `torch_dtype` is its older name. The other parameters are
+    the task's: `batch_size`, `on_error`, those of loading (such as `target_lang`) and call parameters, which
+    become the defaults of every call.
+
+    Raises:
+        TaskError: no such task, or the model is for another one.
+        OptionError: a parameter has an unknown name, a wrong value, or conflicts with another.
+        CheckpointError: the model is not there or cannot be read.
+    """
+    for name, (values, reason) in _ONE_MEANING.items():
+        if not any(parameters.get(name) is value or parameters.get(name) == value for value in values):
+            raise OptionError(f"{name}={parameters[name]!r} is refused: {reason}")
+        parameters.pop(name, None)
+    if task is None:
+        task = _task_of(model, revision, token)
+    found = _find(task)
+    settings = ModelSettings(
+        device=str(resolve_device(_one_of("device", device, "device_map", _whole_model(device_map)))),
+        dtype=_one_of("dtype", dtype, "torch_dtype", torch_dtype),
+        revision=revision,
+        token=token,
+    )
+    if model is None and found.default_model is not None:
+        model = found.default_model
+        announce(model)
+    pipeline_class = found.pipeline
+    if isinstance(pipeline_class, str):
+        module, _, name = pipeline_class.partition(":")
+        pipeline_class = getattr(importlib.import_module(module), name)
+    return pipeline_class.load(model, settings, **parameters)
+
+
+def register_task(name: str, pipeline_class: type[Pipeline], default_model: str | None = None) -> None:
+    """Make `pipeline(name)` give `pipeline_class`; a task of the same name is replaced.
+
+    Raises:
+        TaskError: `name` is no text, or the class is no `Pipeline`.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise TaskError(f"a task needs a name; {name!r} arrived")
+    if not (isinstance(pipeline_class, type) and issubclass(pipeline_class, Pipeline)):
+        raise TaskError(
+            f"the task {name!r} needs a subclass of auricle.pipelines.Pipeline; {pipeline_class!r} arrived"
+        )
+    TASKS[name] = Task(pipeline_class, default_model)
+
+
+def supported_tasks() -> list[str]:
+    """Return the names that `pipeline()` knows, sorted."""
+    return sorted(TASKS)
+
+
+def _one_of(name: str, value: Any, alias: str, alias_value: Any) -> Any:
+    """Return the value of a parameter that has two names, "auto" when neither is given."""
+    if (
+        value is not None
+        and alias_value is not None
+        and "auto" not in (value, alias_value)
+        and value != alias_value
+    ):
+        raise OptionError(f"{name}={value!r} and {alias}={alias_value!r} are both given; give one of them")
+    given = [one for one in (value, alias_value) if one is not None and one != "auto"]
+    return given[0] if given else "auto"
+
+
+def _whole_model(device_map: Any) -> Any:
+    """Return the one device of a device map."""
+    if not isinstance(device_map, dict):
+        return device_map
+    if list(device_map) != [""]:
+        raise OptionError(
+            f"device_map={device_map!r} places single modules; a model runs on one device: give that"
+        )
+    return device_map[""]
+
+
+def _task_of(model: str | Path | None, revision: str | None, token: str | bool | None) -> str:
+    if model is None:
+        raise OptionError(
+            "neither a task nor a model arrived; give one, such as pipeline('automatic-speech-recognition') "
+            "or pipeline(model='openai/whisper-tiny')"
+        )
+    from auricle.loading import task_of
+
+    return task_of(model, revision=revision, token=token)
+
+
+def _find(task: str) -> Task:
+    if task not in TASKS:
+        raise TaskError(
+            f"unknown task {task!r}{nearest(str(task), TASKS) or ';'} "
+            f"auricle has {', '.join(supported_tasks())}"
+        )
+    return TASKS[task]
+
+
+def announce(model: str) -> None:
+    """Say on stderr, in one line, which model is used when none was named, and how good it is."""
+    from auricle.hub import locate
+
+    about = locate(model) / "auricle.json"
+    card = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {"name": model}
+    summary = f" ({card['summary']})" if "summary" in card else ""
+    print(
+        f"auricle: no model was named, so the {model} one is used: {card['name']}{summary}; "
+        'choose another with model="openai/whisper-small" or any folder',
+        file=sys.stderr,
+    )

@@ -1,0 +1,102 @@
+"""What to transcribe: files, folders, globs, URLs and stdin in; one named source each out."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from auricle.errors import OptionError
+
+# What a folder is searched for. A file that is named itself may have any suffix.
+_AUDIO = "wav flac mp3 ogg oga opus m4a aac wma aif aiff au caf amr ac3 mka spx w64 wv"
+_VIDEO = "mp4 m4v mkv webm mov avi mpg mpeg ts 3gp ogv flv wmv"
+SUFFIXES = frozenset(f".{ending}" for ending in f"{_AUDIO} {_VIDEO}".split())
+
+
+@dataclass(frozen=True)
+class Source:
+    """One recording: what opens it, and where its results are within the output folder."""
+
+    given: str  # a path, a URL, or "-" for stdin
+    output: Path  # relative, without a suffix
+
+    @property
+    def name(self) -> str:
+        """The name in messages and rows."""
+        return "stdin" if self.given == "-" else self.given
+
+
+def find_sources(arguments: Sequence[str]) -> list[Source]:
+    """Return one source for every recording that the arguments name, in their order, each only once.
+
+    A folder is searched with its subfolders, in the order of names, for `SUFFIXES`; hidden names are passed
+    over, and its results keep the subfolders. A glob (`**`: any depth) is tried where no file has that name.
+
+    Raises:
+        OptionError: a folder or a glob holds no recording, or stdin is named twice.
+    """
+    if list(arguments).count("-") > 1:
+        raise OptionError("'-' (stdin) is given more than once and can be read only once; give it once")
+    found: dict[str, Path] = {}
+    for argument in arguments:
+        for given, output in _expand(argument):
+            found.setdefault(given, output)
+    return _with_own_outputs(found)
+
+
+def _expand(argument: str) -> Iterator[tuple[str, Path]]:
+    """Give what opens each recording and its wished-for output, which still has its suffix."""
+    if argument == "-":
+        yield argument, Path("stdin")
+    elif argument.startswith(("http://", "https://")):
+        yield argument, Path(Path(unquote(urlsplit(argument).path)).name or "url")
+    elif os.path.isdir(argument):
+        recordings = list(_recordings_in(argument))
+        if not recordings:
+            raise OptionError(
+                f"the folder {argument!r} holds no recording; files with these endings are looked for: "
+                f"{' '.join(sorted(SUFFIXES))}; name the file itself if it has another"
+            )
+        for path in recordings:
+            yield path, Path(os.path.relpath(path, argument))
+    elif not os.path.lexists(argument) and glob.has_magic(argument):
+        paths = sorted(path for path in glob.glob(argument, recursive=True) if os.path.isfile(path))
+        if not paths:
+            raise OptionError(f"no file matches {argument!r}; look at the pattern and at the current folder")
+        yield from ((path, Path(Path(path).name)) for path in paths)
+    else:
+        yield argument, Path(Path(argument).name)
+
+
+def _recordings_in(folder: str) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield os.path.join(parent, name)
+
+
+def _with_own_outputs(found: dict[str, Path]) -> list[Source]:
+    """Give every recording its own output: its stem; its whole name where stems clash; that and a number."""
+    stems = Counter(_folded(output.with_suffix("")) for output in found.values())
+    taken: set[str] = set()
+    sources = []
+    for given, output in found.items():
+        wish = output.with_suffix("") if stems[_folded(output.with_suffix(""))] == 1 else output
+        unique, number = wish, 1
+        while _folded(unique) in taken:
+            number += 1
+            unique = wish.with_name(f"{wish.name}-{number}")
+        taken.add(_folded(unique))
+        sources.append(Source(given, unique))
+    return sources
+
+
+def _folded(path: Path) -> str:
+    # Some file systems hold A.txt and a.txt to be the same file.
+    return str(path).casefold()

@@ -1,0 +1,102 @@
+"""The call parameters of CTC models, of Whisper and of other encoder-decoders: three tables to read."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from auricle.pipelines.speech_parameters import Dialect
+from auricle.speech.ctc import CTCOptions
+from auricle.speech.languages import LANGUAGES
+from auricle.speech.whisper_options import WhisperOptions
+
+# generate() of transformers has these, and nothing here does.
+_GENERATION_REFUSED = {
+    "do_sample": "the temperature says it: 0 searches, above 0 samples",
+    "generation_config": "give its values as parameters of their own names",
+    "max_length": "give max_new_tokens, which does not count the prompt",
+    "min_length": "a model writes what it hears; a minimum makes it write more",
+    "min_new_tokens": "a model writes what it hears; a minimum makes it write more",
+    "num_return_sequences": "the best hypothesis is returned",
+    "num_beam_groups": "plain beams are all there is; give num_beams",
+    "diversity_penalty": "plain beams are all there is; give num_beams",
+    "top_p": "give top_k with a temperature above 0",
+    "use_cache": "keys and values are always kept; the text does not depend on it",
+    "logits_processor": "functions cannot be passed through; options are named",
+    "stopping_criteria": "functions cannot be passed through; options are named",
+    "assistant_model": "speculative decoding is not there yet",
+    "streamer": "results come per recording; transcripts(progress=...) says how far the work is",
+    "attention_mask": "recordings are padded and masked inside",
+    "return_dict_in_generate": "transcripts() gives everything that is known of a recording",
+    "output_scores": "transcripts() gives confidences",
+    "forced_decoder_ids": "give language and task",
+}
+_EVERYWHERE_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "ignore_warning": ((False, True), "it is True or False"),
+    "num_workers": ((0,), "recordings are read in the calling thread; use batch_size"),
+}
+
+
+def _own_names(options: type) -> dict[str, str]:
+    # batch_size is the pipeline's own parameter, which it hands on.
+    return {one.name: one.name for one in fields(options) if one.name != "batch_size"}
+
+
+CTC = Dialect(
+    model="a CTC model",
+    options=CTCOptions,
+    fields={
+        **_own_names(CTCOptions),
+        "num_beams": "beam_width",
+    },
+    refused={
+        **_GENERATION_REFUSED,
+        "language": "it writes the language it was trained on; an MMS model is loaded with target_lang",
+        "task": "it writes what it hears and cannot translate; use a Whisper model",
+        "initial_prompt": "it has no prompt; give hotwords",
+        "prompt_ids": "it has no prompt; give hotwords",
+        "max_new_tokens": "it writes at most one token for every frame of sound",
+        "temperature": "its search draws no samples; give beam_width",
+        "beam_prune_logp": "how far a beam may fall behind is fixed; give beam_width",
+        "token_min_logp": "how rare a token may be is fixed; give beam_width",
+        "prune_history": "beams with the same text are always one; give beam_width",
+        "lm_start_state": "every recording begins a sentence",
+        "unk_score_offset": "give unknown_penalty",
+    },
+    times={None: None, False: None, True: "word", "word": "word", "char": "char", "segment": "segment"},
+    fixed=_EVERYWHERE_FIXED,
+)
+
+WHISPER = Dialect(
+    model="Whisper",
+    options=WhisperOptions,
+    fields={
+        **_own_names(WhisperOptions),
+        "num_beams": "n_beams",
+        "condition_on_prev_tokens": "condition_on_previous_text",
+    },
+    refused={
+        **_GENERATION_REFUSED,
+        "prompt_ids": "give the text itself as initial_prompt",
+        "prompt_condition_type": "condition_on_prev_tokens=True tells every window the text before it",
+        "stride_length_s": "windows of 30 s begin where the last one's text ended, so they need no overlap",
+        "hotwords": "write them into initial_prompt",
+        "hotword_weight": "write the words into initial_prompt",
+        "lm": "a language model joins the search of CTC models; Whisper's decoder is one",
+        "beam_width": "give num_beams",
+        "return_token_timestamps": "give return_timestamps='word'",
+        "return_segments": "transcripts() gives segments with all that is known of them",
+        "num_segment_frames": "windows are 30 s, as Whisper was trained",
+        "is_multilingual": "the checkpoint says it",
+        "monitor_progress": "give transcripts() a progress function",
+    },
+    times={None: None, False: None, True: "segment", "segment": "segment", "word": "word"},
+    fixed={
+        **_EVERYWHERE_FIXED,
+        "chunk_length_s": ((0, 30), "it reads windows of 30 s, one after the other; leave it out"),
+    },
+    off=frozenset(
+        {"compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "max_initial_timestamp"}
+    ),
+    languages=LANGUAGES,
+)

@@ -1,0 +1,89 @@
+"""How inputs arrive: one, a list of them, or something that gives them one by one; and rows of a dataset."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from auricle.errors import AudioInputError
+
+# The keys of a dictionary that say what is heard; every other key is the caller's own and comes back.
+AUDIO_KEYS = frozenset({"audio", "array", "raw", "sampling_rate", "path", "bytes"})
+
+
+class Many(enum.Enum):
+    """How many inputs there are, and whether they are all here already."""
+
+    ONE = "one"
+    LIST = "list"
+    LAZY = "lazy"
+
+
+def arrangement(inputs: Any) -> Many:
+    """Say whether `inputs` is one input, a list of them, or gives them one by one.
+
+    A file object, an array, a tensor and an audio decoder can be iterated over, too, and are each one
+    recording: they are told by the methods that only they have.
+    """
+    if isinstance(inputs, (list, tuple)):
+        return Many.LIST
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, Mapping)):
+        return Many.ONE
+    if any(hasattr(inputs, sign) for sign in ("read", "__array__", "__fspath__", "get_all_samples")):
+        return Many.ONE
+    gives_rows = hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")
+    return Many.LAZY if gives_rows or hasattr(inputs, "__iter__") else Many.ONE
+
+
+def rows(inputs: Any) -> Iterator[Any]:
+    """Give the inputs one by one; a dataset may have only a length and rows by number."""
+    if hasattr(inputs, "__iter__"):
+        return iter(inputs)
+    return (inputs[index] for index in range(len(inputs)))
+
+
+class KeyDataset:
+    """A view of one column of a dataset: `KeyDataset(dataset, "audio")[i]` is `dataset[i]["audio"]`."""
+
+    def __init__(self, dataset: Any, key: str) -> None:
+        self.dataset = dataset
+        self.key = key
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index][self.key]
+
+    def __iter__(self) -> Iterator[Any]:
+        for index in range(len(self)):
+            yield self[index]
+
+
+def recording_of(item: Any) -> Any:
+    """Return what is to be heard: the "audio" of a dataset's row, else the item without its other keys.
+
+    The caller's dictionary is left as it is.
+    """
+    if isinstance(item, Mapping):
+        if "audio" in item:
+            return recording_of(item["audio"])
+        if "stride" in item:
+            raise AudioInputError(
+                "a dictionary with 'stride' arrived: samples that are context only; give the samples to be "
+                "transcribed, or the whole recording with chunk_length_s and stride_length_s"
+            )
+        return {key: value for key, value in item.items() if key in AUDIO_KEYS} or dict(item)
+    if hasattr(item, "get_all_samples"):
+        # A torchcodec decoder, which `datasets` 4 gives for an audio column: (channels, samples).
+        samples = item.get_all_samples()
+        return {"array": samples.data, "sampling_rate": samples.sample_rate}
+    return item
+
+
+def extra_keys(item: Any) -> dict[str, list[Any]]:
+    """Return the caller's own keys of a dictionary, each value in a list of one as in the Hub's format."""
+    if not isinstance(item, Mapping):
+        return {}
+    return {key: [value] for key, value in item.items() if key not in AUDIO_KEYS}

@@ -1,0 +1,109 @@
+"""How call parameters become a recognizer's options, or are refused by name with a reason.
+
+The names are those of transformers' pipeline and of its generate(); the values are fields of our options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from auricle.errors import OptionError
+from auricle.pipelines.base import unknown_parameter
+
+# Dictionaries of parameters that are taken as if each were given by itself.
+NESTED = ("generate_kwargs", "decoder_kwargs")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The call parameters of one kind of recognizer."""
+
+    model: str  # in messages: "a CTC model"
+    options: Callable[..., Any]  # the recognizer's own options class
+    fields: Mapping[str, str]  # parameter -> field of the options
+    refused: Mapping[str, str]  # parameter that means nothing here -> why, and what to do
+    times: Mapping[Any, str | None]  # value of return_timestamps -> the times it asks for
+    fixed: Mapping[str, tuple[tuple[Any, ...], str]] = field(
+        default_factory=dict
+    )  # -> all values it can have, why
+    off: frozenset[str] = frozenset()  # parameters for which None is no default but means: switched off
+    languages: Mapping[str, str] = field(
+        default_factory=dict
+    )  # code -> name, where the model knows languages
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call's parameters, understood."""
+
+    options: Any
+    times: str | None = None  # "word", "char" or "segment": the chunks to return
+    language: bool = False  # whether chunks carry their language
+    progress: Callable[[float], None] | None = None  # called with the seconds of audio that are done
+
+
+def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect) -> Request:
+    """Turn call parameters into a request, or refuse the one that does not fit by its name."""
+    flat = _flat(given, dialect.off)
+    times = flat.pop("return_timestamps", None)
+    if not _is_one_of(times, dialect.times):
+        known = ", ".join(repr(value) for value in dialect.times)
+        raise OptionError(f"return_timestamps={times!r} is refused by {dialect.model}; it takes {known}")
+    language = flat.pop("return_language", None)
+    if language not in (None, False, True) or (language and not dialect.languages):
+        reason = (
+            "it must be True or False" if dialect.languages else "it does not know which language it hears"
+        )
+        raise OptionError(f"return_language={language!r} is refused by {dialect.model}: {reason}")
+    chosen = {}
+    for name, value in flat.items():
+        field_name = _field_of(name, value, dialect)
+        if field_name in chosen:
+            raise OptionError(f"{name}={value!r} says again what another parameter said; give one of them")
+        if field_name is not None:
+            chosen[field_name] = value
+    wanted = dialect.times[times]
+    if wanted is not None and "return_timestamps" in dialect.fields:
+        chosen["return_timestamps"] = wanted
+    return Request(dialect.options(**chosen), wanted, bool(language))
+
+
+def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
+    """Return the field of the options that a parameter sets; None if its value is the only one there is."""
+    if name in dialect.fixed:
+        values, reason = dialect.fixed[name]
+        if value not in values:
+            raise OptionError(f"{name}={value!r} is refused by {dialect.model}: {reason}")
+        return None
+    if name in dialect.refused:
+        raise OptionError(f"{name}={value!r} is refused by {dialect.model}: {dialect.refused[name]}")
+    if name not in dialect.fields:
+        known = {*dialect.fields, *dialect.fixed, *NESTED, "return_timestamps", "return_language"}
+        raise unknown_parameter(name, known, dialect.model)
+    return dialect.fields[name]
+
+
+def _flat(given: Mapping[str, Any], off: frozenset[str]) -> dict[str, Any]:
+    """Return the parameters with the nested ones among them and without those that are None, the default."""
+    flat = {
+        name: value
+        for name, value in given.items()
+        if name not in NESTED and (value is not None or name in off)
+    }
+    for nest in NESTED:
+        inner = given.get(nest)
+        if inner is not None and not isinstance(inner, Mapping):
+            raise OptionError(f"{nest} is {inner!r}; it must be a dictionary of parameters")
+        for name, value in (inner or {}).items():
+            if name in flat and flat[name] != value:
+                raise OptionError(f"{name} is {flat[name]!r}, and {value!r} in {nest}; give it once")
+            if value is not None or name in off:
+                flat[name] = value
+    return flat
+
+
+def _is_one_of(value: Any, known: Mapping[Any, Any]) -> bool:
+    # By type, too: 1 equals True, and an unhashable value is no key at all.
+    return any(type(value) is type(one) and value == one for one in known)

@@ -1,0 +1,85 @@
+"""The command line as a process: light help, version, models, doctor."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import auricle
+from auricle.cli import app
+from auricle.cli import doctor as doctor_command
+from auricle.cli.doctor import Finding
+
+HEAVY = ("torch", "numpy", "av", "huggingface_hub", "tokenizers", "safetensors", "httpx")
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["transcribe", "--help"], ["--version"]])
+def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+sys.argv = ["auricle", *{arguments!r}]
+from auricle.__main__ import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)
+"""
+    result = python(code)
+    assert result.returncode == 0
+    assert result.stderr == "[]\n"
+    assert result.stdout.strip()
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"auricle {auricle.__version__}\n"
+
+
+def test_no_arguments_shows_the_commands() -> None:
+    result = CliRunner().invoke(app, [])
+    assert result.exit_code == 2
+    for command in ("transcribe", "models", "download", "doctor"):
+        assert command in result.output
+
+
+def test_doctor_fails_only_for_something_essential(monkeypatch: pytest.MonkeyPatch) -> None:
+    findings = [
+        Finding("python", "ok", "3.11"),
+        Finding("kenlm", "note", "absent", "pip install 'auricle[lm]'"),
+    ]
+    monkeypatch.setattr(doctor_command, "examine", lambda: iter(findings))
+    result = CliRunner().invoke(app, ["doctor"])
+    assert result.exit_code == 0
+    assert "fix: pip install 'auricle[lm]'" in result.stdout
+    findings.append(Finding("torch", "fail", "broken", "pip install torch"))
+    result = CliRunner().invoke(app, ["doctor", "--json"])
+    assert result.exit_code == 1
+    assert [one["state"] for one in json.loads(result.stdout)] == ["ok", "note", "fail"]
+
+
+def test_doctor_names_threads_cpu_and_fix_lines_of_this_machine() -> None:
+    findings = {finding.subject: finding for finding in doctor_command.check_torch()}
+    assert findings["torch"].state == "ok"
+    assert "bfloat16" in findings["cpu"].detail
+    assert all(finding.fix for finding in findings.values() if finding.state != "ok")
+
+
+def test_doctor_sees_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "absent" / "cache"))
+    monkeypatch.setattr(doctor_command.os, "access", lambda *_: False)
+    findings = list(doctor_command.check_cache())
+    assert findings[0].state == "note"
+    assert findings[0].fix
