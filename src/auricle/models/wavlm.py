@@ -64,7 +64,7 @@ class GatedAttention(Attention):
     def forward(self, states: Tensor, bias: Tensor | None, mask: Tensor | None = None) -> Tensor:
         """`bias` is (1, H, T, T), by distance; `mask` is (B, 1, 1, T), False where padded.
 
-        Source: arXiv 2110.13900, "gated relative position bias": two sigmoid gates of the query frame scale it.
+        Source: arXiv 2110.13900, "gated relative position bias": two gates of the query frame scale it.
         """
         x = states.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (B, H, T, D/H)
         gates = self.gru_rel_pos_linear(x).unflatten(-1, (2, 4)).sum(-1).sigmoid()  # (B, H, T, 2)
