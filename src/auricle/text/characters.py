@@ -57,8 +57,8 @@ class CharacterTokenizer:
         specials = [merged[role] for role in SPECIAL_ROLES]
         if merged["pad_token"] not in ids:
             raise ConfigError(
-                f"the padding token {merged['pad_token']!r}, which is the CTC blank, is not in the vocabulary"
-                f"{nearest(merged['pad_token'], ids)} Set pad_token in tokenizer_config.json"
+                f"the padding token {merged['pad_token']!r}, which is the CTC blank, has no id; "
+                f"set pad_token in tokenizer_config.json{nearest(merged['pad_token'], ids)}"
             )
         for token in specials:
             ids.setdefault(token, max(ids.values()) + 1)
@@ -103,6 +103,10 @@ class CharacterTokenizer:
         elif target_lang is not None:
             raise OptionError(
                 f"target_lang={target_lang!r}, but {folder} has a single vocabulary; leave target_lang out"
+            )
+        if not all(isinstance(id, int) and id >= 0 for id in vocabulary.values()):
+            raise ConfigError(
+                f"{folder / 'vocab.json'} must map characters to whole numbers; fetch the file again"
             )
         taken = set(vocabulary.values())
         # Of two tokens that claim one id the vocabulary's own wins: added tokens may stem from another
@@ -156,8 +160,8 @@ def _of_language(vocabulary: dict[str, Any], language: str | None, folder: Path)
         raise OptionError(f"{folder} holds one vocabulary per language: give target_lang, one of {listed}")
     if language not in vocabulary:
         raise OptionError(
-            f"target_lang={language!r} is not in {folder / 'vocab.json'}{nearest(language, languages)} "
-            f"Available: {listed}"
+            f"target_lang={language!r} is not in {folder / 'vocab.json'}, which has {listed}"
+            f"{nearest(language, languages)}"
         )
     return vocabulary[language]
 
