@@ -1,7 +1,7 @@
 """Log-mel features of the `whisper` family: one window of fixed length, 25 ms frames, the loudest 80 dB kept.
 
 Paper: arXiv 2212.04356, section 2.2. The floor, the range and the scaling are the constants of openai/whisper
-`audio.py:110-157`; they are part of what the weights were trained on.
+`audio.py`, `log_mel_spectrogram`; they are part of what the weights were trained on.
 
 Dimension key: `B` windows, `F` frames of a window.
 """

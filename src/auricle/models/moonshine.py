@@ -1,6 +1,6 @@
 """Moonshine: short commands from the waveform itself; its work grows with the recording, not with a window.
 
-Paper: arXiv 2410.15608, section 3. Against Whisper: three strided convolutions hear the samples, positions
+Paper: arXiv 2410.15608. Against Whisper: three strided convolutions hear the samples, positions
 are rotations of queries and keys, norms have no bias, the decoder's feed-forward network is gated.
 
 Dimension key: B batch, N samples, C channels, T encoder frames (41.67 a second), S tokens, D width, H heads,
