@@ -16,7 +16,7 @@ from auricle.decoding.ngram import LN_10, NGram
 from auricle.errors import OptionError
 
 EXACT = 1e-9  # sums of a few thousand float64 logarithms
-LITTLE = 0.1  # nats, of about -20: ten per cent of probability
+LITTLE = 0.3  # nats, of about -17, for noise that is much less sure than speech
 LETTERS = ["", " ", *"abcdefghijklmnopqrstuvwxyz"]  # blank 0, space 1
 EVERYTHING = BeamOptions(beam_width=10**6, min_token_log_prob=-math.inf, max_beam_distance=math.inf)
 
@@ -47,7 +47,7 @@ def text_of(tokens: tuple[Token, ...]) -> str:
 
 
 def spelled(text: str, doubt: dict[int, tuple[str, float]] | None = None) -> Tensor:
-    """A sure frame for each letter and a blank after it; `doubt` gives a letter's rival and the rival's share."""
+    """A sure frame for each letter and a blank after it; `doubt` gives letters a rival and its share."""
     probabilities = torch.full((2 * len(text), len(LETTERS)), 1e-6, dtype=torch.float64)
     for place, letter in enumerate(text):
         other, share = (doubt or {}).get(place, (letter, 0.0))
