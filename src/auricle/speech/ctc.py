@@ -6,6 +6,7 @@ blocks, and log-probabilities are decoded at the latest after `PENDING_S`, in a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,9 +38,7 @@ class CTCOptions:
     """How to cut and decode; checked when it is made."""
 
     chunk_length_s: float = 0.0  # length of a window; 0: one pass up to 40 s, else windows of 30 s
-    stride_length_s: float | tuple[float, float] | None = (
-        None  # overlap on each side; None: a sixth, or 2.5 s
-    )
+    stride_length_s: float | tuple[float, float] | None = None  # overlap on each side; None: a sixth, or 2.5 s
     batch_size: int | None = None  # windows in one forward pass; None: as many as recordings are given
     beam_width: int | None = None  # 1: greedy; None: greedy, or 50 with a language model or hot words
     lm: str | Path | None = None  # ARPA file or KenLM binary of words
@@ -52,20 +51,24 @@ class CTCOptions:
     def __post_init__(self) -> None:
         if isinstance(self.hotwords, str) or not all(isinstance(word, str) for word in self.hotwords):
             raise OptionError(f"hotwords={self.hotwords!r}; expected a list of strings, such as ['auricle']")
-        object.__setattr__(self, "hotwords", tuple(self.hotwords))
         stride = self.stride_length_s
-        if isinstance(stride, list):
-            object.__setattr__(self, "stride_length_s", tuple(stride))
-        sides = stride if isinstance(stride, (tuple, list)) else (stride or 0.0,) * 2
-        if self.chunk_length_s < 0 or len(sides) != 2 or min(sides) < 0:
+        sides = tuple(stride) if isinstance(stride, (tuple, list)) else (stride or 0.0,) * 2
+        seconds = (self.chunk_length_s, *sides)
+        if len(sides) != 2 or not all(map(_is_number, seconds)) or min(seconds) < 0:
             raise OptionError(
-                f"chunk_length_s={self.chunk_length_s!r}, stride_length_s={stride!r}; expected seconds "
-                "from 0 on, the stride as one number for both sides or as (left, right)"
+                f"chunk_length_s={self.chunk_length_s!r}, stride_length_s={stride!r}; expected seconds from 0 "
+                "on, the stride as one number for both sides or as (left, right)"
             )
         for name in ("batch_size", "beam_width"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if value is not None and (type(value) is not int or value < 1):
                 raise OptionError(f"{name}={value!r}; expected a whole number from 1 on, or None")
+        for name in ("alpha", "beta", "unknown_penalty", "hotword_weight"):
+            if not _is_number(getattr(self, name)):
+                raise OptionError(f"{name}={getattr(self, name)!r}; expected a finite number")
+        # Lists are welcome, but options are compared and kept as keys.
+        object.__setattr__(self, "hotwords", tuple(self.hotwords))
+        object.__setattr__(self, "stride_length_s", sides if isinstance(stride, list) else stride)
         self._refuse_what_has_no_effect()
 
     def _refuse_what_has_no_effect(self) -> None:
@@ -78,9 +81,11 @@ class CTCOptions:
             value = getattr(self, field.name)
             needed = needs.get(field.name)
             if needed and not getattr(self, needed) and value != field.default:
-                raise OptionError(
-                    f"{field.name}={value!r} has no effect without {needed}; give {needed}, too"
-                )
+                raise OptionError(f"{field.name}={value!r} has no effect without {needed}; give {needed}, too")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class CTCEngine(Protocol):
@@ -209,10 +214,11 @@ def cut_in_pause(log_probs: Tensor, blank: int) -> int:
     that no token is cut in two.
     """
     half = len(log_probs) // 2
-    runs, counts = torch.unique_consecutive(log_probs[half:].argmax(dim=-1), return_counts=True)
-    starts = counts.cumsum(0) - counts
-    blanks = torch.where(runs == blank, counts, 0)
+    runs, counts = torch.unique_consecutive(log_probs.argmax(dim=-1), return_counts=True)
+    ends = counts.cumsum(0)
+    starts = torch.clamp(ends - counts, min=half)  # of the part in the second half
+    blanks = torch.where(runs == blank, ends - starts, 0)
     longest = int(blanks.argmax())
     if blanks[longest] > 0:
-        return half + int(starts[longest] + counts[longest] // 2)
-    return half + int(starts[-1]) if len(runs) > 1 else len(log_probs)
+        return int(starts[longest] + blanks[longest] // 2)
+    return len(log_probs) - int(counts[-1]) or len(log_probs)
