@@ -66,7 +66,19 @@ def plan(written: Sequence[str], n_readings: dict[str, int], seed: int) -> list[
 def _espeak(reading: Reading, target: Path) -> None:
     speed, pitch = round(165 * reading.rate), round(25 + 50 * reading.pitch)
     voice = reading.voice.split("/")[1]
-    command = ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(pitch), "-w", str(target), reading.text]
+    command = [
+        "espeak-ng",
+        "-v",
+        voice,
+        "-s",
+        str(speed),
+        "-p",
+        str(pitch),
+        "-w",
+        str(target),
+        "--",
+        reading.text,
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
 
 
@@ -84,7 +96,7 @@ def _festival(readings: Sequence[Reading], folder: Path) -> None:
         lines.append(f"(voice_{reading.voice.split('/')[1]})")
         lines.append(f"(Parameter.set 'Duration_Stretch {1 / reading.rate:.2f})")
         lines.append(f'(set! utt (utt.synth (Utterance Text "{text}")))')
-        lines.append(f"(utt.save.wave utt \"{folder / reading.path}\" 'riff)")
+        lines.append(f'(utt.save.wave utt "{folder / reading.path}" \'riff)')
     with tempfile.NamedTemporaryFile("w", suffix=".scm", encoding="ascii", errors="ignore") as script:
         script.write("\n".join(lines))
         script.flush()
@@ -118,13 +130,16 @@ def make_corpus(text_folder: Path, folder: Path, n_readings: dict[str, int], n_h
     random.Random(1).shuffle(written)
     held_out, training = written[:n_held_out], written[n_held_out:]
     readings = plan(training, n_readings, seed=2)
-    test = [
-        Reading(f"held-out/{index:04d}.wav", text, HELD_OUT_VOICE, 1.0, 0.5) for index, text in enumerate(held_out)
-    ]
+    test = [Reading(f"held-out/{index:04d}.wav", text, HELD_OUT_VOICE, 1.0, 0.5) for index, text in enumerate(held_out)]
     folder.mkdir(parents=True, exist_ok=True)
     read_aloud([*test, *readings], folder)
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
         for reading in [*test, *readings]:
             split = "test" if reading.voice == HELD_OUT_VOICE else "train"
-            row = {**asdict(reading), "spoken": spoken_form(reading.text), "split": split, "speaker": reading.voice}
+            row = {
+                **asdict(reading),
+                "spoken": spoken_form(reading.text),
+                "split": split,
+                "speaker": reading.voice,
+            }
             manifest.write(json.dumps(row) + "\n")

@@ -1,0 +1,92 @@
+"""Batches of similar length, augmented afresh in every epoch."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from auricle.audio.parakeet_mel import ParakeetFeatures
+from auricle.training.augment import mask_spectrum, stretch_and_warp
+from auricle.training.store import FeatureStore, Utterance
+from auricle.training.text import ALPHABET
+
+BUCKET_FRAMES = 100  # one second
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B utterances of F feature frames and up to S labels."""
+
+    features: Tensor  # (B, F, M) float32, normalised
+    lengths: Tensor  # (B,) frames
+    labels: Tensor  # (total labels,) all rows one after another
+    label_lengths: Tensor  # (B,)
+
+
+def pack(
+    utterances: Sequence[Utterance], max_frames: int, generator: torch.Generator, shortest_first: bool = False
+) -> list[tuple[int, list[Utterance]]]:
+    """Group utterances of similar length: (padded length, members), groups in random order.
+
+    Padded lengths are whole seconds and every group but the last fills `max_frames`, so that few shapes occur: a
+    matrix library prepares its kernels once for each.
+    """
+    buckets: dict[int, list[Utterance]] = defaultdict(list)
+    for index in torch.randperm(len(utterances), generator=generator).tolist():
+        buckets[-(-utterances[index].n_frames // BUCKET_FRAMES) * BUCKET_FRAMES].append(utterances[index])
+    groups: list[tuple[int, list[Utterance]]] = []
+    left: list[Utterance] = []
+    for length in sorted(buckets):
+        members = left + buckets[length]
+        size = max(1, max_frames // length)
+        whole = len(members) - len(members) % size
+        groups += [(length, members[start : start + size]) for start in range(0, whole, size)]
+        left = members[whole:]
+    if left:
+        groups.append((max(buckets), left))
+    if shortest_first:
+        return groups
+    return [groups[index] for index in torch.randperm(len(groups), generator=generator).tolist()]
+
+
+def weigh(utterances: Sequence[Utterance], weights: dict[str, float], generator: torch.Generator) -> list[Utterance]:
+    """One epoch's utterances: each corpus named in `weights` by its share of its rows, the others whole."""
+    chance = torch.rand(len(utterances), generator=generator)
+    return [u for u, c in zip(utterances, chance, strict=True) if float(c) < weights.get(u.corpus, 1.0)]
+
+
+def make_batch(
+    store: FeatureStore, group: Sequence[Utterance], length: int, generator: torch.Generator | None
+) -> Batch:
+    """Stack a group to `length` frames; with a generator, stretched, warped and masked at random."""
+    rows, labels = [], []
+    for utterance in group:
+        row = torch.from_numpy(store.features(utterance).astype("float32"))
+        if generator is not None:
+            row = stretch_and_warp(row, length, generator)
+        row = ParakeetFeatures.normalize(row)
+        rows.append(row if generator is None else mask_spectrum(row, generator))
+        labels.append(torch.tensor([ALPHABET.index(letter) for letter in utterance.text]))
+    lengths = torch.tensor([len(row) for row in rows])
+    label_lengths = torch.tensor([len(row) for row in labels])
+    features = torch.stack([F.pad(row, (0, 0, 0, length - len(row))) for row in rows])
+    return Batch(features, lengths, torch.cat(labels), label_lengths)
+
+
+def epochs(
+    store: FeatureStore, weights: dict[str, float], max_frames: int, seed: int, first: int
+) -> Iterator[tuple[int, Batch]]:
+    """Yield (epoch, batch) without end from epoch `first` on; an epoch depends on its seed and number alone."""
+    utterances = store.select("train")
+    epoch = first
+    while True:
+        generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+        chosen = weigh(utterances, weights, generator)
+        for length, group in pack(chosen, max_frames, generator, shortest_first=epoch == 0):
+            yield epoch, make_batch(store, group, length, generator)
+        epoch += 1

@@ -1,0 +1,70 @@
+"""A trained run as a checkpoint folder in the Hub's format, loadable by auricle and by transformers alike."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+from auricle.checkpoints.tensors import write_checkpoint
+from auricle.models.parakeet import ParakeetConfig
+from auricle.training.text import ALPHABET
+
+BLANK_TOKEN = "<pad>"
+_SPACE = "▁"
+
+
+def letter_tokenizer() -> Tokenizer:
+    """A tokenizer whose pieces are the letters of `ALPHABET`, in its order, and the blank after them."""
+    vocabulary = {letter.replace(" ", _SPACE): index for index, letter in enumerate(ALPHABET)}
+    tokenizer = Tokenizer(models.BPE(vocab={**vocabulary, BLANK_TOKEN: len(ALPHABET)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="never", split=False)
+    tokenizer.decoder = decoders.Metaspace(replacement=_SPACE, prepend_scheme="never", split=False)
+    tokenizer.add_special_tokens([AddedToken(BLANK_TOKEN, special=True, normalized=False)])
+    return tokenizer
+
+
+def export(tensors: dict[str, torch.Tensor], config: ParakeetConfig, folder: Path, card: dict[str, Any]) -> None:
+    """Write config, float16 weights, tokenizer, feature settings and `card` (as auricle.json) to `folder`.
+
+    Raises:
+        TensorError: a weight does not fit float16.
+    """
+    encoder = {**asdict(config.encoder_config), "model_type": "parakeet_encoder"}
+    write_checkpoint(
+        folder,
+        {
+            "architectures": ["ParakeetForCTC"],
+            "model_type": "parakeet_ctc",
+            "vocab_size": config.vocab_size,
+            "pad_token_id": config.pad_token_id,
+            "encoder_config": encoder,
+        },
+        tensors,
+        torch.float16,
+    )
+    letter_tokenizer().save(str(folder / "tokenizer.json"))
+    _write(folder / "tokenizer_config.json", {"tokenizer_class": "ParakeetTokenizer", "pad_token": BLANK_TOKEN})
+    _write(
+        folder / "preprocessor_config.json",
+        {
+            "feature_extractor_type": "ParakeetFeatureExtractor",
+            "processor_class": "ParakeetProcessor",
+            "feature_size": config.encoder_config.num_mel_bins,
+            "sampling_rate": 16000,
+            "hop_length": 160,
+            "n_fft": 512,
+            "win_length": 400,
+            "preemphasis": 0.97,
+            "padding_value": 0.0,
+        },
+    )
+    _write(folder / "auricle.json", card)
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

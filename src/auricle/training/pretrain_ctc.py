@@ -1,0 +1,229 @@
+"""Training a CTC model from nothing: one visible loop over stored features.
+
+Dimension key: B batch, F feature frames, T encoder frames, V vocabulary.
+
+The rate follows the time spent, not the steps made: a run has a budget of minutes, warms up in its first 3 % and falls
+as a cosine to nothing at its end, so that a slow machine ends with a finished model of fewer steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.errors import OptionError
+from auricle.models.parakeet import EncoderConfig, ParakeetConfig, ParakeetCTC
+from auricle.training.batches import Batch, epochs
+from auricle.training.muon import StackedMuon
+from auricle.training.store import FeatureStore
+from auricle.training.text import ALPHABET
+
+BLANK = len(ALPHABET)
+
+ENCODER = EncoderConfig(
+    hidden_size=192,
+    num_hidden_layers=10,
+    num_attention_heads=4,
+    intermediate_size=768,
+    conv_kernel_size=15,
+    # Letters come up to 15 a second: 25 frames a second leave room for blanks between them, 12.5 would not.
+    subsampling_factor=4,
+    subsampling_conv_channels=32,
+    dropout=0.0,
+    attention_dropout=0.0,
+    activation_dropout=0.0,
+)
+CONFIG = ParakeetConfig(vocab_size=BLANK + 1, pad_token_id=BLANK, encoder_config=ENCODER)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a run is told; kept in its checkpoints."""
+
+    minutes: float  # of training in all, over all its sessions
+    max_frames: int = 12800  # padded feature frames in a batch, 10 ms each
+    matrix_rate: float = 2e-3  # peak learning rate of the blocks' matrices (Muon)
+    other_rate: float = 2e-3  # peak learning rate of everything else (AdamW)
+    weight_decay: float = 0.05
+    middle_weight: float = 0.3  # share of the loss taken from the middle of the encoder
+    averaging: float = 0.999  # decay of the weights' moving average, which is what is kept
+    seed: int = 1
+    snapshot_minutes: float = 10.0
+    weights: dict[str, float] = field(default_factory=dict)  # corpus to the share of its rows used in an epoch
+
+    def __post_init__(self) -> None:
+        if self.minutes <= 0 or not 0 <= self.middle_weight < 1 or not 0 <= self.averaging < 1:
+            raise OptionError(
+                f"expected minutes > 0 and middle_weight, averaging in [0, 1); got minutes={self.minutes}, "
+                f"middle_weight={self.middle_weight}, averaging={self.averaging}"
+            )
+
+
+@dataclass
+class Run:
+    """Everything that a killed run needs to go on."""
+
+    model: ParakeetCTC
+    average: ParakeetCTC
+    optimizers: list[torch.optim.Optimizer]
+    options: TrainOptions
+    step: int = 0
+    epoch: int = 0
+    seconds: float = 0.0  # spent training
+    audio_seconds: float = 0.0  # heard, repeats included
+
+
+def start_run(options: TrainOptions, config: ParakeetConfig = CONFIG) -> Run:
+    """A fresh model with its optimizers."""
+    torch.manual_seed(options.seed)
+    model = ParakeetCTC(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith(("bias_u", "bias_v")):
+            nn.init.normal_(parameter, std=0.02)
+    # Everything the blocks' linear layers hold is a matrix to orthogonalise; the rest is not.
+    blocks = model.encoder.layers.named_parameters()
+    matrices = [p for name, p in blocks if p.dim() == 2 and "bias" not in name]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in chosen]
+    optimizers: list[torch.optim.Optimizer] = [
+        StackedMuon(matrices, lr=0.0, weight_decay=options.weight_decay),
+        torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.98), weight_decay=options.weight_decay, fused=True),
+    ]
+    # Depthwise convolutions are a third faster backwards in this layout.
+    model.encoder.subsampling.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Run(model, copy.deepcopy(model).eval(), optimizers, options)
+
+
+def rate_at(progress: float) -> float:
+    """The share of the peak rate at a share of the budget: linear up to 3 %, then half a cosine down to zero."""
+    if progress < 0.03:
+        return progress / 0.03 + 1e-3
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.03) / 0.97)))
+
+
+def ctc_loss(model: ParakeetCTC, batch: Batch, middle_weight: float) -> Tensor:
+    """Mean negative log-likelihood per label, partly of the middle block's states read by the same head.
+
+    Source: intermediate CTC, arXiv 2102.03216.
+    """
+    with torch.autocast("cpu", torch.bfloat16):
+        x, frames, positions, mask, valid = model.encoder.start(batch.features, batch.lengths)
+        middle = None
+        for index, layer in enumerate(model.encoder.layers, 1):
+            x = layer(x, positions, mask, valid)
+            if index == len(model.encoder.layers) // 2:
+                middle = model.head(x)
+        logits = model.head(x)  # (B, T, V)
+    total = torch.zeros(())
+    parts = [(logits, 1 - middle_weight)] + ([(middle, middle_weight)] if middle is not None else [])
+    for scores, weight in parts:
+        log_probs = scores.float().log_softmax(-1).transpose(0, 1)  # (T, B, V)
+        total = total + weight * F.ctc_loss(
+            log_probs, batch.labels, frames, batch.label_lengths, BLANK, reduction="sum", zero_infinity=True
+        )
+    return total / batch.label_lengths.sum()
+
+
+def train_step(run: Run, batch: Batch) -> tuple[float, float]:
+    """One update; the loss and the norm of the gradient before clipping."""
+    rate = rate_at(run.seconds / (60 * run.options.minutes))
+    for optimizer, peak in zip(run.optimizers, (run.options.matrix_rate, run.options.other_rate), strict=True):
+        for group in optimizer.param_groups:
+            group["lr"] = peak * rate
+    loss = ctc_loss(run.model, batch, run.options.middle_weight)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), 5.0)
+    if not torch.isfinite(norm):
+        for parameter in run.model.parameters():
+            parameter.grad = None
+        return float(loss.detach()), math.inf
+    for optimizer in run.optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+    # Early weights are far from the late ones: the average forgets them faster.
+    decay = min(run.options.averaging, (1 + run.step) / (10 + run.step))
+    with torch.no_grad():
+        ours, theirs = list(run.average.state_dict().values()), list(run.model.state_dict().values())
+        floats = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
+        torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
+    run.step += 1
+    return float(loss.detach()), float(norm)
+
+
+def save_run(run: Run, folder: Path) -> None:
+    """Write the whole run to `folder`/run.pt; a kill while writing leaves the one before."""
+    state: dict[str, Any] = {
+        "model": run.model.state_dict(),
+        "average": run.average.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
+        "options": asdict(run.options),
+        "counts": (run.step, run.epoch, run.seconds, run.audio_seconds),
+    }
+    torch.save(state, folder / "run.pt.part")
+    (folder / "run.pt.part").replace(folder / "run.pt")
+
+
+def resume_run(folder: Path, options: TrainOptions) -> Run:
+    """The run that `folder` holds, under the options given now, or a fresh one."""
+    run = start_run(options)
+    if (folder / "run.pt").exists():
+        state = torch.load(folder / "run.pt", weights_only=True)
+        run.model.load_state_dict(state["model"])
+        run.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        run.step, run.epoch, run.seconds, run.audio_seconds = state["counts"]
+    return run
+
+
+def train(features: Path, folder: Path, options: TrainOptions) -> Run:
+    """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoints.
+
+    A resumed run starts the epoch in which it was stopped anew.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    store, run = FeatureStore(features), resume_run(folder, options)
+    run.model.train()
+    losses: list[float] = []
+    saved = run.seconds
+    clock = time.monotonic()
+    for epoch, batch in epochs(store, options.weights, options.max_frames, options.seed, run.epoch):
+        run.epoch = epoch
+        loss, norm = train_step(run, batch)
+        now = time.monotonic()
+        run.seconds, clock = run.seconds + now - clock, now
+        run.audio_seconds += float(batch.lengths.sum()) / 100
+        losses.append(loss)
+        if run.step % 50 == 0:
+            _log(run, folder, sum(losses) / len(losses), norm)
+            losses.clear()
+        done = run.seconds >= 60 * options.minutes
+        if done or run.seconds - saved >= 60 * options.snapshot_minutes:
+            saved = run.seconds
+            save_run(run, folder)
+            torch.save(run.average.state_dict(), folder / f"average-{round(run.seconds / 60):04d}.pt")
+        if done:
+            break
+    return run
+
+
+def _log(run: Run, folder: Path, loss: float, norm: float) -> None:
+    row = {
+        "step": run.step,
+        "epoch": run.epoch,
+        "minutes": round(run.seconds / 60, 2),
+        "audio_hours": round(run.audio_seconds / 3600, 3),
+        "loss": round(loss, 4),
+        "gradient_norm": round(norm, 3),
+    }
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(row) + "\n")
