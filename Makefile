@@ -1,0 +1,39 @@
+# The only door. `make demo` and `make test` need Python 3.11 and make, nothing else.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SAMPLE := samples/jfk.flac
+
+.PHONY: demo test check bench accuracy clean
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/auricle transcribe $(SAMPLE)
+
+test: $(VENV)/test.stamp check
+	$(BIN)/python -m pytest -q
+
+check: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# What docs/accuracy.md says, measured again.
+accuracy: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/wer.py --speech ../shared/speech
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/test.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@# kenlm is compiled from source; without a compiler its tests are skipped and say so.
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm]'
+	@touch $@ $(VENV)/demo.stamp
