@@ -1,0 +1,85 @@
+"""How many distinct functions of the library run, in how many files, to do one simple thing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from auricle import pipeline
+from auricle.checkpoints.tensors import write_checkpoint
+from auricle.loading import load
+from auricle.models.wav2vec2 import Wav2Vec2CTC
+
+# docs/architecture.md: files, functions.
+CTC_LOAD = (12, 50)
+CTC_CALL = (12, 45)
+
+
+@contextmanager
+def functions_called() -> Iterator[set[tuple[str, int]]]:
+    """Collect (file, first line) of every distinct function of auricle that runs inside the block."""
+    called: set[tuple[str, int]] = set()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        code = frame.f_code
+        if event == "call" and "/auricle/" in code.co_filename and not code.co_name.startswith("<"):
+            called.add((code.co_filename, code.co_firstlineno))
+
+    sys.setprofile(note)
+    try:
+        yield called
+    finally:
+        sys.setprofile(None)
+
+
+def within(called: set[tuple[str, int]], budget: tuple[int, int]) -> bool:
+    files = {name for name, _ in called}
+    print(f"{len(files)} files, {len(called)} functions; budget {budget}")
+    return len(files) <= budget[0] and len(called) <= budget[1]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A tiny random wav2vec2 CTC checkpoint in the Hub's format."""
+    torch.manual_seed(0)
+    letters = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
+    config = Wav2Vec2CTC.tiny(vocab_size=len(letters))
+    raw = {
+        "architectures": ["Wav2Vec2ForCTC"],
+        "model_type": "wav2vec2",
+        **{key: value for key, value in vars(config).items() if not isinstance(value, tuple)},
+        **{key: list(value) for key, value in vars(config).items() if isinstance(value, tuple)},
+    }
+    write_checkpoint(tmp_path, raw, Wav2Vec2CTC(config).state_dict())
+    vocabulary = {letter: index for index, letter in enumerate(letters)}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    settings = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "pad_token": "<pad>", "word_delimiter_token": "|"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "do_normalize": True}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(extractor))
+    return tmp_path
+
+
+def test_loading_a_ctc_model_is_short_to_read(checkpoint: Path) -> None:
+    load(checkpoint)  # what imports and caches once is not what a reader follows
+    with functions_called() as called:
+        load(checkpoint)
+    assert within(called, CTC_LOAD)
+
+
+def test_transcribing_with_a_ctc_model_is_short_to_read(checkpoint: Path) -> None:
+    pipe = pipeline("automatic-speech-recognition", model=checkpoint)
+    recording = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    pipe(recording)
+    with functions_called() as called:
+        pipe(recording)
+    assert within(called, CTC_CALL)
