@@ -1,4 +1,4 @@
-"""What the families that write text share: activations by their config's name, and the memory of a decoder.
+"""What several families share: activations by their config's name, and the memory of a decoder.
 
 Dimension key: B batch, H heads, S new tokens, P tokens held, T encoder frames, K width of a head.
 """
@@ -16,7 +16,10 @@ from auricle.errors import ConfigError, nearest
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
+    "gelu_python": F.gelu,
     "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_fast": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
     "relu": F.relu,
     "silu": F.silu,
     "swish": F.silu,
@@ -34,8 +37,7 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     """
     if name not in ACTIVATIONS:
         raise ConfigError(
-            f"the activation {name!r} is unknown{nearest(name, ACTIVATIONS)}; "
-            f"expected one of {', '.join(ACTIVATIONS)}"
+            f"the activation {name!r} is unknown{nearest(name, ACTIVATIONS)}; expected one of {', '.join(ACTIVATIONS)}"
         )
     return ACTIVATIONS[name]
 

@@ -6,8 +6,8 @@ Transformer-XL (arXiv 1901.02860, section 3.3).
 Dimension key: B batch, F feature frames, M mel bins, C subsampling channels, T encoder frames, D width, N heads,
 H width of a head, V vocabulary.
 
-What differs from the papers' Conformer: the first layers reduce time 8 (or 4, 2) times by a strided convolution followed by
-depthwise-separable ones; the depthwise kernel in each block is shorter.
+What differs from the papers' Conformer: the first layers reduce time 8 (or 4, 2) times by a strided convolution
+followed by depthwise-separable ones; the depthwise kernel in each block is shorter.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from auricle.models.layers import activation
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,6 @@ class ParakeetConfig:
     encoder_config: EncoderConfig = field(default_factory=EncoderConfig)
 
 
-_ACTIVATIONS = {"silu": F.silu, "swish": F.silu, "relu": F.relu, "gelu": F.gelu}
-
-
 class FeedForward(nn.Module):
     """Two linear layers with an activation between them."""
 
@@ -67,7 +66,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.linear1 = nn.Linear(config.hidden_size, config.intermediate_size, bias=config.attention_bias)
         self.linear2 = nn.Linear(config.intermediate_size, config.hidden_size, bias=config.attention_bias)
-        self.activation = _ACTIVATIONS[config.hidden_act]
+        self.activation = activation(config.hidden_act)
         self.dropout = config.activation_dropout
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,25 +98,27 @@ class RelativeAttention(nn.Module):
         q = self.q_proj(x).view(heads)  # (B, T, N, H)
         k = self.k_proj(x).view(heads).transpose(1, 2)  # (B, N, T, H)
         v = self.v_proj(x).view(heads).transpose(1, 2)
-        q_content = (q + self.bias_u).transpose(1, 2)  # (B, N, T, H)
+        # Scaling the queries, T rows, costs less than scaling the scores, T columns each.
+        q_content = (q + self.bias_u).transpose(1, 2) * self.head_width**-0.5  # (B, N, T, H)
         q_position = (q + self.bias_v).transpose(1, 2) * self.head_width**-0.5
         distance = self.relative_k_proj(positions).view(2 * T - 1, self.n_heads, self.head_width)
         bias = align_distances(q_position @ distance.permute(1, 2, 0))  # (B, N, T, T)
         if mask is not None:
             bias = bias + mask
         if self.training:
-            scores = q_content @ k.transpose(2, 3) * self.head_width**-0.5 + bias
-            weights = F.dropout(scores.softmax(-1), self.dropout, True)
-            y = weights @ v
+            weights = (q_content @ k.transpose(2, 3) + bias).softmax(-1)
+            y = F.dropout(weights, self.dropout) @ v
         else:
-            y = F.scaled_dot_product_attention(q_content, k, v, attn_mask=bias.to(q_content.dtype))
+            bias = bias.to(q_content.dtype)
+            y = F.scaled_dot_product_attention(q_content, k, v, attn_mask=bias, scale=1.0)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, D))
 
 
 def align_distances(scores: Tensor) -> Tensor:
     """Turn scores by distance, (B, N, T, 2T-1) from T-1 down to -(T-1), into scores by key frame, (B, N, T, T).
 
-    Query i finds key j at column T-1-i+j. In the flattened rows that is T-1 + i(2T-2) + j: a slice and a view, no gather.
+    Query i finds key j at column T-1-i+j. In the flattened rows that is T-1 + i(2T-2) + j: a slice and a view, no
+    gather.
     Source: the relative shift of arXiv 1901.02860, appendix B.
     """
     T = scores.shape[2]
@@ -135,12 +136,10 @@ class Convolution(nn.Module):
         width, bias = config.hidden_size, config.convolution_bias
         kernel = config.conv_kernel_size
         self.pointwise_conv1 = nn.Conv1d(width, 2 * width, 1, bias=bias)
-        self.depthwise_conv = nn.Conv1d(
-            width, width, kernel, padding=(kernel - 1) // 2, groups=width, bias=bias
-        )
+        self.depthwise_conv = nn.Conv1d(width, width, kernel, padding=(kernel - 1) // 2, groups=width, bias=bias)
         self.norm = nn.BatchNorm1d(width)
         self.pointwise_conv2 = nn.Conv1d(width, width, 1, bias=bias)
-        self.activation = _ACTIVATIONS[config.hidden_act]
+        self.activation = activation(config.hidden_act)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
         """`valid` is (B, T, 1), 0 where padded: a frame beyond the end must not reach one before it."""
@@ -230,9 +229,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(ConformerBlock(config) for _ in range(config.num_hidden_layers))
         self.input_scale = math.sqrt(config.hidden_size) if config.scale_input else 1.0
 
-    def start(
-        self, features: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    def start(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
         """The blocks' input (B, T, D), their frame counts, positions, attention mask and valid frames.
 
         The masks are None when no row is padded.
