@@ -136,8 +136,7 @@ def _model_class(raw: Mapping[str, Any], where: str) -> Any:
     if model_type not in MODELS:
         state = f"model_type is {model_type!r}" if model_type else "there is no model_type"
         raise ConfigError(
-            f"{where}: {state}; supported are {', '.join(sorted(MODELS))}"
-            f"{nearest(str(model_type), MODELS) or '.'}"
+            f"{where}: {state}; supported are {', '.join(sorted(MODELS))}{nearest(str(model_type), MODELS) or '.'}"
         )
     module, _, attribute = MODELS[model_type].partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -25,7 +25,7 @@ BOOKKEEPING = frozenset(
     model_type name_or_path output_attentions output_hidden_states prefix problem_type processor_class
     return_dict return_dict_in_generate tokenizer_class torch_dtype torchscript transformers_version
     use_bfloat16 use_cache
-    """.split()  # noqa: SIM905 (a list literal of these is forty lines)
+    """.split()
 )
 
 # Settings of text generation that older checkpoints keep in config.json. They belong to the loop that
@@ -39,7 +39,7 @@ GENERATION = frozenset(
     num_beams num_return_sequences output_scores pad_token_id remove_invalid_values
     repetition_penalty sep_token_id suppress_tokens task_specific_params temperature top_k top_p
     typical_p
-    """.split()  # noqa: SIM905
+    """.split()
 )
 
 # Harmless at exactly this value, and a different network at any other.
@@ -126,8 +126,7 @@ def read_features(folder: Path) -> dict[str, Any]:
         return read_json(folder, "preprocessor_config.json")
     if not isinstance(nested, dict):
         raise ConfigError(
-            f"{folder / 'processor_config.json'}: feature_extractor is a {type(nested).__name__}; "
-            "expected an object."
+            f"{folder / 'processor_config.json'}: feature_extractor is a {type(nested).__name__}; expected an object."
         )
     return nested
 
@@ -156,9 +155,7 @@ def _build(config_class: type, raw: Mapping[str, Any], where: str, harmless: fro
     absent = [
         name
         for name, field in fields.items()
-        if name not in values
-        and field.default is dataclasses.MISSING
-        and field.default_factory is dataclasses.MISSING
+        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     ]
     if absent:
         raise ConfigError(f"{where} lacks {', '.join(absent)}, which {config_class.__qualname__} needs.")
@@ -212,8 +209,7 @@ def _convert(value: Any, hint: Any, where: str, harmless: frozenset[str]) -> Any
         return float(value)
     fits = container is Any or (isinstance(container, type) and isinstance(value, container))
     if not fits or (isinstance(value, bool) and container is int):
-        name = getattr(hint, "__name__", str(hint)) if not arguments else str(hint)
-        raise ConfigError(f"{where} is {_short(value)} ({type(value).__name__}); expected {name}.")
+        raise ConfigError(f"{where} is {_short(value)} ({type(value).__name__}); expected {_type_name(hint)}.")
     return value
 
 
@@ -221,12 +217,20 @@ def _convert_union(value: Any, arguments: tuple[Any, ...], where: str, harmless:
     if value is None and type(None) in arguments:
         return None
     choices = [choice for choice in arguments if choice is not type(None)]
-    for choice in choices[:-1]:
+    if len(choices) == 1:
+        return _convert(value, choices[0], where, harmless)
+    for choice in choices:
         try:
             return _convert(value, choice, where, harmless)
         except ConfigError:
             continue
-    return _convert(value, choices[-1], where, harmless)
+    names = [_type_name(choice) for choice in choices] + ["null"] * (type(None) in arguments)
+    expected = f"{', '.join(names[:-1])} or {names[-1]}"
+    raise ConfigError(f"{where} is {_short(value)} ({type(value).__name__}); expected {expected}.")
+
+
+def _type_name(hint: Any) -> str:
+    return str(hint) if typing.get_args(hint) else getattr(hint, "__name__", str(hint))
 
 
 def _short(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -116,7 +117,10 @@ def _read_shards(folder: Path, index: str) -> dict[str, Tensor]:
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            # A rare protocol either loads or is refused below; the caller cannot act on a warning about it.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise TensorError(
             f"{path} was refused: it is a pickle that holds more than tensors, and opening it could run code "
@@ -219,9 +223,7 @@ def _refuse_conflict(first: Tensor, second: Tensor, names: str, where: str) -> N
         raise TensorError(f"{where}: {names} are one parameter of the model and have different values.")
 
 
-def _assign(
-    model: nn.Module, slots: Mapping[str, Tensor], by_owner: Mapping[int, Tensor], dtype: torch.dtype
-) -> None:
+def _assign(model: nn.Module, slots: Mapping[str, Tensor], by_owner: Mapping[int, Tensor], dtype: torch.dtype) -> None:
     made: dict[int, Tensor] = {}
     for name, slot in slots.items():
         owner = id(slot)

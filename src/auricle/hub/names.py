@@ -184,9 +184,7 @@ def _checked_hub_name(name: str, revision: str | None) -> str:
             "'-', '_' and '.', in one or two parts as 'org/model')."
         )
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise OptionError(
-            f"revision {revision!r} is no branch, tag or commit; expected such as 'main' or 'v1.0'."
-        )
+        raise OptionError(f"revision {revision!r} is no branch, tag or commit; expected such as 'main' or 'v1.0'.")
     return name
 
 
@@ -206,9 +204,7 @@ def _offline_error(name: str, revision: str | None, missing: Sequence[str]) -> M
     else:
         state = f"is not in the cache {cache_root()}"
     here = sorted({model.name for model in cached})
-    others = sorted(
-        {ref for model in cached if model.name == name for ref in (*model.refs, str(model.revision))}
-    )
+    others = sorted({ref for model in cached if model.name == name for ref in (*model.refs, str(model.revision))})
     known = f" Cached revisions of it: {', '.join(others)}." if others and not missing else ""
     hint = nearest(name, here) if name not in here else ""
     listed = f" Cached models: {', '.join(here[:_LISTED]) or 'none'}; {BUNDLED!r} needs no cache."

@@ -127,9 +127,7 @@ def _explained(error: Exception, name: str, revision: str | None) -> CheckpointE
             f"{endpoint} refused access to {name} (HTTP {status}): check the token, or {give_token}."
         )
     if isinstance(cause, OfflineModeIsEnabled):
-        return ModelNotFoundError(
-            f"{name}{at} is not in the cache and HF_HUB_OFFLINE is set. Unset it to download."
-        )
+        return ModelNotFoundError(f"{name}{at} is not in the cache and HF_HUB_OFFLINE is set. Unset it to download.")
     if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
         return ModelNotFoundError(f"{name}{at} lacks a file that loading needs: {_first_line(cause)}")
     if status is not None:
@@ -141,9 +139,9 @@ def _explained(error: Exception, name: str, revision: str | None) -> CheckpointE
         return CheckpointError(f"{cache_root()} cannot be written ({cause}). Set HF_HUB_CACHE elsewhere.")
     return CheckpointError(
         f"{name}{at} could not be downloaded from {endpoint}: {type(cause).__name__}: {_first_line(cause)}. "
-        "Check the network (proxy, HF_ENDPOINT) and run it again; what has arrived is kept."
+        "Check the network (proxy, HF_ENDPOINT) and run it again; files that arrived whole are kept."
     )
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
