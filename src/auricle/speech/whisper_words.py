@@ -1,0 +1,134 @@
+"""Whisper's tokens as timed words: grouped by the language's rules, punctuation merged, times fitted.
+
+Source: openai/whisper tokenizer.py (split_to_word_tokens) and timing.py (add_word_timestamps).
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from auricle.results import Word
+from auricle.speech.languages import UNSPACED
+
+REPLACEMENT = "�"  # how a decoder writes bytes that are not yet a character
+SENTENCE_ENDS = frozenset(".。!！?？")
+LONGEST_TYPICAL = 0.7  # seconds: the median word is never taken to be longer
+STRETCH = 2.0  # a word at a sentence's border longer than this many medians has swallowed the pause
+
+Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass(frozen=True)
+class WordTokens:
+    """A word and the range of its tokens among the text tokens it was made from."""
+
+    text: str
+    begin: int
+    end: int
+
+
+def group_words(
+    ids: Sequence[int], decode: Decode, language: str | None, prepended: str, appended: str
+) -> list[WordTokens]:
+    """Group text tokens into words with their leading space, and merge punctuation into its neighbour."""
+    characters = split_characters(ids, decode)
+    words = characters if language in UNSPACED else join_at_spaces(characters)
+    return merge_punctuation(words, prepended, appended)
+
+
+def split_characters(ids: Sequence[int], decode: Decode) -> list[WordTokens]:
+    """The shortest runs of tokens that decode to whole characters."""
+    whole = decode(ids)
+    groups: list[WordTokens] = []
+    begin = length = 0
+    for end in range(1, len(ids) + 1):
+        text = decode(ids[begin:end])
+        at = text.find(REPLACEMENT)
+        # A replacement character that the whole text has too was said, or will never become a character.
+        if at < 0 or whole[length + at : length + at + 1] == REPLACEMENT:
+            groups.append(WordTokens(text, begin, end))
+            length += len(text)
+            begin = end
+    if begin < len(ids):
+        groups.append(WordTokens(decode(ids[begin:]), begin, len(ids)))
+    return groups
+
+
+def join_at_spaces(groups: Sequence[WordTokens]) -> list[WordTokens]:
+    """Join what a space or a punctuation mark does not begin to what stands before it."""
+    words: list[WordTokens] = []
+    for group in groups:
+        starts = group.text.startswith(" ") or group.text.strip() in string.punctuation
+        if starts or not words:
+            words.append(group)
+        else:
+            words[-1] = WordTokens(words[-1].text + group.text, words[-1].begin, group.end)
+    return words
+
+
+def merge_punctuation(words: Sequence[WordTokens], prepended: str, appended: str) -> list[WordTokens]:
+    """Give opening marks to the next word and closing marks to the one before."""
+    forward: list[WordTokens] = []
+    held: WordTokens | None = None
+    for word in words:
+        if held is not None:
+            word = WordTokens(held.text + word.text, held.begin, word.end)
+        opening = word.text.startswith(" ") and word.text.strip() in prepended and word.text.strip()
+        held = word if opening else None
+        if held is None:
+            forward.append(word)
+    if held is not None:
+        forward.append(held)
+    merged: list[WordTokens] = []
+    for word in forward:
+        if merged and word.text in appended and not merged[-1].text.endswith(" "):
+            merged[-1] = WordTokens(merged[-1].text + word.text, merged[-1].begin, word.end)
+        else:
+            merged.append(word)
+    return merged
+
+
+def time_words(words: Sequence[WordTokens], onsets: Sequence[float], probabilities: Sequence[float]) -> list[Word]:
+    """Words with the seconds at which their first token, and the token after their last, begin.
+
+    `onsets` has one entry per token and one for the end of the last; `probabilities` one per token.
+    """
+    return [
+        Word(
+            text=word.text,
+            start=onsets[word.begin],
+            end=onsets[word.end],
+            confidence=float(np.mean(probabilities[word.begin : word.end])),
+        )
+        for word in words
+    ]
+
+
+def fit_words(words: Sequence[Word], start: float, end: float) -> tuple[Word, ...]:
+    """Take pauses out of the words that the warping gave them to.
+
+    A token lasts until the next one begins, so that a pause counts as a part of a word: words at a
+    sentence's border are cut to twice the usual length, and the first and the last to the segment's own
+    times where they overlap.
+    """
+    durations = [word.end - word.start for word in words if word.end > word.start]
+    longest = STRETCH * min(LONGEST_TYPICAL, float(np.median(durations))) if durations else 0.0
+    fitted = list(words)
+    for at, word in enumerate(fitted):
+        if word.end - word.start <= longest:
+            continue
+        if word.text[-1:] in SENTENCE_ENDS:
+            fitted[at] = replace(word, end=word.start + longest)
+        elif at > 0 and fitted[at - 1].text[-1:] in SENTENCE_ENDS:
+            fitted[at] = replace(word, start=word.end - longest)
+    if fitted and fitted[0].start < start < fitted[0].end:
+        fitted[0] = replace(fitted[0], start=start)
+    if fitted and fitted[-1].start < end < fitted[-1].end:
+        fitted[-1] = replace(fitted[-1], end=end)
+    assert all(one.end <= other.start for one, other in pairwise(fitted)), "onsets never decrease"
+    return tuple(fitted)
