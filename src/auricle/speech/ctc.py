@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 PENDING_S = 60.0  # log-probabilities that may wait for a pause to be decoded in
 FUSED_BEAM_WIDTH = 50
-# Convolutional front ends look at 400 samples for a frame of 320; with less than that there is no frame.
-FRONT_END_FRAMES = 1.25
+SHORTEST_S = 0.025  # what the front ends look at for their first frame; with less there is none
 
 
 @dataclass(frozen=True)
@@ -49,43 +48,33 @@ class CTCOptions:
     hotword_weight: float = 10.0  # natural log added for each hot word
 
     def __post_init__(self) -> None:
-        if isinstance(self.hotwords, str) or not all(isinstance(word, str) for word in self.hotwords):
-            raise OptionError(f"hotwords={self.hotwords!r}; expected a list of strings, such as ['auricle']")
         stride = self.stride_length_s
         sides = tuple(stride) if isinstance(stride, (tuple, list)) else (stride or 0.0,) * 2
-        seconds = (self.chunk_length_s, *sides)
-        if len(sides) != 2 or not all(map(_is_number, seconds)) or min(seconds) < 0:
+        weights = {"alpha": "lm", "beta": "lm", "unknown_penalty": "lm", "hotword_weight": "hotwords"}
+        numbers = (self.chunk_length_s, *sides, *(getattr(self, name) for name in weights))
+        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+            raise OptionError(f"{self}; seconds and weights must be finite numbers")
+        if len(sides) != 2 or min(self.chunk_length_s, *sides) < 0:
             raise OptionError(
                 f"chunk_length_s={self.chunk_length_s!r}, stride_length_s={stride!r}; expected seconds from 0 "
                 "on, the stride as one number for both sides or as (left, right)"
             )
-        for name in ("batch_size", "beam_width"):
-            value = getattr(self, name)
+        for name, value in (("batch_size", self.batch_size), ("beam_width", self.beam_width)):
             if value is not None and (type(value) is not int or value < 1):
                 raise OptionError(f"{name}={value!r}; expected a whole number from 1 on, or None")
-        for name in ("alpha", "beta", "unknown_penalty", "hotword_weight"):
-            if not _is_number(getattr(self, name)):
-                raise OptionError(f"{name}={getattr(self, name)!r}; expected a finite number")
-        # Lists are welcome, but options are compared and kept as keys.
-        object.__setattr__(self, "hotwords", tuple(self.hotwords))
-        object.__setattr__(self, "stride_length_s", sides if isinstance(stride, list) else stride)
-        self._refuse_what_has_no_effect()
-
-    def _refuse_what_has_no_effect(self) -> None:
+        if isinstance(self.hotwords, str) or not all(isinstance(word, str) for word in self.hotwords):
+            raise OptionError(f"hotwords={self.hotwords!r}; expected a list of strings, such as ['auricle']")
         if self.beam_width == 1 and (self.lm is not None or self.hotwords):
             raise OptionError(
                 "beam_width=1 is greedy decoding, which uses no lm and no hotwords; leave it out or raise it"
             )
-        needs = {"alpha": "lm", "beta": "lm", "unknown_penalty": "lm", "hotword_weight": "hotwords"}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            needed = needs.get(field.name)
-            if needed and not getattr(self, needed) and value != field.default:
-                raise OptionError(f"{field.name}={value!r} has no effect without {needed}; give {needed}, too")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        for name, needed in weights.items():
+            value = getattr(self, name)
+            if not getattr(self, needed) and value != getattr(type(self), name):
+                raise OptionError(f"{name}={value!r} has no effect without {needed}; give {needed}, too")
+        # Lists are welcome, but options are compared and kept as keys.
+        object.__setattr__(self, "hotwords", tuple(self.hotwords))
+        object.__setattr__(self, "stride_length_s", sides if isinstance(stride, list) else stride)
 
 
 class CTCEngine(Protocol):
@@ -129,7 +118,7 @@ class CTCRecognizer:
         for recording, audio in zip(recordings, audios, strict=True):
             for window in cut(audio.blocks(), plan):
                 recording.n_samples = window.start + len(window.samples)
-                if len(window.samples) >= FRONT_END_FRAMES * self.samples_per_frame:
+                if len(window.samples) >= SHORTEST_S * rate:
                     batch.append((recording, window))
                 last = recording is recordings[-1] and window.end_kept is None
                 if batch and (last or len(batch) >= (options.batch_size or len(audios))):
@@ -157,7 +146,7 @@ class CTCRecognizer:
         text = self.tokenizer.decode([token.id for token in recording.tokens]).strip()
         warnings: tuple[Warning, ...] = ()
         if not recording.n_frames:
-            message = f"{duration:.3f} s of sound are less than the model needs for one frame of {frame:g} s"
+            message = f"{duration:.3f} s of sound are less than the model needs to hear anything"
             warnings = (Warning("too_short", message, 0.0, duration),)
         elif not text:
             warnings = (Warning("no_speech", "no speech was recognized", 0.0, duration),)
@@ -180,31 +169,31 @@ class CTCRecognizer:
         return lambda log_probs: search(log_probs)[0]
 
 
+@dataclass
 class _Recording:
     """Collects one recording's frames and turns them into tokens, a stretch at a time."""
 
-    def __init__(self, decode: Callable[[Tensor], Hypothesis], blank: int, most: int) -> None:
-        self.tokens: list[Token] = []
-        self.n_samples = 0
-        self.n_frames = 0  # decoded
-        self._decode = decode
-        self._blank = blank
-        self._most = most  # frames that may wait
-        self._pending: list[Tensor] = []
+    decode: Callable[[Tensor], Hypothesis]
+    blank: int
+    most: int  # frames that may wait
+    n_samples: int = 0
+    n_frames: int = 0  # decoded
+    tokens: list[Token] = field(default_factory=list)
+    pending: list[Tensor] = field(default_factory=list)
 
     def add(self, log_probs: Tensor, is_last: bool) -> None:
         """Take the next frames (T, V); decode up to a pause if too many wait, and everything at the end."""
-        self._pending.append(log_probs)
-        n_pending = sum(map(len, self._pending))
-        if not is_last and n_pending <= self._most:
+        self.pending.append(log_probs)
+        n_pending = sum(map(len, self.pending))
+        if not is_last and n_pending <= self.most:
             return
-        waiting = torch.cat(self._pending)  # (T, V)
-        end = n_pending if is_last else cut_in_pause(waiting, self._blank)
-        for token in self._decode(waiting[:end]).tokens:
+        waiting = torch.cat(self.pending)  # (T, V)
+        end = n_pending if is_last else cut_in_pause(waiting, self.blank)
+        for token in self.decode(waiting[:end]).tokens:
             start, stop = token.start + self.n_frames, token.end + self.n_frames
             self.tokens.append(Token(token.id, start, stop, token.probability))
         self.n_frames += end
-        self._pending = [] if is_last else [waiting[end:].clone()]
+        self.pending = [] if is_last else [waiting[end:].clone()]
 
 
 def cut_in_pause(log_probs: Tensor, blank: int) -> int:

@@ -32,28 +32,28 @@ def make_segments(
     characters of all segments, joined, are the text; a subword's time is divided evenly among its letters.
     """
 
-    def seconds(frame: float) -> float:
-        return min(frame * seconds_per_frame, duration)
-
+    times = [
+        (min(token.start * seconds_per_frame, duration), min(token.end * seconds_per_frame, duration))
+        for token in tokens
+    ]
     spans = []
     for places in _words(tokens, tokenizer):
-        word = [tokens[place] for place in places]
-        text = tokenizer.decode([token.id for token in word]).strip()
-        confidence = sum(token.probability for token in word) / len(word)
+        text = tokenizer.decode([tokens[place].id for place in places]).strip()
+        confidence = sum(tokens[place].probability for place in places) / len(places)
         if text:
-            one = Word(text, seconds(word[0].start), seconds(word[-1].end), confidence)
-            spans.append(_Span(one, places[0], places[-1]))
+            word = Word(text, times[places[0]][0], times[places[-1]][1], confidence)
+            spans.append(_Span(word, places[0], places[-1]))
     groups = _divided(spans)
     # A segment owns what follows its last word, but nothing is owned before the first word or after the last.
     bounds = [group[0].first for group in groups] + [spans[-1].last + 1] if spans else []
     segments: list[Segment] = []
-    for group, first, end in zip(groups, bounds, bounds[1:], strict=False):
+    for group, (first, end) in zip(groups, pairwise(bounds), strict=True):
         words = tuple(span.word for span in group)
         ids = tuple(token.id for token in tokens[first:end])
         letters = [
-            Character(letter, seconds(start), seconds(stop))
-            for token in tokens[first:end]
-            for letter, start, stop in _letters(token, tokenizer.piece(token.id))
+            letter
+            for place in range(first, end)
+            for letter in _letters(tokenizer.piece(tokens[place].id), *times[place])
         ]
         segments.append(
             Segment(
@@ -103,10 +103,9 @@ def _divided(spans: list[_Span]) -> list[list[_Span]]:
     return divided
 
 
-def _letters(token: Token, piece: str) -> list[tuple[str, float, float]]:
-    """Return a token's letters with their share of its frames; a subword's leading space takes none."""
+def _letters(piece: str, start: float, end: float) -> list[Character]:
+    """Return the letters of a piece, each with an equal share of its time; a leading space takes none."""
     if len(piece) > 1 and piece.startswith(" "):
-        return [(" ", token.start, token.start), *_letters(token, piece[1:])]
-    step = (token.end - token.start) / max(1, len(piece))
-    starts = [token.start + place * step for place in range(len(piece))]
-    return [(letter, start, start + step) for letter, start in zip(piece, starts, strict=True)]
+        return [Character(" ", start, start), *_letters(piece[1:], start, end)]
+    share = (end - start) / max(1, len(piece))
+    return [Character(letter, start + place * share, start + (place + 1) * share) for place, letter in enumerate(piece)]

@@ -59,10 +59,10 @@ def plan_windows(
         stride = chunk / 6 if chunk_length_s else STRIDE_S
     left_s, right_s = stride if isinstance(stride, tuple) else (stride, stride)
 
-    def samples(seconds: float) -> int:
-        return math.ceil(round(seconds * sample_rate) / samples_per_frame) * samples_per_frame
-
-    length, left, right = samples(chunk), samples(left_s), samples(right_s)
+    seconds = (chunk, left_s, right_s, WHOLE_S)
+    length, left, right, whole = (
+        math.ceil(round(one * sample_rate) / samples_per_frame) * samples_per_frame for one in seconds
+    )
     if left + right >= length:
         raise OptionError(
             f"stride_length_s={stride_length_s} leaves nothing of windows of {chunk:g} s; the left and right "
@@ -73,8 +73,7 @@ def plan_windows(
             f"stride_length_s={stride_length_s} is on a side shorter than one frame of "
             f"{samples_per_frame / sample_rate:g} s, so that frames at the seams would be lost; give more"
         )
-    whole = length if chunk_length_s else max(length, samples(WHOLE_S))
-    return WindowPlan(length, left, right, whole, samples_per_frame)
+    return WindowPlan(length, left, right, length if chunk_length_s else whole, samples_per_frame)
 
 
 def cut(blocks: Iterable[np.ndarray], plan: WindowPlan) -> Iterator[Window]:

@@ -277,7 +277,7 @@ def test_cuts_fall_into_the_longest_blank_of_the_second_half() -> None:
     [
         ({"chunk_length_s": -1}, "chunk_length_s=-1"),
         ({"stride_length_s": (1, 2, 3)}, r"stride_length_s=\(1, 2, 3\)"),
-        ({"stride_length_s": -2.0}, "stride_length_s=-2.0"),
+        ({"stride_length_s": -2.0}, r"stride_length_s=-2\.0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"beam_width": 2.5}, "beam_width=2.5"),
         ({"hotwords": "cat"}, "expected a list of strings"),
