@@ -1,1 +1,1 @@
-"""Samples in, features out: decoding, resampling, and what each model family's checkpoint calls its features."""
+"""Samples in, features out: decoding, resampling, and what each family's checkpoint calls its features."""

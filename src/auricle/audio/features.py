@@ -37,8 +37,9 @@ DEFAULT_FEATURES: dict[str, str] = {
 class Features:
     """A padded batch as one model family wants it, with the true length of each row.
 
-    `values` is (B, samples) for wav2vec2, HuBERT, WavLM and Moonshine, (B, T, mels) for Parakeet and (B, mels, T)
-    for Whisper. `lengths` is (B,) int64: how many steps along the time axis of `values` are not padding.
+    `values` is (B, samples) for wav2vec2, HuBERT, WavLM and Moonshine, (B, T, mels) for Parakeet and
+    (B, mels, T) for Whisper. `lengths` is (B,) int64: how many steps along the time axis of `values` are
+    not padding.
     """
 
     values: torch.Tensor

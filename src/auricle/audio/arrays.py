@@ -1,0 +1,126 @@
+"""Recordings that are already samples in memory: numpy arrays, torch tensors, and what holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from auricle.audio.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE
+from auricle.errors import AudioInputError
+
+# In a 2-D array the axis of at most this many entries is taken as the channels (7.1 has 8).
+MAX_ARRAY_CHANNELS = 8
+_BLOCK_SAMPLES = 65536
+
+
+class ArrayRecording:
+    """Samples that the caller holds; they are read block by block, never copied whole and never changed."""
+
+    def __init__(self, samples: np.ndarray, sample_rate: int, name: str) -> None:
+        """Take (samples,), (channels, samples) or (samples, channels).
+
+        The shorter of two axes is the channels, at most 8 of them; where both have at most 8 entries, or the
+        same number, the first is. Integers of up to 32 bits are scaled by their dtype's full scale.
+
+        Raises: AudioInputError
+        """
+        self.name = name
+        self.warnings: list[str] = []
+        self._frames = channels_last(samples, name)  # (samples, channels)
+        self._scale, self._offset = scaling(samples.dtype, name)
+        self.sample_rate = sample_rate
+        self.duration: float | None = len(self._frames) / sample_rate
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Give mono float32 blocks with their rate."""
+        peak = 0.0
+        for start in range(0, len(self._frames), _BLOCK_SAMPLES):
+            frames = self._frames[start : start + _BLOCK_SAMPLES]
+            block = frames[:, 0].astype(np.float64) if frames.shape[1] == 1 else frames.mean(1, dtype=np.float64)
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which the reader refuses
+                block = ((block - self._offset) / self._scale).astype(np.float32)
+            peak = max(peak, float(np.abs(block).max()))
+            yield block, self.sample_rate
+        # Decoders overshoot full scale a little; a peak of 8 can only be another unit.
+        if peak > 8 and np.isfinite(peak):
+            self.warnings.append(
+                f"{self.name}: float samples reach {peak:.6g}, but full scale is 1.0; if they are 16-bit "
+                "values, "
+                "divide by 32768 or pass them as int16"
+            )
+
+    def close(self) -> None:
+        """Let go of the caller's array."""
+        self._frames = self._frames[:0]
+
+
+def channels_last(samples: np.ndarray, name: str) -> np.ndarray:
+    """Return a (samples, channels) view of 1-D or 2-D samples in either layout."""
+    if samples.ndim == 1:
+        frames = samples[:, None]
+    elif samples.ndim == 2:
+        rows, columns = samples.shape
+        channels_first = rows <= columns or (rows <= MAX_ARRAY_CHANNELS and columns <= MAX_ARRAY_CHANNELS)
+        frames = samples.T if channels_first else samples
+    else:
+        raise AudioInputError(
+            f"{name}: an array of shape {samples.shape} arrived; a recording has 1 axis (samples) or 2 "
+            "(channels and "
+            "samples): pass the recordings of a batch one by one"
+        )
+    if frames.size == 0:
+        raise AudioInputError(f"{name}: an array of shape {samples.shape} holds no samples")
+    if frames.shape[1] > MAX_ARRAY_CHANNELS:
+        raise AudioInputError(
+            f"{name}: an array of shape {samples.shape} arrived; one of its axes must be the channels, at "
+            "most "
+            f"{MAX_ARRAY_CHANNELS}: pass the recordings of a batch one by one, or pick channels first"
+        )
+    return frames  # (samples, channels)
+
+
+def scaling(dtype: np.dtype, name: str) -> tuple[float, float]:
+    """Return the full scale and the zero of a dtype: sample = (value - zero) / full scale."""
+    if dtype.kind == "f":
+        return 1.0, 0.0
+    if dtype.kind in "iu" and dtype.itemsize <= 4:
+        full_scale = 2.0 ** (8 * dtype.itemsize - 1)
+        return full_scale, full_scale if dtype.kind == "u" else 0.0
+    advice = (
+        "64-bit integers are no sample format, so their full scale is unknown: cast them to what they are, "
+        "e.g. "
+        ".astype(np.int16)"
+        if dtype.kind in "iu"
+        else "give floats from -1 to 1, or integers of 8, 16 or 32 bits"
+    )
+    raise AudioInputError(f"{name}: an array of dtype {dtype} arrived; {advice}")
+
+
+def checked_rate(value: Any, name: str) -> int:
+    """Return a sample rate as an int, or refuse it."""
+    try:
+        rate = int(value)
+        usable = rate == value and not isinstance(value, bool) and MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE
+    except (TypeError, ValueError, OverflowError):
+        usable = False
+    if not usable:
+        raise AudioInputError(
+            f"{name}: the sampling rate is {value!r}; it must be a whole number of hertz from "
+            f"{MIN_SAMPLE_RATE} to "
+            f"{MAX_SAMPLE_RATE}, such as 16000"
+        )
+    return rate
+
+
+def tensor_samples(tensor: Any, name: str) -> np.ndarray:
+    """View a torch tensor as numpy; only one on another device or in bfloat16 is copied."""
+    import torch
+
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex():
+        raise AudioInputError(f"{name}: a {tensor.layout} tensor of {tensor.dtype} arrived; give a dense real one")
+    tensor = tensor.detach().cpu()
+    if tensor.dtype is torch.bfloat16:
+        tensor = tensor.float()
+    return tensor.numpy()

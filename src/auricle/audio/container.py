@@ -1,0 +1,252 @@
+"""Encoded recordings: any container and codec that PyAV's own FFmpeg decodes, frame by frame.
+
+Rules for damage, the same for every format:
+- what decodes is given, and `warnings` says what is missing: packets that were damaged and left out, or an
+  end that comes before the one that the header states;
+- a file that gives no sample at all is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.stream import Discard
+
+from auricle.audio.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioLimits
+from auricle.audio.sniff import HEAD_BYTES, describe, ends_unfinished, wav_header
+from auricle.errors import AudioError, AudioFormatError, AudioTooLargeError
+
+# Demuxers that hold their own audio. Left out on purpose: playlists and scripts that make FFmpeg open further
+# files or addresses (hls, concat, dash, sdp, image sequences), images, and raw samples without a header.
+_FORMATS = (
+    "3g2,3gp,aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,gsm,ircam,loas,m4a,matroska,mov,mp3,mp4,"
+    "mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,qcp,rm,sox,tak,tta,truehd,voc,w64,wav,webm,wv,xwma"
+)
+_EXPECTED = "give wav, flac, mp3, ogg, opus, webm, m4a, mp4, mkv or another format that FFmpeg decodes"
+_BLOCK_SAMPLES = 65536
+_READ_BYTES = 1 << 18  # one Python call per 256 KiB of file
+_MAX_DAMAGED_IN_A_ROW = 500  # about 10 s of AAC or Opus; past that the rest is taken for lost
+_MAX_LEAD_IN = 3600.0  # seconds of silence that a video may put before its sound
+
+# Containers whose header states the length; others only let it be guessed from the size and the bit rate.
+_STATES_LENGTH = {"flac", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "aiff", "au", "caf", "tta", "wv"}
+
+
+class ContainerRecording:
+    """One audio stream of an opened file: mono float32 blocks at the stream's own rate."""
+
+    def __init__(
+        self, file: BinaryIO, name: str, limits: AudioLimits, release: Callable[[], Any] = lambda: None
+    ) -> None:
+        """Open the default audio stream, or the first one if none is marked.
+
+        `release` is called once the file is done with, an error here included.
+
+        Raises: AudioFormatError, AudioTooLargeError
+        """
+        self.name = name
+        self.warnings: list[str] = []
+        self._file, self._limits, self._release = file, limits, release
+        self._container: Any = None
+        try:
+            self._head = file.read(HEAD_BYTES)
+            file.seek(0)
+            if not self._head:
+                raise AudioFormatError(f"{name} is empty (0 bytes); a recording was expected")
+            self._container = av.open(
+                file,
+                mode="r",
+                metadata_errors="ignore",
+                buffer_size=_READ_BYTES,
+                container_options={"format_whitelist": _FORMATS, "protocol_whitelist": ""},
+            )
+            self._stream = self._pick_stream()
+        except AudioError:
+            self.close()
+            raise
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            message = self._why_unopened(error)
+            self.close()
+            raise AudioFormatError(message) from error
+        self.duration, self._stated = self._measure()
+        self._decoded = 0.0  # seconds
+
+    @property
+    def description(self) -> str:
+        """The container and codec, for messages: "wav with pcm_s16le"."""
+        return f"{self._container.format.name} with {self._stream.codec_context.name}"
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Decode, mix to mono and give blocks of up to 65536 samples with their rate.
+
+        The rate may change inside a file, for instance where two recordings were joined.
+
+        Raises: AudioFormatError, AudioTooLargeError
+        """
+        converter: Any = None
+        key = None
+        for frame in self._frames():
+            rate = frame.sample_rate
+            if key != (rate, frame.layout.name, frame.format.name):
+                for piece in converter.resample(None) if converter else ():
+                    yield piece.to_ndarray().mean(0), piece.sample_rate
+                if converter is None and self._container.streams.video:
+                    yield self._lead_in(frame), rate
+                key = (rate, frame.layout.name, frame.format.name)
+                self._check_shape(rate, frame.layout.nb_channels)
+                # Same rate and layout: this makes float32 planes and gathers the frames into large ones.
+                converter = av.AudioResampler("fltp", frame.layout, rate, frame_size=_BLOCK_SAMPLES)
+            self._decoded += frame.samples / rate
+            for piece in converter.resample(frame):
+                yield piece.to_ndarray().mean(0), rate  # (channels, samples) -> (samples,)
+        for piece in converter.resample(None) if converter else ():
+            yield piece.to_ndarray().mean(0), piece.sample_rate
+        self._check_end()
+
+    def close(self) -> None:
+        """Close the decoder, then whatever the file was opened from."""
+        if self._container is not None:
+            self._container.close()
+        self._release()
+
+    def _frames(self) -> Iterator[Any]:
+        """Decode packet by packet; damaged packets are left out, counted and reported."""
+        damaged, in_a_row, first = 0, 0, ""
+        packets = self._container.demux(self._stream)
+        while in_a_row < _MAX_DAMAGED_IN_A_ROW:
+            packet, frames = None, []
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                frames = packet.decode()
+            except av.error.EOFError:
+                break
+            except av.error.FFmpegError as error:
+                first = first or f"{error.strerror or type(error).__name__} after {self._decoded:.2f} s"
+                damaged, in_a_row = damaged + 1, in_a_row + 1
+                if packet is None:  # the demuxer stumbled, which ended its generator; ask it to go on
+                    packets = self._container.demux(self._stream)
+            for frame in frames:
+                in_a_row = 0
+                if frame.samples and frame.sample_rate:
+                    yield frame
+        if not self._decoded:
+            raise AudioFormatError(
+                f"{self.name} ({self.description}) holds no samples that can be decoded"
+                f"{': ' if first else ''}{first}; a recording with sound was expected: check that it plays"
+            )
+        if damaged:
+            rest = ", and the rest is unreadable" if in_a_row >= _MAX_DAMAGED_IN_A_ROW else ""
+            self.warnings.append(
+                f"{self.name} ({self.description}): {damaged} damaged packets were left out{rest}: {first}"
+            )
+
+    def _pick_stream(self) -> Any:
+        """Choose the default audio stream, else the first, and make the demuxer drop the others."""
+        streams = self._container.streams
+        usable = [stream for stream in streams.audio if stream.codec_context is not None]
+        if not usable:
+            kinds = ", ".join(sorted({stream.type for stream in streams})) or "none"
+            unknown = " whose codec is unknown" if streams.audio else ""
+            raise AudioFormatError(
+                f"{self.name} ({self._container.format.name}) has no audio stream{unknown}; its streams: "
+                f"{kinds}; a recording or a video with sound was expected"
+            )
+        defaults = [stream for stream in usable if stream.disposition & stream.disposition.default]
+        chosen = (defaults or usable)[0]
+        context = chosen.codec_context
+        header = wav_header(self._head)
+        # FFmpeg gives 0 for more channels than it decodes; some codecs tell them only with the first packet.
+        if header or (context.channels and context.sample_rate):
+            self._check_shape(context.sample_rate, header.channels if header else context.channels)
+        for stream in streams:
+            if stream is not chosen:
+                stream.discard = Discard.all
+        return chosen
+
+    def _measure(self) -> tuple[float | None, float]:
+        """Find the duration, and how much of it the header promises (0 if it is a guess), in seconds."""
+        stream, container = self._stream, self._container
+        tag = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))
+        duration = None
+        if stream.duration and stream.time_base:
+            duration = float(stream.duration * stream.time_base)
+        elif tag:
+            duration = int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
+        elif container.duration:
+            duration = container.duration / av.time_base
+        if duration is None or duration <= 0:
+            return None, 0.0
+        states = container.format.name in _STATES_LENGTH or (
+            container.format.name == "mp3" and any(mark in self._head for mark in (b"Xing", b"Info", b"VBRI"))
+        )
+        # Without the tag, Matroska states one length for all streams; a video's sound may rightly end earlier.
+        states = states and bool(stream.duration or tag or len(container.streams) == 1)
+        return duration, duration if states else 0.0
+
+    def _check_shape(self, rate: int, channels: int) -> None:
+        if not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
+            raise AudioFormatError(
+                f"{self.name}: its header states {rate} Hz; from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE} Hz "
+                "were expected: the header is damaged, or the file is no audio"
+            )
+        if channels < 1:
+            raise AudioFormatError(f"{self.name}: its header states 0 channels; the header is damaged")
+        if channels > self._limits.max_channels:
+            raise AudioTooLargeError(
+                f"{self.name}: its header states {channels} channels; at most {self._limits.max_channels} "
+                "are "
+                "expected: the header is damaged, or raise AudioLimits.max_channels"
+            )
+
+    def _lead_in(self, frame: Any) -> np.ndarray:
+        """Give the silence that puts a video's sound at its own time, where the picture begins first."""
+        start = self._container.start_time or 0
+        seconds = (frame.time or 0.0) - start / av.time_base
+        # Below 0.1 s it is the interleaving of packets, not a late start.
+        late = 0.1 <= seconds <= _MAX_LEAD_IN
+        return np.zeros(round(seconds * frame.sample_rate) if late else 0, np.float32)
+
+    def _check_end(self) -> None:
+        """Warn where the file ends before its header says; padding explains up to 1 % or 0.2 s."""
+        header = wav_header(self._head)
+        size = self._file.seek(0, 2)
+        missing = ""
+        if header and header.data_end is not None and header.data_end > size:
+            missing = f"its header promises {header.data_end} bytes and {size} are there"
+        elif self._stated - self._decoded > max(0.2, 0.01 * self._stated):
+            missing = f"its header promises {self._stated:.2f} s and {self._decoded:.2f} s could be decoded"
+        elif self._container.format.name == "ogg":
+            self._file.seek(max(0, size - 2**17))  # an Ogg page has at most 65307 bytes
+            if ends_unfinished(self._file.read(2**17)):
+                missing = "it ends without the mark that ends an Ogg stream"
+        if missing:
+            self.warnings.append(f"{self.name} ({self.description}) was cut off: {missing}; what is there is used")
+
+    def _why_unopened(self, error: Exception) -> str:
+        """Say what arrived instead of a recording."""
+        header = wav_header(self._head)
+        size = self._file.seek(0, 2)
+        looks = describe(self._head)
+        if header and not (header.sample_rate and header.channels):
+            reason = f"its header states {header.channels} channels at {header.sample_rate} Hz"
+        elif b"ftyp" in self._head[:16] and isinstance(error, av.error.InvalidDataError):
+            reason = "its index (moov) is missing, as if it was cut off; copy it again or record it again"
+        elif looks.endswith("file"):
+            reason = f"{getattr(error, 'strerror', None) or error}: the header is damaged or cut off"
+        elif looks.startswith("of an unknown"):
+            reason = "samples without a header must be passed as a numpy array with their rate"
+        else:
+            reason = "it holds no audio"
+        return f"{self.name} is {looks} ({size} bytes) that cannot be decoded: {reason}; {_EXPECTED}"
+
+
+def translate(error: Exception, name: str) -> AudioError:
+    """Turn an error that FFmpeg or a file object raised while it was read into ours."""
+    reason = getattr(error, "strerror", None) or error
+    return AudioFormatError(f"{name}: reading failed: {reason}; {_EXPECTED}")

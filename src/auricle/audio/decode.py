@@ -1,0 +1,127 @@
+"""Anything that is a recording → mono float32 blocks at the rate that a model wants, in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+
+from auricle.audio.container import translate
+from auricle.audio.limits import DEFAULT_LIMITS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioLimits
+from auricle.audio.resample import resampled
+from auricle.audio.sources import Recording, open_source
+from auricle.errors import AudioError, AudioFormatError, AudioTooLargeError, OptionError
+
+__all__ = ["Audio", "AudioLimits", "load_audio", "open_audio"]
+
+
+class Audio:
+    """One opened recording, read once from its beginning to its end.
+
+    `sample_rate` is the rate of the samples it gives. `duration` is in seconds as the source states it, or
+    None; after the last block it is what was read. `name` is the path, the URL or a word such as "<bytes>".
+    `warnings` says, once everything was read, what about the recording is not as it should be.
+    """
+
+    def __init__(self, recording: Recording, sample_rate: int, limits: AudioLimits) -> None:
+        self.sample_rate = sample_rate
+        self.duration: float | None = recording.duration
+        self.name: str = recording.name
+        self.warnings: list[str] = recording.warnings
+        self._recording, self._limits = recording, limits
+        self._started = False
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Give mono float32 blocks of at most a few seconds, in order; channels are averaged.
+
+        The recording is closed after the last one, and on an error.
+
+        Raises: AudioError
+        """
+        if self._started:
+            raise AudioError(f"{self.name} was read already; open it again with open_audio to read it again")
+        self._started = True
+        n_samples, limit = 0, self._limits.max_duration
+        try:
+            for block in resampled(self._recording.blocks(), self.sample_rate):
+                n_samples += block.size
+                if limit is not None and n_samples > limit * self.sample_rate:
+                    raise self._too_long(limit, "max_duration")
+                if not np.isfinite(block).all():
+                    raise AudioFormatError(
+                        f"{self.name} holds samples that are NaN or infinite; finite ones were expected: "
+                        "replace "
+                        "them, for instance with np.nan_to_num"
+                    )
+                if block.size:
+                    yield block
+        except AudioError:
+            raise
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise translate(error, self.name) from error
+        finally:
+            self._recording.close()
+        if not n_samples:
+            raise AudioFormatError(f"{self.name} is shorter than one sample at {self.sample_rate} Hz")
+        self.duration = n_samples / self.sample_rate
+
+    def read(self) -> np.ndarray:
+        """Return everything that `blocks` gives as one array.
+
+        Raises: AudioError; AudioTooLargeError beyond `AudioLimits.max_read_duration`
+        """
+        pieces, n_samples, limit = [], 0, self._limits.max_read_duration
+        for block in self.blocks():
+            n_samples += block.size
+            if n_samples > limit * self.sample_rate:
+                self.close()
+                raise self._too_long(limit, "max_read_duration")
+            pieces.append(block)
+        return np.concatenate(pieces)
+
+    def close(self) -> None:
+        """Close the source; a file object of the caller stays open and stands where it stood."""
+        self._recording.close()
+
+    def __enter__(self) -> Audio:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _too_long(self, limit: float, field: str) -> AudioTooLargeError:
+        return AudioTooLargeError(
+            f"{self.name} lasts longer than {limit:g} s, the limit of AudioLimits.{field}; cut it, read it "
+            "with "
+            "Audio.blocks in constant memory, or raise the limit"
+        )
+
+
+def open_audio(source: Any, sample_rate: int = 16000, *, limits: AudioLimits = DEFAULT_LIMITS) -> Audio:
+    """Open one recording, to be read as mono float32 at `sample_rate`.
+
+    `source` is a path, "-" (standard input), an http(s) URL, bytes, a binary file object, a numpy array or
+    torch tensor at `sample_rate`, a torchcodec decoder, or a dict: samples as "array" or "raw" with
+    "sampling_rate", or "bytes", or "path". Nothing the caller passes is changed; a file object that can seek
+    is read from its beginning and put back where it stood.
+
+    >>> open_audio({"array": np.zeros(8000), "sampling_rate": 8000}).read().shape
+    (16000,)
+
+    Raises: AudioError
+    """
+    if not isinstance(sample_rate, int) or not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise OptionError(
+            f"sample_rate is {sample_rate!r}; it must be an int from {MIN_SAMPLE_RATE} to {MAX_SAMPLE_RATE}"
+        )
+    return Audio(open_source(source, sample_rate, limits), sample_rate, limits)
+
+
+def load_audio(source: Any, sample_rate: int = 16000, *, limits: AudioLimits = DEFAULT_LIMITS) -> np.ndarray:
+    """Return one whole recording as mono float32 at `sample_rate`; see `open_audio`."""
+    return open_audio(source, sample_rate, limits=limits).read()

@@ -1,0 +1,67 @@
+"""Streams that cannot seek, copied to where decoders can: the index of an MP4 may lie at its end."""
+
+from __future__ import annotations
+
+import os
+import select
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, cast
+
+from auricle.errors import AudioError, AudioTooLargeError
+
+CHUNK_BYTES = 1 << 20
+_IN_MEMORY = 32 * 2**20  # bytes that are kept before a temporary file is made
+
+
+def spool(chunks: Iterable[bytes], max_bytes: int, name: str) -> BinaryIO:
+    """Copy a stream to memory, beyond 32 MiB to a temporary file, and return that at its beginning.
+
+    Raises: AudioTooLargeError beyond `max_bytes`, or where the disk is full
+    """
+    file, size = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY), 0  # noqa: SIM115  the caller closes it
+    try:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > max_bytes:
+                raise AudioTooLargeError(
+                    f"{name} gives more than {max_bytes} bytes, the most that is taken from a stream; cut it, "
+                    "save it to a file, or raise AudioLimits.max_bytes"
+                )
+            try:
+                file.write(chunk)
+            except OSError as error:
+                raise AudioTooLargeError(
+                    f"{name} does not fit in the temporary folder {tempfile.gettempdir()}: {error.strerror}; "
+                    "free space there, or set TMPDIR to a larger disk"
+                ) from error
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return cast("BinaryIO", file)
+
+
+def open_pipe(path: str) -> int:
+    """Open a named pipe for `read_pipe`; opened the plain way it would wait for a writer without limit."""
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def read_pipe(descriptor: int, path: str, timeout: float) -> Iterator[bytes]:
+    """Read a pipe to its end and close it.
+
+    Raises: AudioError where it gives nothing for `timeout` seconds
+    """
+    try:
+        while True:
+            if not select.select([descriptor], [], [], timeout)[0]:
+                raise AudioError(
+                    f"{path} is a pipe that gave nothing for {timeout:g} s; start what writes to it, or raise "
+                    "AudioLimits.pipe_timeout"
+                )
+            chunk = os.read(descriptor, CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+    finally:
+        os.close(descriptor)
