@@ -129,9 +129,7 @@ def check_decoders() -> Iterator[Finding]:
     try:
         import av
     except ImportError as error:
-        yield Finding(
-            "decoders", "fail", f"PyAV cannot be imported: {error}", "pip install --force-reinstall av"
-        )
+        yield Finding("decoders", "fail", f"PyAV cannot be imported: {error}", "pip install --force-reinstall av")
         return
     working: list[str] = []
     broken: list[str] = []
@@ -219,6 +217,4 @@ def check_extras() -> Iterator[Finding]:
         if importlib.util.find_spec(package):
             yield Finding(package, "ok", purpose)
         else:
-            yield Finding(
-                package, "note", f"not installed; needed for {purpose}", f"pip install 'auricle[{extra}]'"
-            )
+            yield Finding(package, "note", f"not installed; needed for {purpose}", f"pip install 'auricle[{extra}]'")

@@ -43,16 +43,12 @@ class Order:
             raise OptionError(f"--format is empty; give one or more of {', '.join(FORMATS)}")
         for form in self.formats:
             if form not in FORMATS:
-                raise OptionError(
-                    f"--format {form!r} is none of {', '.join(FORMATS)}{nearest(form, FORMATS)}"
-                )
+                raise OptionError(f"--format {form!r} is none of {', '.join(FORMATS)}{nearest(form, FORMATS)}")
         timed = sorted(TIMED_FORMATS.intersection(self.formats))
         if self.timestamps is not None and self.timestamps not in UNITS:
             raise OptionError(f"--timestamps {self.timestamps!r} is none of {', '.join(UNITS)}")
         if self.timestamps == "none" and timed:
-            raise OptionError(
-                f"--timestamps none leaves nothing to write in {timed[0]}; leave one of them out"
-            )
+            raise OptionError(f"--timestamps none leaves nothing to write in {timed[0]}; leave one of them out")
         if self.output_dir is None and len(self.formats) > 1:
             raise OptionError(
                 f"stdout takes one format, and {', '.join(self.formats)} were given; add --output-dir FOLDER"
@@ -90,9 +86,7 @@ def transcribe(
     hotword: Annotated[list[str] | None, typer.Option(help="A word to favour; may be repeated.")] = None,
     lm: Annotated[Path | None, typer.Option(help="An n-gram language model, ARPA or KenLM (CTC).")] = None,
     chunk_length: Annotated[float | None, typer.Option(help="Seconds computed at once.")] = None,
-    initial_prompt: Annotated[
-        str | None, typer.Option(help="Text that sets style and names (Whisper).")
-    ] = None,
+    initial_prompt: Annotated[str | None, typer.Option(help="Text that sets style and names (Whisper).")] = None,
     allow_private_urls: Annotated[
         bool, typer.Option("--allow-private-urls", help="Fetch from private addresses, too.")
     ] = False,
@@ -101,9 +95,7 @@ def transcribe(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="On stderr, only errors.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
-    token: Annotated[
-        str | None, typer.Option(help="Hub token. [default: the one stored, or HF_TOKEN]")
-    ] = None,
+    token: Annotated[str | None, typer.Option(help="Hub token. [default: the one stored, or HF_TOKEN]")] = None,
 ) -> None:
     """Transcribe recordings. The text goes to stdout and everything else to stderr.
 
@@ -151,8 +143,7 @@ def run(order: Order, sources: list[Source]) -> int:
     rows = len(sources) > 1
     if rows and order.output_dir is None and TIMED_FORMATS.intersection(order.formats):
         raise OptionError(
-            f"stdout takes {order.formats[0]} of one recording and there are {len(sources)}; "
-            "add --output-dir FOLDER"
+            f"stdout takes {order.formats[0]} of one recording and there are {len(sources)}; add --output-dir FOLDER"
         )
     sources = list(_pending(order, sources))
     if not sources:
@@ -212,9 +203,7 @@ def deliver(order: Order, source: Source, transcript: Transcript, model: str, ro
     if order.output_dir is not None:
         contents = {
             path: write(transcript, form, unit, source.name, model)
-            for form, path in zip(
-                order.formats, _outputs(order.output_dir, order.formats, source), strict=True
-            )
+            for form, path in zip(order.formats, _outputs(order.output_dir, order.formats, source), strict=True)
         }
         write_whole(contents)
         return

@@ -101,8 +101,7 @@ def _srt(timed: list[Cue]) -> str:
 
 def _vtt(timed: list[Cue]) -> str:
     blocks = (
-        f"\n{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{html.escape(cue.text, quote=False)}\n"
-        for cue in timed
+        f"\n{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{html.escape(cue.text, quote=False)}\n" for cue in timed
     )
     return "WEBVTT\n" + "".join(blocks)
 

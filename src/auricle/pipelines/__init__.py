@@ -109,9 +109,7 @@ def register_task(name: str, pipeline_class: type[Pipeline], default_model: str 
     if not isinstance(name, str) or not name.strip():
         raise TaskError(f"a task needs a name; {name!r} arrived")
     if not (isinstance(pipeline_class, type) and issubclass(pipeline_class, Pipeline)):
-        raise TaskError(
-            f"the task {name!r} needs a subclass of auricle.pipelines.Pipeline; {pipeline_class!r} arrived"
-        )
+        raise TaskError(f"the task {name!r} needs a subclass of auricle.pipelines.Pipeline; {pipeline_class!r} arrived")
     TASKS[name] = Task(pipeline_class, default_model)
 
 
@@ -122,12 +120,7 @@ def supported_tasks() -> list[str]:
 
 def _one_of(name: str, value: Any, alias: str, alias_value: Any) -> Any:
     """Return the value of a parameter that has two names, "auto" when neither is given."""
-    if (
-        value is not None
-        and alias_value is not None
-        and "auto" not in (value, alias_value)
-        and value != alias_value
-    ):
+    if value is not None and alias_value is not None and "auto" not in (value, alias_value) and value != alias_value:
         raise OptionError(f"{name}={value!r} and {alias}={alias_value!r} are both given; give one of them")
     given = [one for one in (value, alias_value) if one is not None and one != "auto"]
     return given[0] if given else "auto"
@@ -138,9 +131,7 @@ def _whole_model(device_map: Any) -> Any:
     if not isinstance(device_map, dict):
         return device_map
     if list(device_map) != [""]:
-        raise OptionError(
-            f"device_map={device_map!r} places single modules; a model runs on one device: give that"
-        )
+        raise OptionError(f"device_map={device_map!r} places single modules; a model runs on one device: give that")
     return device_map[""]
 
 
@@ -158,8 +149,7 @@ def _task_of(model: str | Path | None, revision: str | None, token: str | bool |
 def _find(task: str) -> Task:
     if task not in TASKS:
         raise TaskError(
-            f"unknown task {task!r}{nearest(str(task), TASKS) or ';'} "
-            f"auricle has {', '.join(supported_tasks())}"
+            f"unknown task {task!r}{nearest(str(task), TASKS) or ';'} auricle has {', '.join(supported_tasks())}"
         )
     return TASKS[task]
 

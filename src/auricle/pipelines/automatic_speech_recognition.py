@@ -17,7 +17,7 @@ from auricle.loading import Loaded, load
 from auricle.pipelines.base import ModelSettings, Pipeline, checked_batch_size, checked_on_error
 from auricle.pipelines.inputs import extra_keys, recording_of, rows
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
-from auricle.results import Character, Segment, Transcript, Word
+from auricle.results import Character, Segment, Transcript, Warning, Word
 
 
 class Recognizer(Protocol):
@@ -145,15 +145,13 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         found = self.recognizer.transcribe(guarded, request.options, request.progress)
         if isinstance(request.progress, _Meter):
             request.progress.add(sum(transcript.duration or 0.0 for transcript in found))
-        return [one.error or transcript for one, transcript in zip(guarded, found, strict=True)]
+        return [one.error or _with_warnings(one.audio, text) for one, text in zip(guarded, found, strict=True)]
 
     def postprocess(self, item: Any, output: Transcript, request: Request) -> dict[str, Any]:
         """Return {"text"}, "chunks" where times or languages were asked for, and the caller's own keys."""
         result: dict[str, Any] = {"text": output.text}
         if request.times is not None or request.language:
-            result["chunks"] = [
-                chunk for segment in output.segments for chunk in self._chunks(segment, request)
-            ]
+            result["chunks"] = [chunk for segment in output.segments for chunk in self._chunks(segment, request)]
         return result | {key: value for key, value in extra_keys(item).items() if key not in result}
 
     def _chunks(self, segment: Segment, request: Request) -> list[dict[str, Any]]:
@@ -167,10 +165,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             "word": segment.words,
             "char": segment.characters,
         }
-        return [
-            {**before, "text": part.text, "timestamp": (part.start, part.end)}
-            for part in parts[request.times]
-        ]
+        return [{**before, "text": part.text, "timestamp": (part.start, part.end)} for part in parts[request.times]]
 
 
 class _Guarded:
@@ -209,9 +204,17 @@ class _Meter:
         self.report(self.before)
 
 
+def _with_warnings(audio: Audio, transcript: Transcript) -> Transcript:
+    """Put what is wrong with the recording itself before what the recognizer found."""
+    if not audio.warnings:
+        return transcript
+    found = tuple(Warning("recording", message) for message in audio.warnings)
+    return replace(transcript, warnings=(*found, *transcript.warnings))
+
+
 def _recognizer(loaded: Loaded, device: str) -> tuple[Recognizer, Dialect]:
     """Return what transcribes with a loaded model, and the parameters that it understands."""
-    from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
+    from auricle.pipelines.dialects import CTC, WHISPER
 
     # In the dtype that loading has chosen.
     engine = make_engine(loaded.model, device=device, dtype=next(loaded.model.parameters()).dtype)
@@ -224,12 +227,5 @@ def _recognizer(loaded: Loaded, device: str) -> tuple[Recognizer, Dialect]:
     if loaded.model_type == "whisper":
         from auricle.speech.whisper import WhisperRecognizer
 
-        return WhisperRecognizer(
-            engine, parts.features, parts.tokenizer, parts.config, parts.generation
-        ), WHISPER
-    if loaded.kind == "seq2seq":
-        from auricle.speech.seq2seq import Seq2SeqRecognizer
-
-        made = Seq2SeqRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation)
-        return made, SEQ2SEQ
+        return WhisperRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation), WHISPER
     raise TaskError(f"{loaded.name!r} is a {loaded.kind!r} model ({loaded.model_type}), which hears nothing")

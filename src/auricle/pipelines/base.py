@@ -74,16 +74,13 @@ class Pipeline:
         many = arrangement(inputs)
         items = [inputs] if many is Many.ONE else rows(inputs)
         results = (
-            self._result(item, output, request)
-            for item, output in self.outputs(items, request, batch_size, on_error)
+            self._result(item, output, request) for item, output in self.outputs(items, request, batch_size, on_error)
         )
         if many is Many.LAZY:
             return results
         return next(results) if many is Many.ONE else list(results)
 
-    def outputs(
-        self, items: Iterable[Any], request: Any, batch_size: int, on_error: str
-    ) -> Iterator[tuple[Any, Any]]:
+    def outputs(self, items: Iterable[Any], request: Any, batch_size: int, on_error: str) -> Iterator[tuple[Any, Any]]:
         """Yield each item with its output of `forward`, or with the AuricleError it met."""
         source = iter(items)
         while batch := list(itertools.islice(source, batch_size)):

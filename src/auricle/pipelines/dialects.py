@@ -95,8 +95,6 @@ WHISPER = Dialect(
         **_EVERYWHERE_FIXED,
         "chunk_length_s": ((0, 30), "it reads windows of 30 s, one after the other; leave it out"),
     },
-    off=frozenset(
-        {"compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "max_initial_timestamp"}
-    ),
+    off=frozenset({"compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "max_initial_timestamp"}),
     languages=LANGUAGES,
 )

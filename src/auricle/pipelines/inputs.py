@@ -75,10 +75,6 @@ def recording_of(item: Any) -> Any:
                 "transcribed, or the whole recording with chunk_length_s and stride_length_s"
             )
         return {key: value for key, value in item.items() if key in AUDIO_KEYS} or dict(item)
-    if hasattr(item, "get_all_samples"):
-        # A torchcodec decoder, which `datasets` 4 gives for an audio column: (channels, samples).
-        samples = item.get_all_samples()
-        return {"array": samples.data, "sampling_rate": samples.sample_rate}
     return item
 
 

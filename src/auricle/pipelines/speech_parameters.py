@@ -25,13 +25,9 @@ class Dialect:
     fields: Mapping[str, str]  # parameter -> field of the options
     refused: Mapping[str, str]  # parameter that means nothing here -> why, and what to do
     times: Mapping[Any, str | None]  # value of return_timestamps -> the times it asks for
-    fixed: Mapping[str, tuple[tuple[Any, ...], str]] = field(
-        default_factory=dict
-    )  # -> all values it can have, why
+    fixed: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)  # -> all values it can have, why
     off: frozenset[str] = frozenset()  # parameters for which None is no default but means: switched off
-    languages: Mapping[str, str] = field(
-        default_factory=dict
-    )  # code -> name, where the model knows languages
+    languages: Mapping[str, str] = field(default_factory=dict)  # code -> name, where the model knows languages
 
 
 @dataclass(frozen=True)
@@ -53,9 +49,7 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect) -> Reques
         raise OptionError(f"return_timestamps={times!r} is refused by {dialect.model}; it takes {known}")
     language = flat.pop("return_language", None)
     if language not in (None, False, True) or (language and not dialect.languages):
-        reason = (
-            "it must be True or False" if dialect.languages else "it does not know which language it hears"
-        )
+        reason = "it must be True or False" if dialect.languages else "it does not know which language it hears"
         raise OptionError(f"return_language={language!r} is refused by {dialect.model}: {reason}")
     chosen = {}
     for name, value in flat.items():
@@ -87,11 +81,7 @@ def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
 
 def _flat(given: Mapping[str, Any], off: frozenset[str]) -> dict[str, Any]:
     """Return the parameters with the nested ones among them and without those that are None, the default."""
-    flat = {
-        name: value
-        for name, value in given.items()
-        if name not in NESTED and (value is not None or name in off)
-    }
+    flat = {name: value for name, value in given.items() if name not in NESTED and (value is not None or name in off)}
     for nest in NESTED:
         inner = given.get(nest)
         if inner is not None and not isinstance(inner, Mapping):

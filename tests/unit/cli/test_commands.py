@@ -19,9 +19,7 @@ HEAVY = ("torch", "numpy", "av", "huggingface_hub", "tokenizers", "safetensors",
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["transcribe", "--help"], ["--version"]])

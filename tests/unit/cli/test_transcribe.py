@@ -130,9 +130,7 @@ def test_folder_keeps_its_subfolders_and_equal_stems_keep_apart(tmp_path: Path) 
     recording(folder, "notes.txt", "no recording"), recording(folder, ".hidden.wav", "hidden")
     result = run(folder, "-o", tmp_path / "out")
     assert result.exit_code == 0
-    written = {
-        str(one.relative_to(tmp_path / "out")): one.read_text() for one in (tmp_path / "out").rglob("*.txt")
-    }
+    written = {str(one.relative_to(tmp_path / "out")): one.read_text() for one in (tmp_path / "out").rglob("*.txt")}
     assert written == {"a.wav.txt": "wav\n", "a.mp3.txt": "mp3\n", "sub/a.txt": "ogg\n"}
 
 
@@ -187,9 +185,7 @@ def test_output_folder_that_is_a_file_is_refused_before_work(fake: Any, tmp_path
     assert fake.asked == {}
 
 
-def test_model_that_cannot_be_loaded_gives_exit_code_3(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_model_that_cannot_be_loaded_gives_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(order: object) -> None:
         raise ModelNotFoundError("no model 'x' here")
 

@@ -1,0 +1,138 @@
+"""Call parameters of recognizers: each reaches its option, or is refused by its name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from auricle.errors import OptionError
+from auricle.pipelines.dialects import CTC, WHISPER
+from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
+
+DIALECTS = [pytest.param(one, id=one.model) for one in (CTC, WHISPER)]
+
+
+def read(dialect: Dialect, **given: Any) -> Request:
+    return read_speech_parameters(given, dialect)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_name_in_a_table_is_an_option_and_none_is_in_two_tables(dialect: Dialect) -> None:
+    options = {one.name for one in fields(dialect.options)}  # type: ignore[arg-type]
+    assert set(dialect.fields.values()) <= options
+    assert options - set(dialect.fields.values()) <= {"batch_size"}
+    assert dialect.off <= set(dialect.fields)
+    for one, other in ((dialect.fields, dialect.refused), (dialect.fields, dialect.fixed),
+                       (dialect.refused, dialect.fixed)):  # fmt: skip
+        assert not set(one) & set(other)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_no_parameters_are_the_defaults(dialect: Dialect) -> None:
+    assert read(dialect) == Request(dialect.options())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_every_refused_name_is_in_its_message(dialect: Dialect) -> None:
+    for name in dialect.refused:
+        with pytest.raises(OptionError, match=rf"^{name}=1 is refused by {dialect.model}: \w"):
+            read(dialect, **{name: 1})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_unknown_name_gets_the_nearest(dialect: Dialect) -> None:
+    with pytest.raises(OptionError, match=r"unknown parameter 'return_timestamp' .*'return_timestamps'"):
+        read(dialect, return_timestamp=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "times"),
+    [(None, None), (False, None), (True, "word"), ("word", "word"), ("char", "char"), ("segment", "segment")],
+)
+def test_ctc_takes_booleans_and_every_unit(value: object, times: str | None) -> None:
+    assert read(CTC, return_timestamps=value).times == times
+
+
+@pytest.mark.parametrize(
+    ("value", "times"),
+    [(None, None), (False, None), (True, "segment"), ("segment", "segment"), ("word", "word")],
+)
+def test_whisper_takes_booleans_segments_and_words(value: object, times: str | None) -> None:
+    request = read(WHISPER, return_timestamps=value)
+    assert request.times == times
+    assert request.options.return_timestamps == (times or False)
+
+
+@pytest.mark.parametrize("value", ["char", "words", 1, 0, [], 1.0])
+def test_whisper_refuses_other_times_by_name(value: object) -> None:
+    with pytest.raises(OptionError, match="return_timestamps="):
+        read(WHISPER, return_timestamps=value)
+
+
+@pytest.mark.parametrize("name", ["language", "task"])
+def test_ctc_refuses_language_and_task_wherever_they_stand(name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name}='french' is refused by a CTC model"):
+        read(CTC, **{name: "french"})
+    with pytest.raises(OptionError, match=name):
+        read(CTC, generate_kwargs={name: "french"})
+
+
+def test_transformers_names_reach_whispers_options() -> None:
+    options = read(
+        WHISPER,
+        generate_kwargs={"num_beams": 3, "max_new_tokens": 50, "task": "translate"},
+        condition_on_prev_tokens=False,
+        temperature=(0.0, 0.4),
+        logprob_threshold=-2.0,
+        language="french",
+    ).options
+    assert (options.n_beams, options.max_new_tokens, options.task, options.language) == (
+        3,
+        50,
+        "translate",
+        "french",
+    )
+    assert options.condition_on_previous_text is False
+    assert options.temperature == (0.0, 0.4)
+    assert options.logprob_threshold == -2.0
+
+
+def test_none_switches_a_threshold_off_and_leaves_other_defaults() -> None:
+    options = read(WHISPER, compression_ratio_threshold=None, language=None).options
+    assert options.compression_ratio_threshold is None
+    assert options.logprob_threshold == -1.0
+
+
+def test_same_parameter_twice_must_agree() -> None:
+    assert read(WHISPER, language="fr", generate_kwargs={"language": "fr"}).options.language == "fr"
+    with pytest.raises(OptionError, match="language is 'fr', and 'de' in generate_kwargs"):
+        read(WHISPER, language="fr", generate_kwargs={"language": "de"})
+    with pytest.raises(OptionError, match="give one of them"):
+        read(WHISPER, num_beams=2, n_beams=2)
+
+
+def test_decoder_kwargs_reach_the_beam_search() -> None:
+    options = read(CTC, decoder_kwargs={"beam_width": 7, "hotwords": ["a", "b"], "hotword_weight": 3.0}).options
+    assert (options.beam_width, options.hotwords, options.hotword_weight) == (7, ("a", "b"), 3.0)
+    with pytest.raises(OptionError, match="decoder_kwargs is 3"):
+        read(CTC, decoder_kwargs=3)
+
+
+def test_num_beams_is_the_beam_width_of_ctc() -> None:
+    assert read(CTC, num_beams=4).options.beam_width == 4
+
+
+def test_windows_of_ctc_are_chosen_and_those_of_whisper_are_30_s() -> None:
+    assert read(CTC, chunk_length_s=10, stride_length_s=[4, 2]).options.stride_length_s == (4, 2)
+    assert read(WHISPER, chunk_length_s=30) == read(WHISPER)
+    with pytest.raises(OptionError, match="chunk_length_s=15 is refused by Whisper"):
+        read(WHISPER, chunk_length_s=15)
+
+
+def test_language_of_chunks_is_whispers_alone() -> None:
+    assert read(WHISPER, return_language=True).language
+    assert read(CTC, return_language=False) == read(CTC)
+    with pytest.raises(OptionError, match="return_language=True"):
+        read(CTC, return_language=True)
