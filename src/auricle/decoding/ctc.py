@@ -8,7 +8,7 @@ Source: Graves et al. 2006 (the model, best-path decoding, and the states of `al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,9 +51,7 @@ def greedy(log_probs: Tensor, blank: int) -> Hypothesis:
     means = (sums[ends] - sums[ends - counts]) / counts
     tokens = tuple(
         Token(id, end - count, end, min(1.0, mean))
-        for id, count, end, mean in zip(
-            runs.tolist(), counts.tolist(), ends.tolist(), means.tolist(), strict=True
-        )
+        for id, count, end, mean in zip(runs.tolist(), counts.tolist(), ends.tolist(), means.tolist(), strict=True)
         if id != blank
     )
     return Hypothesis(tokens, float(best.sum(dtype=torch.float64)))
@@ -159,14 +157,14 @@ class BeamSearch:
         total = np.logaddexp(beams.blank_scores, beams.token_scores)  # (n,)
         blank_scores = total + frame[self._blank]
         token_scores = beams.token_scores + frame[beams.lasts]
+        if not len(ids):
+            return replace(beams, blank_scores=blank_scores, token_scores=token_scores)
         # A repeated id is a new token only after a blank.
         is_repeat = beams.lasts[:, None] == ids
         grown = np.where(is_repeat, beams.blank_scores[:, None], total[:, None]) + frame[ids]  # (n, k)
         _merge(beams, ids, grown, token_scores)
         added, grown_added = self._added(beams, ids)
-        scores = np.concatenate(
-            [np.logaddexp(blank_scores, token_scores) + added, (grown + grown_added).ravel()]
-        )
+        scores = np.concatenate([np.logaddexp(blank_scores, token_scores) + added, (grown + grown_added).ravel()])
         chosen = self._best(scores)
         stays, grows = chosen < len(total), chosen - len(total)
         parent = np.where(stays, chosen, grows // len(ids))
@@ -180,17 +178,13 @@ class BeamSearch:
             blank_scores=np.where(stays, blank_scores[parent], -np.inf),
             token_scores=grown_scores[chosen],
             prefixes=[beams.prefixes[i] if stay else (beams.prefixes[i], c) for stay, i, c in rows],
-            contexts=[
-                beams.contexts[i] if stay else self._fusion.extend(beams.contexts[i], c)
-                for stay, i, c in rows
-            ],
+            contexts=[beams.contexts[i] if stay else self._fusion.extend(beams.contexts[i], c) for stay, i, c in rows],
         )
 
     def _likely(self, frame: np.ndarray) -> np.ndarray:
-        """Return the ids worth trying: the likeliest that is not blank, and all over the bound."""
-        others = np.delete(frame, self._blank)
-        ids = np.flatnonzero(others >= min(self._options.min_token_log_prob, others.max()))
-        return ids + (ids >= self._blank)
+        """Return the ids worth trying: all over the bound, and the likeliest entry unless it is blank."""
+        ids = np.flatnonzero(frame >= min(self._options.min_token_log_prob, frame.max()))
+        return ids[ids != self._blank]
 
     def _added(self, beams: _Beams, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what fusion adds to the beams (n,) and to their continuations (n, k)."""
