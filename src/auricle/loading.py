@@ -90,7 +90,8 @@ def load(
     )
     finish: Callable[[], None] | None = getattr(model, "finish", None)
     if finish is not None:
-        finish()
+        with torch.no_grad():
+            finish()
     return Loaded(
         name=str(name),
         folder=folder,
