@@ -81,11 +81,18 @@ def pipeline(
         if not any(parameters.get(name) is value or parameters.get(name) == value for value in values):
             raise OptionError(f"{name}={parameters[name]!r} is refused: {reason}")
         parameters.pop(name, None)
+    if isinstance(device_map, dict):
+        if list(device_map) != [""]:
+            raise OptionError(f"device_map={device_map!r} places modules; a model runs on one device here: name it")
+        device_map = device_map[""]
     if task is None:
         task = _task_of(model, revision, token)
-    found = _find(task)
+    if task not in TASKS:
+        hint = nearest(str(task), TASKS) or ";"
+        raise TaskError(f"unknown task {task!r}{hint} auricle has {', '.join(supported_tasks())}")
+    found = TASKS[task]
     settings = ModelSettings(
-        device=str(resolve_device(_one_of("device", device, "device_map", _whole_model(device_map)))),
+        device=str(resolve_device(_one_of("device", device, "device_map", device_map))),
         dtype=_one_of("dtype", dtype, "torch_dtype", torch_dtype),
         revision=revision,
         token=token,
@@ -126,15 +133,6 @@ def _one_of(name: str, value: Any, alias: str, alias_value: Any) -> Any:
     return given[0] if given else "auto"
 
 
-def _whole_model(device_map: Any) -> Any:
-    """Return the one device of a device map."""
-    if not isinstance(device_map, dict):
-        return device_map
-    if list(device_map) != [""]:
-        raise OptionError(f"device_map={device_map!r} places single modules; a model runs on one device: give that")
-    return device_map[""]
-
-
 def _task_of(model: str | Path | None, revision: str | None, token: str | bool | None) -> str:
     if model is None:
         raise OptionError(
@@ -144,14 +142,6 @@ def _task_of(model: str | Path | None, revision: str | None, token: str | bool |
     from auricle.loading import task_of
 
     return task_of(model, revision=revision, token=token)
-
-
-def _find(task: str) -> Task:
-    if task not in TASKS:
-        raise TaskError(
-            f"unknown task {task!r}{nearest(str(task), TASKS) or ';'} auricle has {', '.join(supported_tasks())}"
-        )
-    return TASKS[task]
 
 
 def announce(model: str) -> None:

@@ -14,8 +14,8 @@ from auricle.audio.limits import AudioLimits
 from auricle.engines import make_engine
 from auricle.errors import AudioError, AuricleError, TaskError
 from auricle.loading import Loaded, load
-from auricle.pipelines.base import ModelSettings, Pipeline, checked_batch_size, checked_on_error
-from auricle.pipelines.inputs import extra_keys, recording_of, rows
+from auricle.pipelines.base import ModelSettings, Pipeline, rows
+from auricle.pipelines.inputs import extra_keys, recording_of
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
 from auricle.results import Character, Segment, Transcript, Warning, Word
 
@@ -116,28 +116,19 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         Raises:
             OptionError: at once, when a parameter has an unknown name, a wrong value or a conflict.
         """
-        request = self.read_parameters({**self.defaults, **parameters})
+        request, batch_size, on_error = self.read_call(parameters, batch_size, on_error)
         if progress is not None:
             request = replace(request, progress=_Meter(progress))
-        batch_size = self.batch_size if batch_size is None else checked_batch_size(batch_size)
-        on_error = self.on_error if on_error is None else checked_on_error(on_error)
         return (output for _, output in self.outputs(rows(sources), request, batch_size, on_error))
 
-    def read_parameters(self, parameters: Mapping[str, Any]) -> Request:
+    def read_parameters(self, parameters: Mapping[str, Any], batch_size: int) -> Request:
         """Check the call parameters against what this recognizer understands."""
-        return read_speech_parameters(parameters, self.dialect)
-
-    def outputs(
-        self, items: Iterable[Any], request: Request, batch_size: int, on_error: str
-    ) -> Iterator[tuple[Any, Any]]:
-        """As for every task; the windows of a long recording are computed `batch_size` at a time, too."""
-        if hasattr(request.options, "batch_size"):
-            request = replace(request, options=replace(request.options, batch_size=batch_size))
-        return super().outputs(items, request, batch_size, on_error)
+        return read_speech_parameters(parameters, self.dialect, batch_size)
 
     def preprocess(self, item: Any, request: Request) -> Audio:
         """Open the recording; its samples are read while it is transcribed."""
-        return open_audio(recording_of(item), self.sample_rate, limits=self.limits)
+        source = recording_of(item) if isinstance(item, Mapping) else item
+        return open_audio(source, self.sample_rate, limits=self.limits)
 
     def forward(self, batch: list[Audio], request: Request) -> list[Transcript | AuricleError]:
         """Transcribe opened recordings; one that breaks off gives its error, and the others their text."""
@@ -145,14 +136,19 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         found = self.recognizer.transcribe(guarded, request.options, request.progress)
         if isinstance(request.progress, _Meter):
             request.progress.add(sum(transcript.duration or 0.0 for transcript in found))
-        return [one.error or _with_warnings(one.audio, text) for one, text in zip(guarded, found, strict=True)]
+        return [
+            one.error or (_with_warnings(one.audio, text) if one.audio.warnings else text)
+            for one, text in zip(guarded, found, strict=True)
+        ]
 
     def postprocess(self, item: Any, output: Transcript, request: Request) -> dict[str, Any]:
         """Return {"text"}, "chunks" where times or languages were asked for, and the caller's own keys."""
         result: dict[str, Any] = {"text": output.text}
         if request.times is not None or request.language:
             result["chunks"] = [chunk for segment in output.segments for chunk in self._chunks(segment, request)]
-        return result | {key: value for key, value in extra_keys(item).items() if key not in result}
+        if isinstance(item, Mapping):
+            result |= {key: value for key, value in extra_keys(item).items() if key not in result}
+        return result
 
     def _chunks(self, segment: Segment, request: Request) -> list[dict[str, Any]]:
         """Return a segment, or its words or characters, in the Hub's format."""
@@ -206,15 +202,13 @@ class _Meter:
 
 def _with_warnings(audio: Audio, transcript: Transcript) -> Transcript:
     """Put what is wrong with the recording itself before what the recognizer found."""
-    if not audio.warnings:
-        return transcript
     found = tuple(Warning("recording", message) for message in audio.warnings)
     return replace(transcript, warnings=(*found, *transcript.warnings))
 
 
 def _recognizer(loaded: Loaded, device: str) -> tuple[Recognizer, Dialect]:
     """Return what transcribes with a loaded model, and the parameters that it understands."""
-    from auricle.pipelines.dialects import CTC, WHISPER
+    from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
 
     # In the dtype that loading has chosen.
     engine = make_engine(loaded.model, device=device, dtype=next(loaded.model.parameters()).dtype)
@@ -228,4 +222,9 @@ def _recognizer(loaded: Loaded, device: str) -> tuple[Recognizer, Dialect]:
         from auricle.speech.whisper import WhisperRecognizer
 
         return WhisperRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation), WHISPER
+    if loaded.kind == "seq2seq":
+        from auricle.speech.seq2seq import Seq2SeqRecognizer
+
+        made = Seq2SeqRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation)
+        return made, SEQ2SEQ
     raise TaskError(f"{loaded.name!r} is a {loaded.kind!r} model ({loaded.model_type}), which hears nothing")

@@ -5,6 +5,7 @@ A task is a subclass with three verbs: `preprocess` an item, `forward` a batch, 
 
 from __future__ import annotations
 
+import enum
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
@@ -13,9 +14,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from auricle.errors import AuricleError, OptionError, TaskError, nearest
-from auricle.pipelines.inputs import Many, arrangement, extra_keys, rows
+from auricle.pipelines.inputs import extra_keys
 
 ON_ERROR = ("raise", "return")
+
+
+class Many(enum.Enum):
+    """How many inputs there are, and whether they are all here already."""
+
+    ONE = "one"
+    LIST = "list"
+    LAZY = "lazy"
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,10 @@ class Pipeline:
     parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, batch_size: int = 1, on_error: str = "raise", **defaults: Any) -> None:
-        self.batch_size = checked_batch_size(batch_size)
-        self.on_error = checked_on_error(on_error)
+        self.batch_size, self.on_error = batch_size, on_error
         self.defaults = defaults
         # A wrong default is refused here, before the first recording.
-        self.read_parameters(defaults)
+        self.read_call({}, None, None)
 
     @classmethod
     def load(cls, model: str | Path | None, settings: ModelSettings, **parameters: Any) -> Self:
@@ -68,13 +76,12 @@ class Pipeline:
             OptionError: a parameter has an unknown name, a wrong value or a conflict.
             AuricleError: an input fails and `on_error` is "raise".
         """
-        request = self.read_parameters({**self.defaults, **parameters})
-        batch_size = self.batch_size if batch_size is None else checked_batch_size(batch_size)
-        on_error = self.on_error if on_error is None else checked_on_error(on_error)
+        request, batch_size, on_error = self.read_call(parameters, batch_size, on_error)
         many = arrangement(inputs)
         items = [inputs] if many is Many.ONE else rows(inputs)
         results = (
-            self._result(item, output, request) for item, output in self.outputs(items, request, batch_size, on_error)
+            error_item(item, output) if isinstance(output, AuricleError) else self.postprocess(item, output, request)
+            for item, output in self.outputs(items, request, batch_size, on_error)
         )
         if many is Many.LAZY:
             return results
@@ -84,8 +91,17 @@ class Pipeline:
         """Yield each item with its output of `forward`, or with the AuricleError it met."""
         source = iter(items)
         while batch := list(itertools.islice(source, batch_size)):
+            prepared: list[Any] = []
             with ExitStack() as opened:
-                prepared = [self._prepare(item, request, on_error, opened) for item in batch]
+                for item in batch:
+                    try:
+                        prepared.append(self.preprocess(item, request))
+                    except AuricleError as error:
+                        if on_error == "raise":
+                            raise
+                        prepared.append(error)
+                    if isinstance(prepared[-1], AbstractContextManager):
+                        opened.enter_context(prepared[-1])
                 good = [one for one in prepared if not isinstance(one, AuricleError)]
                 outputs = iter(self.forward(good, request) if good else ())
                 found = [one if isinstance(one, AuricleError) else next(outputs) for one in prepared]
@@ -94,23 +110,19 @@ class Pipeline:
                     raise output
                 yield item, output
 
-    def _prepare(self, item: Any, request: Any, on_error: str, opened: ExitStack) -> Any:
-        try:
-            prepared = self.preprocess(item, request)
-        except AuricleError as error:
-            if on_error == "raise":
-                raise
-            return error
-        if isinstance(prepared, AbstractContextManager):
-            opened.enter_context(prepared)
-        return prepared
+    def read_call(
+        self, parameters: Mapping[str, Any], batch_size: int | None, on_error: str | None
+    ) -> tuple[Any, int, str]:
+        """Check everything a call was given and return its request, batch size and `on_error`."""
+        batch_size = self.batch_size if batch_size is None else batch_size
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise OptionError(f"batch_size is {batch_size!r}; it must be a whole number of 1 or more")
+        on_error = self.on_error if on_error is None else on_error
+        if on_error not in ON_ERROR:
+            raise OptionError(f"on_error is {on_error!r}; it must be 'raise' or 'return'")
+        return self.read_parameters({**self.defaults, **parameters}, batch_size), batch_size, on_error
 
-    def _result(self, item: Any, output: Any, request: Any) -> Any:
-        if isinstance(output, AuricleError):
-            return {"error": str(output), "error_type": type(output).__name__, **extra_keys(item)}
-        return self.postprocess(item, output, request)
-
-    def read_parameters(self, parameters: Mapping[str, Any]) -> Any:
+    def read_parameters(self, parameters: Mapping[str, Any], batch_size: int) -> Any:
         """Check the call parameters and return the request that the three verbs take."""
         for name in parameters:
             if name not in self.parameters:
@@ -130,18 +142,32 @@ class Pipeline:
         return output
 
 
-def checked_batch_size(value: Any) -> int:
-    """Return `value`, a whole number of 1 or more."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise OptionError(f"batch_size is {value!r}; it must be a whole number of 1 or more")
-    return value
+def arrangement(inputs: Any) -> Many:
+    """Say whether `inputs` is one input, a list of them, or gives them one by one.
+
+    A file object, an array, a tensor and an audio decoder can be iterated over, too, and are each one
+    recording: they are told by the methods that only they have.
+    """
+    if isinstance(inputs, (list, tuple)):
+        return Many.LIST
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, Mapping)):
+        return Many.ONE
+    if any(hasattr(inputs, sign) for sign in ("read", "__array__", "__fspath__", "get_all_samples")):
+        return Many.ONE
+    gives_rows = hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")
+    return Many.LAZY if gives_rows or hasattr(inputs, "__iter__") else Many.ONE
 
 
-def checked_on_error(value: Any) -> str:
-    """Return `value`, "raise" or "return"."""
-    if value not in ON_ERROR:
-        raise OptionError(f"on_error is {value!r}; it must be 'raise' or 'return'")
-    return value
+def rows(inputs: Any) -> Iterator[Any]:
+    """Give the inputs one by one; a dataset may have only a length and rows by number."""
+    if hasattr(inputs, "__iter__"):
+        return iter(inputs)
+    return (inputs[index] for index in range(len(inputs)))
+
+
+def error_item(item: Any, error: AuricleError) -> dict[str, Any]:
+    """Return what stands in the place of the result of an input that failed."""
+    return {"error": str(error), "error_type": type(error).__name__, **extra_keys(item)}
 
 
 def unknown_parameter(name: str, known: Iterable[str], where: str) -> OptionError:

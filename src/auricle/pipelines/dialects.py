@@ -8,6 +8,7 @@ from typing import Any
 from auricle.pipelines.speech_parameters import Dialect
 from auricle.speech.ctc import CTCOptions
 from auricle.speech.languages import LANGUAGES
+from auricle.speech.seq2seq import Seq2SeqOptions
 from auricle.speech.whisper_options import WhisperOptions
 
 # generate() of transformers has these, and nothing here does.
@@ -65,6 +66,7 @@ CTC = Dialect(
     },
     times={None: None, False: None, True: "word", "word": "word", "char": "char", "segment": "segment"},
     fixed=_EVERYWHERE_FIXED,
+    has_windows=True,
 )
 
 WHISPER = Dialect(
@@ -97,4 +99,25 @@ WHISPER = Dialect(
     },
     off=frozenset({"compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "max_initial_timestamp"}),
     languages=LANGUAGES,
+)
+
+SEQ2SEQ = Dialect(
+    model="a model that writes text without times",
+    options=Seq2SeqOptions,
+    fields={**_own_names(Seq2SeqOptions), "num_beams": "n_beams"},
+    refused={
+        **_GENERATION_REFUSED,
+        "language": "it writes the language it was trained on",
+        "task": "it writes what it hears and cannot translate; use a Whisper model",
+        "initial_prompt": "it has no prompt",
+        "prompt_ids": "it has no prompt",
+        "hotwords": "its search takes none; use a CTC model",
+        "hotword_weight": "its search takes no hot words; use a CTC model",
+        "lm": "a language model joins the search of CTC models; its decoder is one",
+        "beam_width": "give num_beams",
+        "stride_length_s": "a long recording is cut where it is quiet, without overlap",
+    },
+    times={None: None, False: None, True: "segment", "segment": "segment"},
+    fixed=_EVERYWHERE_FIXED,
+    off=frozenset({"compression_ratio_threshold"}),
 )

@@ -1,8 +1,7 @@
-"""How inputs arrive: one, a list of them, or something that gives them one by one; and rows of a dataset."""
+"""Rows of a dataset: one column of them, and what of a row is to be heard."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,37 +9,6 @@ from auricle.errors import AudioInputError
 
 # The keys of a dictionary that say what is heard; every other key is the caller's own and comes back.
 AUDIO_KEYS = frozenset({"audio", "array", "raw", "sampling_rate", "path", "bytes"})
-
-
-class Many(enum.Enum):
-    """How many inputs there are, and whether they are all here already."""
-
-    ONE = "one"
-    LIST = "list"
-    LAZY = "lazy"
-
-
-def arrangement(inputs: Any) -> Many:
-    """Say whether `inputs` is one input, a list of them, or gives them one by one.
-
-    A file object, an array, a tensor and an audio decoder can be iterated over, too, and are each one
-    recording: they are told by the methods that only they have.
-    """
-    if isinstance(inputs, (list, tuple)):
-        return Many.LIST
-    if isinstance(inputs, (str, bytes, bytearray, memoryview, Mapping)):
-        return Many.ONE
-    if any(hasattr(inputs, sign) for sign in ("read", "__array__", "__fspath__", "get_all_samples")):
-        return Many.ONE
-    gives_rows = hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__")
-    return Many.LAZY if gives_rows or hasattr(inputs, "__iter__") else Many.ONE
-
-
-def rows(inputs: Any) -> Iterator[Any]:
-    """Give the inputs one by one; a dataset may have only a length and rows by number."""
-    if hasattr(inputs, "__iter__"):
-        return iter(inputs)
-    return (inputs[index] for index in range(len(inputs)))
 
 
 class KeyDataset:

@@ -26,6 +26,7 @@ class Dialect:
     refused: Mapping[str, str]  # parameter that means nothing here -> why, and what to do
     times: Mapping[Any, str | None]  # value of return_timestamps -> the times it asks for
     fixed: Mapping[str, tuple[tuple[Any, ...], str]] = field(default_factory=dict)  # -> all values it can have, why
+    has_windows: bool = False  # whether the options have a batch_size, of windows computed together
     off: frozenset[str] = frozenset()  # parameters for which None is no default but means: switched off
     languages: Mapping[str, str] = field(default_factory=dict)  # code -> name, where the model knows languages
 
@@ -40,18 +41,20 @@ class Request:
     progress: Callable[[float], None] | None = None  # called with the seconds of audio that are done
 
 
-def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect) -> Request:
+def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_size: int = 1) -> Request:
     """Turn call parameters into a request, or refuse the one that does not fit by its name."""
-    flat = _flat(given, dialect.off)
+    loose = {name: value for name, value in given.items() if value is not None or name in dialect.off}
+    flat = _flat(loose, dialect.off) if loose else {}
     times = flat.pop("return_timestamps", None)
-    if not _is_one_of(times, dialect.times):
+    # By type, too: 1 equals True, and an unhashable value is no key at all.
+    if not any(type(times) is type(one) and times == one for one in dialect.times):
         known = ", ".join(repr(value) for value in dialect.times)
         raise OptionError(f"return_timestamps={times!r} is refused by {dialect.model}; it takes {known}")
     language = flat.pop("return_language", None)
     if language not in (None, False, True) or (language and not dialect.languages):
         reason = "it must be True or False" if dialect.languages else "it does not know which language it hears"
         raise OptionError(f"return_language={language!r} is refused by {dialect.model}: {reason}")
-    chosen = {}
+    chosen: dict[str, Any] = {"batch_size": batch_size} if dialect.has_windows else {}
     for name, value in flat.items():
         field_name = _field_of(name, value, dialect)
         if field_name in chosen:
@@ -79,21 +82,16 @@ def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
     return dialect.fields[name]
 
 
-def _flat(given: Mapping[str, Any], off: frozenset[str]) -> dict[str, Any]:
-    """Return the parameters with the nested ones among them and without those that are None, the default."""
-    flat = {name: value for name, value in given.items() if name not in NESTED and (value is not None or name in off)}
+def _flat(loose: Mapping[str, Any], off: frozenset[str]) -> dict[str, Any]:
+    """Return the parameters with the nested ones among them, as if each had been given by itself."""
+    flat = {name: value for name, value in loose.items() if name not in NESTED}
     for nest in NESTED:
-        inner = given.get(nest)
-        if inner is not None and not isinstance(inner, Mapping):
+        inner = loose.get(nest, {})
+        if not isinstance(inner, Mapping):
             raise OptionError(f"{nest} is {inner!r}; it must be a dictionary of parameters")
-        for name, value in (inner or {}).items():
+        for name, value in inner.items():
             if name in flat and flat[name] != value:
                 raise OptionError(f"{name} is {flat[name]!r}, and {value!r} in {nest}; give it once")
             if value is not None or name in off:
                 flat[name] = value
     return flat
-
-
-def _is_one_of(value: Any, known: Mapping[Any, Any]) -> bool:
-    # By type, too: 1 equals True, and an unhashable value is no key at all.
-    return any(type(value) is type(one) and value == one for one in known)

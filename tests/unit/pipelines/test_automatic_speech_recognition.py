@@ -34,6 +34,7 @@ FAKE = Dialect(
     fields={"louder": "louder"},
     refused={"quieter": "it cannot"},
     times={None: None, True: "word", "word": "word", "char": "char", "segment": "segment"},
+    has_windows=True,
     languages={"en": "english"},
 )
 

@@ -12,7 +12,8 @@ import torch
 
 from auricle.errors import AudioFormatError, OptionError, TaskError
 from auricle.pipelines import TASKS, KeyDataset, Pipeline, pipeline, register_task, supported_tasks
-from auricle.pipelines.inputs import Many, arrangement, extra_keys, recording_of
+from auricle.pipelines.base import Many, arrangement
+from auricle.pipelines.inputs import extra_keys, recording_of
 
 
 class Doubling(Pipeline):

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from auricle.errors import OptionError
-from auricle.pipelines.dialects import CTC, WHISPER
+from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
 
-DIALECTS = [pytest.param(one, id=one.model) for one in (CTC, WHISPER)]
+DIALECTS = [pytest.param(one, id=one.model) for one in (CTC, WHISPER, SEQ2SEQ)]
 
 
 def read(dialect: Dialect, **given: Any) -> Request:
@@ -31,7 +31,8 @@ def test_every_name_in_a_table_is_an_option_and_none_is_in_two_tables(dialect: D
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_no_parameters_are_the_defaults(dialect: Dialect) -> None:
-    assert read(dialect) == Request(dialect.options())
+    windows = {"batch_size": 1} if dialect.has_windows else {}
+    assert read(dialect) == Request(dialect.options(**windows))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -134,5 +135,13 @@ def test_windows_of_ctc_are_chosen_and_those_of_whisper_are_30_s() -> None:
 def test_language_of_chunks_is_whispers_alone() -> None:
     assert read(WHISPER, return_language=True).language
     assert read(CTC, return_language=False) == read(CTC)
-    with pytest.raises(OptionError, match="return_language=True"):
-        read(CTC, return_language=True)
+    for dialect in (CTC, SEQ2SEQ):
+        with pytest.raises(OptionError, match="return_language=True"):
+            read(dialect, return_language=True)
+
+
+@pytest.mark.parametrize("value", ["word", "char"])
+def test_a_model_without_times_refuses_words_and_characters(value: str) -> None:
+    assert read(SEQ2SEQ, return_timestamps=True).times == "segment"
+    with pytest.raises(OptionError, match=f"return_timestamps='{value}' is refused"):
+        read(SEQ2SEQ, return_timestamps=value)
