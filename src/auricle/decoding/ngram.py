@@ -9,6 +9,7 @@ Source: Katz 1987; the ARPA format as in SRILM's ngram-format(5).
 from __future__ import annotations
 
 import gzip
+from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,11 +55,7 @@ class NGram:
         self.order = order
         self._grams = grams
         self._words = {gram[0] for gram in grams if len(gram) == 1}
-        self._beginnings = {
-            word[:length]
-            for word in self._words - {START, END, UNKNOWN}
-            for length in range(1, len(word) + 1)
-        }
+        self._sorted = sorted(self._words - {START, END, UNKNOWN})
 
     @classmethod
     def from_arpa(cls, path: Path) -> NGram:
@@ -88,8 +85,11 @@ class NGram:
         return self._score((*state, END))
 
     def may_become_word(self, beginning: str) -> bool:
-        forms = (beginning, beginning.lower(), beginning.upper())
-        return any(form in self._beginnings for form in forms)
+        for form in (beginning, beginning.lower(), beginning.upper()):
+            place = bisect_left(self._sorted, form)
+            if place < len(self._sorted) and self._sorted[place].startswith(form):
+                return True
+        return False
 
     def _score(self, gram: tuple[str, ...]) -> float:
         backed_off = 0.0

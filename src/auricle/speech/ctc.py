@@ -64,6 +64,8 @@ class CTCOptions:
                 raise OptionError(f"{name}={value!r}; expected a whole number from 1 on, or None")
         if isinstance(self.hotwords, str) or not all(isinstance(word, str) for word in self.hotwords):
             raise OptionError(f"hotwords={self.hotwords!r}; expected a list of strings, such as ['auricle']")
+        if self.lm is not None and not (isinstance(self.lm, (str, Path)) and Path(self.lm).is_file()):
+            raise OptionError(f"lm={self.lm!r} is no file; expected the path of an ARPA file or a KenLM binary")
         if self.beam_width == 1 and (self.lm is not None or self.hotwords):
             raise OptionError(
                 "beam_width=1 is greedy decoding, which uses no lm and no hotwords; leave it out or raise it"

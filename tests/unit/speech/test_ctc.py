@@ -258,10 +258,10 @@ def test_hot_words_and_language_models_are_used(tmp_path: Path) -> None:
 def test_a_language_model_is_read_once_for_many_calls(tmp_path: Path) -> None:
     path = tmp_path / "lm.arpa"
     path.write_text("\\data\\\nngram 1=1\n\n\\1-grams:\n-1 <unk>\n\n\\end\\\n", encoding="utf-8")
-    one = recognizer()
-    one.transcribe([Recording([2])], CTCOptions(lm=path))
+    one, options = recognizer(), CTCOptions(lm=path)
+    one.transcribe([Recording([2])], options)
     path.unlink()
-    one.transcribe([Recording([2])], CTCOptions(lm=path))
+    one.transcribe([Recording([2])], options)
 
 
 def test_cuts_fall_into_the_longest_blank_of_the_second_half() -> None:
@@ -287,6 +287,8 @@ def test_cuts_fall_into_the_longest_blank_of_the_second_half() -> None:
         ({"hotword_weight": 2.0}, "has no effect without hotwords"),
         ({"chunk_length_s": "10"}, "chunk_length_s='10'"),
         ({"alpha": "big", "lm": "x"}, "alpha='big'"),
+        ({"lm": "no/such.arpa"}, "lm='no/such.arpa' is no file"),
+        ({"lm": 3}, "lm=3 is no file"),
         ({"beam_width": True}, "beam_width=True"),
     ],
 )
