@@ -26,6 +26,7 @@ from auricle.text import Tokenizer, open_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="transformers is the test oracle and is not installed")
 
+WHISPER = Path(__file__).parents[3] / "shared" / "weights" / "whisper-tokenizer"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ'"
 FLAT = {token: id for id, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS])}
 SPECIAL = ("<s>", "</s>", "<unk>")
@@ -161,3 +162,15 @@ def test_beam_search_equals_greedy_where_one_path_outweighs_the_rest(tmp_path: P
     pieces = [ours.piece(id) for id in range(ours.vocab_size)]
     found = BeamSearch(pieces, ours.blank, BeamOptions(beam_width=10))(sure.log_softmax(-1))[0]
     assert ours.decode([token.id for token in found.tokens]) == theirs.decode(logits.argmax(-1))
+
+
+@pytest.mark.skipif(not WHISPER.is_dir(), reason="Whisper's vocabulary is not beside the repository")
+def test_whisper_text_equals_theirs() -> None:
+    theirs = transformers.WhisperTokenizer.from_pretrained(WHISPER)
+    ours = open_tokenizer(WHISPER, "whisper")
+    generator = torch.Generator().manual_seed(5)
+    for text in (" It's naïve — 你好, don't!", "  two  spaces ", " 'quoted' ... 3.5%", "emoji 🎉"):
+        assert ours.encode(text) == theirs(text, add_special_tokens=False).input_ids
+    for _ in range(20):
+        ids = torch.randint(0, ours.vocab_size, (40,), generator=generator).tolist()
+        assert ours.decode(ids) == theirs.decode(ids, skip_special_tokens=True)

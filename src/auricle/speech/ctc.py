@@ -108,13 +108,14 @@ class CTCRecognizer:
         Windows of several recordings share forward passes, `options.batch_size` at a time. `progress` is
         called with the seconds of audio that are done, of all recordings together.
 
-        Raises: AudioError as reading the recordings does; OptionError for strides that do not fit the model.
+        Raises: AudioError as reading the recordings does; OptionError for strides that do not fit the model, and where
+            the model gives no numbers.
         """
         rate = self.features.sample_rate
         plan = plan_windows(options.chunk_length_s, options.stride_length_s, rate, self.samples_per_frame)
         decode = self._decoder(options)
         most = int(PENDING_S * rate / self.samples_per_frame)
-        recordings = [_Recording(decode, self.tokenizer.blank, most) for _ in audios]
+        recordings = [_Recording(audio.name, decode, self.tokenizer.blank, most) for audio in audios]
         batch: list[tuple[_Recording, Window]] = []
         done = 0
         for recording, audio in zip(recordings, audios, strict=True):
@@ -136,6 +137,11 @@ class CTCRecognizer:
         covered = 0
         for row, (recording, window) in enumerate(batch):
             kept = kept_frames(window, int(lengths[row]))
+            if log_probs[row, kept].isnan().any():
+                raise OptionError(
+                    f"the model gave no numbers for {recording.name}, as half precision does when it overflows; "
+                    "load it with dtype='float32'"
+                )
             # A copy: a view would keep the whole batch in memory.
             recording.add(log_probs[row, kept].clone(), is_last=window.end_kept is None)
             end = len(window.samples) if window.end_kept is None else window.end_kept * self.samples_per_frame
@@ -175,6 +181,7 @@ class CTCRecognizer:
 class _Recording:
     """Collects one recording's frames and turns them into tokens, a stretch at a time."""
 
+    name: str  # for messages
     decode: Callable[[Tensor], Hypothesis]
     blank: int
     most: int  # frames that may wait

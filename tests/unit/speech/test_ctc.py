@@ -264,6 +264,19 @@ def test_a_language_model_is_read_once_for_many_calls(tmp_path: Path) -> None:
     one.transcribe([Recording([2])], options)
 
 
+def test_a_model_that_gives_no_numbers_is_an_error_not_a_text() -> None:
+    class Overflowing(ReadingEngine):
+        def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
+            log_probs, lengths = super().ctc(features)
+            log_probs[0, 3, 4] = float("nan")
+            return log_probs, lengths
+
+    one = recognizer()
+    one.engine = Overflowing()
+    with pytest.raises(OptionError, match=r"no numbers for made.*dtype='float32'"):
+        one.transcribe([Recording(babble(20, seed=1))], CTCOptions())
+
+
 def test_cuts_fall_into_the_longest_blank_of_the_second_half() -> None:
     ids = [0] * 10 + [2, 0, 3, 3, 0, 0, 0, 0, 2, 0]
     log_probs = torch.nn.functional.one_hot(torch.tensor(ids), 4).float()
