@@ -59,16 +59,17 @@ def load(
 ) -> Loaded:
     """Load a checkpoint: "bundled", a folder, or a model of the Hub.
 
-    `dtype` of "auto" is float32 on the CPU and what the checkpoint was stored in elsewhere. `target_lang`
+    `dtype` of "auto" is float32, whatever the checkpoint was stored in: every device computes it. `target_lang`
     chooses the adapter and vocabulary of a multilingual wav2vec2 checkpoint (MMS).
 
     Raises:
         CheckpointError: Not found, or its configuration or weights cannot be used.
         TaskError: The checkpoint is a model for something else.
-        OptionError: A dtype or target_lang that does not exist or does not fit.
+        OptionError: A device, dtype or target_lang that does not exist or does not fit.
     """
     if target_lang is not None and not re.fullmatch(r"\w[\w-]*", target_lang):
         raise OptionError(f"target_lang {target_lang!r} is no language code such as 'fra' or 'deu'.")
+    place, wanted = _device(device), _dtype(dtype)
     extra = (f"adapter.{target_lang}.*",) if target_lang else ()
     folder = locate(name, revision=revision, token=token, extra_files=extra)
     raw = read_json(folder, "config.json", required=True)
@@ -79,7 +80,6 @@ def load(
         raw = {**raw, "vocab_size": len(adapter["lm_head.weight"])}  # each language has its own alphabet
     config = build_config(model_class, raw, where)
     model = _build(model_class, config, where)
-    wanted = _dtype(dtype, torch.device(device), raw)
     load_tensors(
         model,
         {**read_tensors(folder), **adapter},
@@ -98,7 +98,7 @@ def load(
         revision=commit_of(folder),
         kind=model_class.kind,
         model_type=raw["model_type"],
-        model=model.eval().to(device),
+        model=model.eval().to(place),
         config=config,
         features=open_features(read_features(folder), raw["model_type"]),
         tokenizer=open_tokenizer(folder, raw["model_type"], target_lang),
@@ -164,13 +164,15 @@ def _build(model_class: Any, config: Any, where: str) -> nn.Module:
         ) from error
 
 
-def _dtype(dtype: str | torch.dtype, device: torch.device, raw: Mapping[str, Any]) -> torch.dtype:
-    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
-        return dtype
-    name = str(dtype).removeprefix("torch.")
-    if name == "auto":
-        stored = str(raw.get("dtype") or raw.get("torch_dtype") or "float32").removeprefix("torch.")
-        return torch.float32 if device.type == "cpu" else DTYPES.get(stored, torch.float32)
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # the assertion is torch's, of a build without this device
+        raise OptionError(f"device {str(device)!r} cannot be used: {error}. Pass 'cpu'.") from error
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    name = "float32" if dtype == "auto" else str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise OptionError(f"dtype {dtype!r} is not supported; expected 'auto', {', '.join(DTYPES)}.")
     return DTYPES[name]

@@ -104,6 +104,12 @@ def test_unknown_dtype_is_refused(tmp_path: Path, dtype: Any) -> None:
         load(make_checkpoint(tmp_path), dtype=dtype)
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_device_that_is_not_here_is_refused(tmp_path: Path, device: str) -> None:
+    with pytest.raises(OptionError, match=f"device '{device}' cannot be used"):
+        load(make_checkpoint(tmp_path), device=device)
+
+
 def test_loading_stays_within_its_reading_distance(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path)
     load(folder)  # imports done, so that class bodies do not count as functions

@@ -35,7 +35,9 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     Raises:
         TensorError: No weights are here, a file is damaged, a shard is missing, or a pickle would run code.
     """
-    name = next((name for name in WEIGHT_FILES if (folder / name).exists()), None)
+    # A link counts even if it leads nowhere: opening it then says so, where a weaker format would hide it.
+    present = [name for name in WEIGHT_FILES if (folder / name).exists() or (folder / name).is_symlink()]
+    name = present[0] if present else None
     if name is None:
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:LISTED]) or "nothing"
         raise TensorError(
@@ -167,18 +169,23 @@ def load_tensors(
     by_owner = _share(given, slots, where)
     missing = [name for name, slot in slots.items() if id(slot) not in by_owner]
     misshaped = [
-        f"{name} is {tuple(by_owner[id(slot)].shape)} where the model has {tuple(slot.shape)}"
+        f"{name} is {_form(by_owner[id(slot)])} where the model has {_form(slot)}"
         for name, slot in slots.items()
-        if id(slot) in by_owner and by_owner[id(slot)].shape != slot.shape
+        if id(slot) in by_owner and _form(by_owner[id(slot)]) != _form(slot)
     ]
     if missing or unexpected or misshaped:
-        kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+        kinds = (("missing", missing), ("unexpected", unexpected), ("of another form", misshaped))
         found = "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds if names)
         raise TensorError(
             f"{where}: the weights do not fit the model that the configuration describes. {found}. "
             "Check that config.json and the weights come from the same checkpoint."
         )
     _assign(model, slots, by_owner, dtype)
+
+
+def _form(tensor: Tensor) -> str:
+    # Integers where numbers are expected are a quantized checkpoint: its scales are elsewhere, or lost.
+    return f"{tuple(tensor.shape)}{'' if tensor.is_floating_point() else f' {tensor.dtype}'}"
 
 
 def _match(

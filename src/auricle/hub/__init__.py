@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auricle.hub.cache import CachedModel
-from auricle.hub.names import BUNDLED, cached_models, commit_of, download, locate, locate_config
+from auricle.hub.cache import BUNDLED, CachedModel
+from auricle.hub.names import cached_models, commit_of, download, locate, locate_config
 
 __all__ = ["BUNDLED", "CachedModel", "cached_models", "commit_of", "download", "locate", "locate_config"]

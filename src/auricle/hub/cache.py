@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+BUNDLED = "bundled"  # the name of the checkpoint that comes with the package
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # The small files of a checkpoint: configuration, vocabulary, merges. Subfolders hold other formats.
 SMALL_FILES = ("*.json", "merges.txt")

@@ -8,9 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from auricle.errors import ModelNotFoundError, OptionError, nearest
-from auricle.hub.cache import COMMIT, CachedModel, cache_root, find_snapshot, missing_files, scan_cache
-
-BUNDLED = "bundled"  # the name of the checkpoint that comes with the package
+from auricle.hub.cache import BUNDLED, COMMIT, CachedModel, cache_root, find_snapshot, missing_files, scan_cache
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[\w][\w./+-]*", re.ASCII)
@@ -206,7 +204,7 @@ def _offline_error(name: str, revision: str | None, missing: Sequence[str]) -> M
     here = sorted({model.name for model in cached})
     others = sorted({ref for model in cached if model.name == name for ref in (*model.refs, str(model.revision))})
     known = f" Cached revisions of it: {', '.join(others)}." if others and not missing else ""
-    hint = nearest(name, here) if name not in here else ""
+    hint = nearest(name, [BUNDLED, *here]) if name not in here else ""
     listed = f" Cached models: {', '.join(here[:_LISTED]) or 'none'}; {BUNDLED!r} needs no cache."
     return ModelNotFoundError(
         f"{name}{at} {state}, and the network is not used (HF_HUB_OFFLINE or offline=True)"

@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import tqdm
 
 from auricle.errors import CheckpointError, ModelNotFoundError, nearest
-from auricle.hub.cache import cache_root, choose_files, scan_cache, unmatched
+from auricle.hub.cache import BUNDLED, cache_root, choose_files, scan_cache, unmatched
 
 TIMEOUT = 10.0  # seconds to wait for the Hub's first answer
 
@@ -116,8 +116,8 @@ def _explained(error: Exception, name: str, revision: str | None) -> CheckpointE
     if isinstance(cause, RevisionNotFoundError):
         return ModelNotFoundError(f"{name} has no revision {revision!r}. See {endpoint}/{name}/tree/main.")
     if isinstance(cause, RepositoryNotFoundError):
-        cached = sorted({model.name for model in scan_cache()})
-        hint = nearest(name, cached).replace("did you mean", "in the cache there is").rstrip("?")
+        here = [BUNDLED, *sorted({model.name for model in scan_cache()})]
+        hint = nearest(name, here).replace("did you mean", "here there is").rstrip("?")
         return ModelNotFoundError(
             f"{endpoint} has no model {name!r} that can be seen from here (HTTP {status}){hint}. Check the "
             f"spelling; if it is private, {give_token}."

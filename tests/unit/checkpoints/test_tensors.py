@@ -200,8 +200,21 @@ def test_all_three_kinds_of_mismatch_are_listed_at_once() -> None:
         load_tensors(empty(), tensors, where="some/folder")
     message = str(caught.value)
     assert message.startswith("some/folder: ")
-    assert "1 missing: inner.bias; 1 unexpected: extra.weight; 1 of another shape" in message
+    assert "1 missing: inner.bias; 1 unexpected: extra.weight; 1 of another form" in message
     assert "inner.weight is (4, 3) where the model has (3, 3)" in message
+
+
+def test_quantized_weights_are_refused_not_misread() -> None:
+    tensors = {**state(), "inner.weight": torch.ones(3, 3, dtype=torch.int8)}
+    with pytest.raises(TensorError, match=r"inner\.weight is \(3, 3\) torch\.int8 where the model has \(3, 3\)\."):
+        load_tensors(empty(), tensors)
+
+
+def test_link_to_a_deleted_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").symlink_to(tmp_path / "gone")
+    torch.save(state(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(TensorError, match=r"model\.safetensors cannot be opened"):
+        read_tensors(tmp_path)
 
 
 def test_long_lists_are_cut_with_their_count() -> None:

@@ -135,8 +135,26 @@ def test_extra_files_are_fetched_and_missing_ones_named(hub: Any) -> None:
 def test_missing_repository_names_the_nearest_cached(hub: Any) -> None:
     hub.add("org/model", FILES)
     locate("org/model")
-    with pytest.raises(ModelNotFoundError, match="in the cache there is 'org/model'"):
+    with pytest.raises(ModelNotFoundError, match="here there is 'org/model'"):
         locate("org/modell")
+
+
+def test_mistyped_bundled_is_recognised(hub: Any) -> None:
+    with pytest.raises(ModelNotFoundError, match="here there is 'bundled'"):
+        locate("bundeld")
+
+
+def test_configuration_alone_fails_as_clearly(hub: Any) -> None:
+    hub.add("org/closed", FILES, gated=True)
+    hub.add("org/bare", {"README.md": b"x"})
+    with pytest.raises(CheckpointError, match="org/closed is gated"):
+        locate_config("org/closed")
+    with pytest.raises(ModelNotFoundError, match="org/bare lacks a file that loading needs"):
+        locate_config("org/bare")
+    with pytest.raises(ModelNotFoundError, match="has no model 'org/nothing'"):
+        locate_config("org/nothing")
+    with pytest.raises(ModelNotFoundError, match="no revision 'v9'"):
+        locate_config("org/bare", revision="v9")
 
 
 @pytest.mark.parametrize("access", ["gated", "private"])
