@@ -47,9 +47,8 @@ class Bar:
             transient=True,
             # rich would move what is printed to stderr's console; stdout is for the text alone.
             redirect_stdout=False,
-            redirect_stderr=False,
         )
-        self._task = self._progress.add_task("loading the model", total=None)
+        self._task = self._progress.add_task("listening", total=None)
 
     def __enter__(self) -> Bar:
         self._progress.start()
@@ -60,7 +59,7 @@ class Bar:
 
     def expect(self, seconds: float | None) -> None:
         """Say how many seconds of audio there are; None if that cannot be known."""
-        self._progress.update(self._task, description="listening", total=seconds)
+        self._progress.update(self._task, total=seconds)
 
     def heard(self, seconds: float) -> None:
         """Say how many seconds of audio are done, of all."""
@@ -68,14 +67,16 @@ class Bar:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Take the bar away while something is printed, where the terminal shows both."""
+        """Take the bar away while something is printed on stdout, if that is the same terminal."""
+        if not (self.live and sys.stdout.isatty()):
+            yield
+            return
         self._progress.stop()
         try:
             yield
         finally:
             sys.stdout.flush()
-            if self.live:
-                self._progress.start()
+            self._progress.start()
 
 
 def total_duration(sources: Sequence[Source]) -> float | None:

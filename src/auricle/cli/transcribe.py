@@ -153,8 +153,9 @@ def run(order: Order, sources: list[Source]) -> int:
         with _refusing_to_write():
             order.output_dir.mkdir(parents=True, exist_ok=True)
     n_failed, started = 0, time.monotonic()
+    # Before the bar: the Hub shows bars of its own where the model is yet to be fetched.
+    recognizer = load(order)
     with Bar(order.quiet) as bar:
-        recognizer = load(order)
         bar.expect(total_duration(sources) if bar.live else None)
         results = recognizer.transcripts(
             [source.given for source in sources],

@@ -81,3 +81,10 @@ def test_doctor_sees_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch:
     findings = list(doctor_command.check_cache())
     assert findings[0].state == "note"
     assert findings[0].fix
+
+
+def test_doctor_sends_every_codec_through_a_round_trip() -> None:
+    (finding,) = doctor_command.check_decoders()
+    assert finding.state == "ok", finding.detail
+    assert all(f"{container}/{decoder}" in finding.detail for container, _, decoder, _ in doctor_command.CODECS)
+    assert not doctor_command._round_trip("wav", "libopus", 48000)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -39,8 +41,7 @@ def spawn(*arguments: object, **settings: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", driver, "transcribe", *map(str, arguments)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **settings,
+        **{"stderr": subprocess.PIPE, **settings},
     )
 
 
@@ -229,6 +230,26 @@ def test_process_keeps_stdout_clean_and_shows_no_bar_in_a_pipe(tmp_path: Path) -
     assert out.decode("utf-8") == "grüße\n"
     assert b"\x1b" not in err
     assert len(err.splitlines()) == 1
+
+
+def test_terminal_on_stderr_shows_the_audio_done_and_stdout_stays_clean(tmp_path: Path) -> None:
+    terminal, end = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+    paths = [recording(tmp_path, name, "one") for name in ("a.wav", "b.wav")]
+    process = spawn(*paths, stderr=end, env=env)
+    os.close(end)
+    shown = b""
+    # A terminal whose other end was closed gives an error where a pipe gives nothing.
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 1 << 16):
+            shown += part
+    assert process.wait(timeout=60) == 0
+    assert process.stdout is not None
+    assert process.stdout.read() == f"{paths[0]}\tone\n{paths[1]}\tone\n".encode()
+    process.stdout.close()
+    os.close(terminal)
+    assert b" of audio" in shown.split(b"2 done")[0]
+    assert b"2 done; 4.0 s of audio" in shown
 
 
 def test_ctrl_c_keeps_finished_files_whole_and_leaves_no_others(tmp_path: Path) -> None:
