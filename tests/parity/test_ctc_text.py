@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from auricle.decoding.ctc import BeamOptions, BeamSearch, greedy
-from auricle.speech.segments import make_segments
+from auricle.speech.ctc import make_segments
 from auricle.text import Tokenizer, open_tokenizer
 
 transformers = pytest.importorskip("transformers", reason="transformers is the test oracle and is not installed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,14 +20,15 @@ from auricle.audio.features import FeatureExtractor, Features
 from auricle.decoding.ctc import BeamOptions, BeamSearch, Hypothesis, Token, greedy
 from auricle.decoding.ngram import open_language_model
 from auricle.errors import OptionError
-from auricle.results import Transcript, Warning
-from auricle.speech.segments import make_segments
+from auricle.results import Character, Segment, Transcript, Warning, Word
 from auricle.speech.windows import Window, cut, kept_frames, plan_windows
 from auricle.text import Tokenizer
 
 if TYPE_CHECKING:
     from auricle.audio.decode import Audio
 
+PAUSE_S = 0.6  # a silence between words that ends a segment
+SEGMENT_S = 30.0  # longer segments are divided at their widest gap
 PENDING_S = 60.0  # log-probabilities that may wait for a pause to be decoded in
 FUSED_BEAM_WIDTH = 50
 SHORTEST_S = 0.025  # what the front ends look at for their first frame; with less there is none
@@ -220,3 +222,100 @@ def cut_in_pause(log_probs: Tensor, blank: int) -> int:
     if blanks[longest] > 0:
         return int(starts[longest] + blanks[longest] // 2)
     return len(log_probs) - int(counts[-1]) or len(log_probs)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A word and the places of its tokens, `last` included."""
+
+    word: Word
+    first: int
+    last: int
+
+
+def make_segments(
+    tokens: Sequence[Token], tokenizer: Tokenizer, seconds_per_frame: float, duration: float
+) -> tuple[Segment, ...]:
+    """Return segments of words that no pause divides; times do not pass `duration`.
+
+    A word's confidence is the mean probability of its tokens, a segment's the mean of its words'. The
+    characters of all segments, joined, are the text; a subword's time is divided evenly among its letters.
+    """
+
+    times = [
+        (min(token.start * seconds_per_frame, duration), min(token.end * seconds_per_frame, duration))
+        for token in tokens
+    ]
+    spans = []
+    for places in _words(tokens, tokenizer):
+        text = tokenizer.decode([tokens[place].id for place in places]).strip()
+        confidence = sum(tokens[place].probability for place in places) / len(places)
+        if text:
+            word = Word(text, times[places[0]][0], times[places[-1]][1], confidence)
+            spans.append(_Span(word, places[0], places[-1]))
+    groups = _divided(spans)
+    # A segment owns what follows its last word, but nothing is owned before the first word or after the last.
+    bounds = [group[0].first for group in groups] + [spans[-1].last + 1] if spans else []
+    segments: list[Segment] = []
+    for group, (first, end) in zip(groups, pairwise(bounds), strict=True):
+        words = tuple(span.word for span in group)
+        ids = tuple(token.id for token in tokens[first:end])
+        letters = [
+            letter
+            for place in range(first, end)
+            for letter in _letters(tokenizer.piece(tokens[place].id), *times[place])
+        ]
+        segments.append(
+            Segment(
+                text=tokenizer.decode(ids).strip(),
+                start=words[0].start,
+                end=words[-1].end,
+                words=words,
+                characters=tuple(letters if segments or letters[0].text != " " else letters[1:]),
+                confidence=sum(word.confidence for word in words) / len(words),
+                tokens=ids,
+            )
+        )
+    return tuple(segments)
+
+
+def _words(tokens: Sequence[Token], tokenizer: Tokenizer) -> list[list[int]]:
+    """Return the places of each word's tokens; spaces in pieces divide, special tokens belong to none."""
+    words: list[list[int]] = [[]]
+    for place, token in enumerate(tokens):
+        piece = tokenizer.piece(token.id)
+        if piece.startswith(" ") and words[-1]:
+            words.append([])
+        if piece.strip():
+            words[-1].append(place)
+        if piece.endswith(" ") and words[-1]:
+            words.append([])
+    return [word for word in words if word]
+
+
+def _divided(spans: list[_Span]) -> list[list[_Span]]:
+    """Group words at pauses, then divide what is too long at its widest gap."""
+    groups: list[list[_Span]] = []
+    for span in spans:
+        if groups and span.word.start - groups[-1][-1].word.end < PAUSE_S:
+            groups[-1].append(span)
+        else:
+            groups.append([span])
+    divided = []
+    while groups:
+        group = groups.pop(0)
+        if group[-1].word.end - group[0].word.start <= SEGMENT_S or len(group) == 1:
+            divided.append(group)
+            continue
+        gaps = [after.word.start - before.word.end for before, after in pairwise(group)]
+        widest = gaps.index(max(gaps)) + 1
+        groups[:0] = [group[:widest], group[widest:]]
+    return divided
+
+
+def _letters(piece: str, start: float, end: float) -> list[Character]:
+    """Return the letters of a piece, each with an equal share of its time; a leading space takes none."""
+    if len(piece) > 1 and piece.startswith(" "):
+        return [Character(" ", start, start), *_letters(piece[1:], start, end)]
+    share = (end - start) / max(1, len(piece))
+    return [Character(letter, start + place * share, start + (place + 1) * share) for place, letter in enumerate(piece)]

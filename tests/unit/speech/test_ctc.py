@@ -17,8 +17,7 @@ from torch import Tensor
 from auricle.audio.features import Features
 from auricle.decoding.ctc import Hypothesis, Token, greedy
 from auricle.errors import OptionError
-from auricle.speech.ctc import CTCOptions, CTCRecognizer, cut_in_pause
-from auricle.speech.segments import make_segments
+from auricle.speech.ctc import CTCOptions, CTCRecognizer, cut_in_pause, make_segments
 from auricle.text import CharacterTokenizer
 
 ALPHABET = ["<pad>", "|", *"abcdefghijklmnopqrstuvwxyz"]
