@@ -16,10 +16,15 @@ import torch
 from torch import Tensor
 
 from auricle.audio.features import Features
+from auricle.audio.waveform import WaveformFeatures
 from auricle.decoding import filters
+from auricle.decoding.alignment import token_onsets
 from auricle.decoding.generate import GenerateOptions, generate
 from auricle.engines import make_engine
+from auricle.models.moonshine import Moonshine, MoonshineConfig
 from auricle.models.whisper import Whisper, WhisperConfig
+from auricle.speech.languages import LANGUAGES, language_code
+from auricle.speech.seq2seq import Seq2SeqOptions, Seq2SeqRecognizer
 from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
 
 transformers = pytest.importorskip("transformers")
@@ -112,7 +117,7 @@ def search(ours: Whisper, values: Tensor, prompt: Sequence[int], options: Genera
 def rules(n_prompt: int) -> list[filters.Filter]:
     config = generation_config()
     return [
-        filters.suppress_at_begin(config["begin_suppress_tokens"], n_prompt),
+        filters.suppress(config["begin_suppress_tokens"], n_prompt),
         filters.suppress([*config["suppress_tokens"], NO_TIMESTAMPS]),
         filters.timestamp_rules(TIMESTAMP, NO_TIMESTAMPS, EOS, n_prompt, 50),
     ]
@@ -220,7 +225,7 @@ def test_the_other_filters_equal_transformers_processors() -> None:
     pairs = [
         (filters.suppress([3, 9, 1000]), SuppressTokensLogitsProcessor([3, 9, 1000])),
         (
-            filters.suppress_at_begin(config["begin_suppress_tokens"], 6),
+            filters.suppress(config["begin_suppress_tokens"], 6),
             SuppressTokensAtBeginLogitsProcessor(config["begin_suppress_tokens"], 6),
         ),
         (filters.repetition_penalty(1.7), RepetitionPenaltyLogitsProcessor(1.7)),
@@ -322,3 +327,66 @@ def test_long_form_follows_transformers_through_70_seconds(models: tuple[Any, Wh
         for segment, other in zip(found.segments, reference, strict=True):
             assert segment.start == pytest.approx(min(float(other["start"]), limit))
             assert segment.end == pytest.approx(min(float(other["end"]), limit))
+
+
+def test_token_onsets_equal_transformers_alignment() -> None:
+    from transformers.models.whisper.generation_whisper import _dynamic_time_warping, _median_filter
+
+    generator = torch.Generator().manual_seed(9)
+    weights = (torch.randn(1, 6, 25, 300, generator=generator, dtype=torch.float64) * 3).softmax(-1)
+    normal = (weights - weights.mean(-2, keepdim=True)) / weights.std(-2, keepdim=True, unbiased=False)
+    matrix = _median_filter(normal, 7).mean(1)[0]
+    tokens, frames = _dynamic_time_warping(-matrix.numpy())
+    onsets = frames[np.pad(np.diff(tokens), (1, 0), constant_values=1).astype(bool)]
+    assert token_onsets(weights[0].numpy()).tolist() == onsets.tolist()
+
+
+def test_languages_and_aliases_are_those_of_transformers() -> None:
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES as THEIRS
+    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
+    assert list(LANGUAGES.items()) == list(THEIRS.items())
+    assert all(language_code(name, LANGUAGES) == code for name, code in TO_LANGUAGE_CODE.items())
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}], ids=["greedy", "beams"])
+def test_moonshine_writes_the_ids_that_transformers_does(options: dict[str, Any]) -> None:
+    torch.manual_seed(1)
+    sizes = {
+        "vocab_size": 120,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "encoder_num_hidden_layers": 2,
+        "decoder_num_hidden_layers": 2,
+        "encoder_num_attention_heads": 4,
+        "decoder_num_attention_heads": 4,
+        "max_position_embeddings": 194,
+    }
+    theirs = transformers.MoonshineForConditionalGeneration(transformers.MoonshineConfig(**sizes)).eval()
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.copy_(torch.randn(weight.shape) * 0.3)
+    ours = Moonshine(MoonshineConfig(**sizes))
+    ours.load_state_dict(theirs.state_dict(), strict=False)
+    samples = np.random.default_rng(0).normal(size=48_000).astype(np.float32) * 0.1
+    features = WaveformFeatures.from_config({"do_normalize": False})
+    recognizer = Seq2SeqRecognizer(make_engine(ours), features, Letters(), ours.config, {})
+    found = recognizer.transcribe(
+        [Waveform(samples)],
+        Seq2SeqOptions(n_beams=options.get("num_beams", 1), compression_ratio_threshold=None),
+    )[0]
+    # 3 s of sound may have 20 tokens at 6.5 a second.
+    reference = theirs.generate(torch.from_numpy(samples)[None], max_new_tokens=20, **options)[0].tolist()[1:]
+    wanted = reference[: reference.index(2)] if 2 in reference else reference
+    assert len(wanted) > 3
+    assert list(found.segments[0].tokens) == wanted
+
+
+class Waveform:
+    """A recording of one block."""
+
+    def __init__(self, samples: np.ndarray) -> None:
+        self.samples = samples
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        yield self.samples

@@ -20,29 +20,19 @@ from torch import Tensor
 Filter = Callable[[Tensor, Tensor], Tensor]
 
 
-def suppress(ids: Sequence[int]) -> Filter:
-    """Never choose these tokens; ids outside the vocabulary never are."""
+def suppress(ids: Sequence[int], only_at: int | None = None) -> Filter:
+    """Never choose these tokens, or not as the token at one place; ids outside the vocabulary never are.
+
+    At the place `begin` these are Whisper's blank and end of text, so that no window stays empty.
+    """
 
     def apply(tokens: Tensor, logits: Tensor) -> Tensor:
-        return _without(ids, logits)
-
-    return apply
-
-
-def suppress_at_begin(ids: Sequence[int], begin: int) -> Filter:
-    """Do not choose these tokens first: Whisper's blank and end of text, so that no window stays empty."""
-
-    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
-        if tokens.shape[1] != begin:
+        if only_at is not None and tokens.shape[1] != only_at:
             return logits
-        return _without(ids, logits)
+        places = [id for id in ids if id < logits.shape[1]]
+        return logits.index_fill(1, torch.tensor(places, dtype=torch.long, device=logits.device), -math.inf)
 
     return apply
-
-
-def _without(ids: Sequence[int], logits: Tensor) -> Tensor:
-    kept = torch.tensor([id for id in ids if id < logits.shape[1]], dtype=torch.long, device=logits.device)
-    return logits.index_fill(1, kept, -math.inf)
 
 
 def repetition_penalty(penalty: float) -> Filter:
@@ -121,9 +111,7 @@ def timestamp_rules(
         newest = _newest(generated, is_timestamp, timestamp_begin - 1)  # (B,)
         lowest = torch.where(lone, newest, newest + 1)[:, None]  # (B, 1)
         stamps = ids >= timestamp_begin  # (V,)
-        return (
-            (closed[:, None] & stamps) | (lone[:, None] & (ids < eos)) | (stamps & (ids < lowest))
-        )  # (B, V)
+        return (closed[:, None] & stamps) | (lone[:, None] & (ids < eos)) | (stamps & (ids < lowest))  # (B, V)
 
     return apply
 

@@ -23,7 +23,14 @@ from auricle.decoding.generate import Step, generate
 from auricle.errors import OptionError
 from auricle.speech.whisper_options import WhisperOptions
 from auricle.speech.whisper_tokens import WhisperTokenizer, WhisperTokens, non_speech_tokens
-from auricle.speech.whisper_windows import Decoded, best_attempt, needs_fallback, previous_prompt, seed_of
+from auricle.speech.whisper_windows import (
+    Decoded,
+    best_attempt,
+    compression_ratio,
+    needs_fallback,
+    previous_prompt,
+    seed_of,
+)
 
 SECONDS_PER_STEP = 0.02  # what one timestamp token counts: two feature frames, one encoder frame
 
@@ -164,9 +171,10 @@ class WindowDecoder:
             logits=logits[:, -1],
             generators=[torch.Generator().manual_seed(seed) for seed in seeds],
         )
+        ratios = [compression_ratio(self.tokenizer.decode(one.tokens)) for one in found]
         return [
-            Decoded(one, self.tokenizer.decode(one.tokens), temperature, silence)
-            for one, silence in zip(found, no_speech, strict=True)
+            Decoded(one, temperature, one.avg_logprob, ratio, silence)
+            for one, ratio, silence in zip(found, ratios, no_speech, strict=True)
         ]
 
     def _rules(self, prompt: Sequence[int], start: int, options: WhisperOptions) -> list[filters.Filter]:
@@ -176,7 +184,7 @@ class WindowDecoder:
             listed += non_speech_tokens(self.tokenizer)
         rules = [filters.suppress(sorted({*listed, *tokens.control, tokens.no_timestamps}))]
         if options.suppress_blank:
-            rules.insert(0, filters.suppress_at_begin(tokens.blank, len(prompt)))
+            rules.insert(0, filters.suppress(tokens.blank, only_at=len(prompt)))
         if options.without_timestamps:
             return rules
         latest = options.max_initial_timestamp

@@ -72,6 +72,8 @@ class WhisperTokens:
     previous: int
     no_speech: int
     no_timestamps: int
+    timestamp_begin: int  # 0.00 s; all after it are timestamps
+    multilingual: bool  # whether prompts name a language and a task
     languages: dict[str, int]  # code -> token
     tasks: dict[str, int]
     language: str | None  # what the checkpoint itself fixes, if it does
@@ -79,16 +81,6 @@ class WhisperTokens:
     suppressed: tuple[int, ...]  # never chosen, by the checkpoint's own list
     blank: tuple[int, ...]  # not chosen first
     control: tuple[int, ...]  # never chosen, whatever the list says: they only belong into prompts
-
-    @property
-    def timestamp_begin(self) -> int:
-        """The token of 0.00 s; all after it are timestamps."""
-        return self.no_timestamps + 1
-
-    @property
-    def multilingual(self) -> bool:
-        """Whether prompts name a language and a task."""
-        return bool(self.languages)
 
 
 def read_tokens(generation: dict[str, Any], tokenizer: WhisperTokenizer) -> WhisperTokens:
@@ -122,6 +114,8 @@ def read_tokens(generation: dict[str, Any], tokenizer: WhisperTokenizer) -> Whis
         previous=previous,
         no_speech=no_speech,
         no_timestamps=no_timestamps,
+        timestamp_begin=no_timestamps + 1,
+        multilingual=bool(languages),
         languages=languages,
         tasks=tasks,
         language=language,

@@ -36,23 +36,14 @@ class Thresholds(Protocol):
 
 @dataclass(frozen=True)
 class Decoded:
-    """The text of a window at one temperature, with what tells whether to believe it."""
+    """What a window came to at one temperature, with what tells whether to believe it."""
 
     generated: Generated
-    text: str
     temperature: float
+    avg_logprob: float  # per token, the end included
+    compression_ratio: float  # how many times smaller zlib makes the text
     no_speech_prob: float
     trusted: bool = True  # whether it passed the thresholds
-
-    @property
-    def avg_logprob(self) -> float:
-        """Per token, the end included."""
-        return self.generated.avg_logprob
-
-    @property
-    def compression_ratio(self) -> float:
-        """How many times smaller zlib makes the text."""
-        return compression_ratio(self.text)
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ def test_suppressed_tokens_are_impossible_and_the_others_untouched() -> None:
     assert logits.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]
 
 
-def test_begin_suppression_ends_with_the_first_token() -> None:
-    rule = filters.suppress_at_begin([2], begin=3)
+def test_suppression_at_one_place_ends_with_it() -> None:
+    rule = filters.suppress([2], only_at=3)
     logits = torch.zeros(1, 4)
     assert rule(torch.zeros(1, 3, dtype=torch.long), logits)[0, 2] == -math.inf
     assert rule(torch.zeros(1, 4, dtype=torch.long), logits)[0, 2] == 0
