@@ -1,0 +1,87 @@
+"""Which pipeline and which model `pipeline()` chooses, and what it says about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import auricle.hub
+from auricle.errors import ModelNotFoundError, OptionError, TaskError
+from auricle.pipelines import pipeline
+from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline as Speech
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Notes what is to be loaded instead of loading it."""
+    calls: list[Any] = []
+    monkeypatch.setattr(Speech, "load", classmethod(lambda cls, *given, **named: calls.append((*given, named))))
+    return calls
+
+
+def checkpoint(folder: Path, **config: Any) -> Path:
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture
+def bundled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(auricle.hub, "locate", lambda name, **_: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("architecture", "model_type"),
+    [
+        ("Wav2Vec2ForCTC", "wav2vec2"),
+        ("WhisperForConditionalGeneration", "whisper"),
+        ("MoonshineForConditionalGeneration", "moonshine"),
+    ],
+)
+def test_task_is_inferred_from_a_folder(loaded: list[Any], tmp_path: Path, architecture: str, model_type: str) -> None:
+    folder = checkpoint(tmp_path, architectures=[architecture], model_type=model_type)
+    pipeline(model=folder, batch_size=4, target_lang="fra")
+    ((model, settings, named),) = loaded
+    assert model == folder
+    assert settings.dtype == "auto"
+    assert named == {"batch_size": 4, "target_lang": "fra"}
+
+
+def test_model_for_something_else_is_refused_with_and_without_the_task(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, architectures=["BertForMaskedLM"], model_type="bert")
+    for given in ({}, {"task": "automatic-speech-recognition"}):
+        with pytest.raises(TaskError, match="BertForMaskedLM"):
+            pipeline(model=folder, **given)  # type: ignore[arg-type]
+
+
+def test_model_that_is_not_here_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="absent"):
+        pipeline(model=tmp_path / "absent")
+
+
+def test_model_that_is_no_name_is_refused() -> None:
+    with pytest.raises(OptionError):
+        pipeline("automatic-speech-recognition", model=object())  # type: ignore[arg-type]
+
+
+def test_default_model_announces_itself_in_one_line_on_stderr(
+    loaded: list[Any], bundled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bundled / "auricle.json").write_text(json.dumps({"name": "auricle-small-en", "summary": "English; 20 % errors"}))
+    pipeline("automatic-speech-recognition")
+    shown = capsys.readouterr()
+    assert loaded[0][0] == "bundled"
+    assert shown.out == ""
+    assert shown.err.count("\n") == 1
+    assert "auricle-small-en (English; 20 % errors)" in shown.err
+    assert 'model="' in shown.err
+
+
+@pytest.mark.usefixtures("bundled")
+def test_named_bundled_model_is_silent(loaded: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    pipeline("automatic-speech-recognition", "bundled")
+    assert loaded[0][0] == "bundled"
+    assert capsys.readouterr().err == ""
