@@ -56,6 +56,14 @@ def border() -> Iterator[None]:
         say("auricle: interrupted; what was finished is kept")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # Python flushes stdout once more when it ends, which would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_stdout()
         raise typer.Exit(READER_GONE) from None
+    except OSError as error:
+        _close_stdout()
+        say(f"auricle: {error.filename or 'the output'}: {error.strerror or error}")
+        raise typer.Exit(SOME_FAILED) from None
+
+
+def _close_stdout() -> None:
+    # Python flushes stdout once more when it ends, which would complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -110,6 +110,15 @@ def pipeline(
 def register_task(name: str, pipeline_class: type[Pipeline], default_model: str | None = None) -> None:
     """Make `pipeline(name)` give `pipeline_class`; a task of the same name is replaced.
 
+    >>> class Loudness(Pipeline):
+    ...     task = "loudness"
+    ...     def preprocess(self, item, request): return load_audio(item)
+    ...     def forward(self, batch, request): return [float((one**2).mean() ** 0.5) for one in batch]
+    ...     def postprocess(self, item, output, request): return {"rms": output}
+    >>> register_task("loudness", Loudness)
+    >>> pipeline("loudness")(["a.wav", "b.wav"])
+    [{'rms': 0.11}, {'rms': 0.07}]
+
     Raises:
         TaskError: `name` is no text, or the class is no `Pipeline`.
     """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import io
 import json
 import os
 import subprocess
 import sys
+import threading
 import wave
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +45,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(folder, raw, network.state_dict())
     (folder / "vocab.json").write_text(json.dumps({piece: id for id, piece in enumerate(PIECES)}))
     return folder
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and logs nothing."""
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
 
 
 def wav(folder: Path, name: str, seconds: float, seed: int = 0) -> Path:
@@ -135,6 +145,21 @@ def test_absent_models_give_exit_code_3(tmp_path: Path) -> None:
         result = auricle("transcribe", path, "-m", name)
         assert result.returncode == 3
         assert len(result.stderr.splitlines()) == 1
+
+
+def test_private_addresses_are_fetched_only_when_allowed(model: Path, tmp_path: Path) -> None:
+    wav(tmp_path, "a.wav", 1.0)
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a.wav"
+        refused = auricle("transcribe", url, "-m", model)
+        allowed = auricle("transcribe", url, "-m", model, "--allow-private-urls", "-o", tmp_path / "out")
+        server.shutdown()
+    assert refused.returncode == 1
+    assert url in refused.stderr.decode().splitlines()[0]
+    assert allowed.returncode == 0, allowed.stderr
+    assert (tmp_path / "out" / "a.txt").read_text().strip() == pipeline(model=model)(tmp_path / "a.wav")["text"]
 
 
 def test_models_lists_as_text_and_json() -> None:

@@ -40,8 +40,7 @@ def spawn(*arguments: object, **settings: Any) -> subprocess.Popen[bytes]:
     driver = DRIVER.format(folder=str(Path(__file__).parent))
     return subprocess.Popen(
         [sys.executable, "-c", driver, "transcribe", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        **{"stderr": subprocess.PIPE, **settings},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
     )
 
 
@@ -278,6 +277,17 @@ def test_reader_that_goes_away_is_met_quietly(tmp_path: Path) -> None:
     assert process.wait(timeout=60) == 141
     assert err == b""
     process.stderr.close()
+
+
+def test_full_disk_behind_stdout_is_one_line_and_no_traceback(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with full.open("wb") as sink:
+        process = spawn(recording(tmp_path, "a.wav", "one"), stdout=sink)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == b"auricle: the output: No space left on device\n"
 
 
 def test_files_of_a_failed_write_do_not_stay(tmp_path: Path) -> None:
