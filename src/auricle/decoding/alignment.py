@@ -23,13 +23,14 @@ def token_onsets(attention: np.ndarray, median_width: int = MEDIAN_WIDTH) -> np.
     The onsets never decrease. Crop `attention` to the frames that hold sound before; its rows need not sum
     to one.
     """
-    weights = attention.astype(np.float64)
-    weights /= np.maximum(weights.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
-    spread = weights.std(1, keepdims=True)
-    spread[spread == 0] = 1.0  # every token looks equally at this frame: it says nothing, not infinity
-    weights = (weights - weights.mean(1, keepdims=True)) / spread  # (H, S, T)
-    matrix = median_filter(weights, median_width).mean(0)  # (S, T)
-    tokens, frames = warp(-matrix)
+    matrix = np.zeros(attention.shape[1:])  # (S, T)
+    for head in attention:  # one at a time: a large model has hundreds
+        weights = head.astype(np.float64)
+        weights /= np.maximum(weights.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
+        spread = weights.std(0, keepdims=True)
+        spread[spread == 0] = 1.0  # every token looks equally at this frame: it says nothing, not infinity
+        matrix += median_filter((weights - weights.mean(0, keepdims=True)) / spread, median_width)
+    tokens, frames = warp(-matrix / len(attention))
     first = np.diff(tokens, prepend=-1) > 0
     return frames[first]
 

@@ -87,38 +87,35 @@ def timestamp_rules(
     """
 
     def apply(tokens: Tensor, logits: Tensor) -> Tensor:
-        ids = torch.arange(logits.shape[1], device=logits.device)  # (V,)
-        generated = tokens[:, begin:]  # (B, S - begin)
-        n = generated.shape[1]
-        masked = _mask_order(generated, ids) if n else _mask_first(ids)
-        logits = logits.masked_fill(masked | (ids == no_timestamps), -math.inf)
-        log_probs = logits.float().log_softmax(-1)
-        any_timestamp = log_probs[:, timestamp_begin:].logsumexp(-1)  # (B,)
-        best_text = log_probs[:, :timestamp_begin].amax(-1)
-        forced = (any_timestamp > best_text)[:, None] & (ids < timestamp_begin)  # (B, V)
-        return logits.masked_fill(forced, -math.inf)
-
-    def _mask_first(ids: Tensor) -> Tensor:
-        last = math.inf if max_initial is None else timestamp_begin + max_initial
-        return ((ids < timestamp_begin) | (ids > last))[None]  # (1, V)
-
-    def _mask_order(generated: Tensor, ids: Tensor) -> Tensor:
-        is_timestamp = generated >= timestamp_begin  # (B, n)
-        last = is_timestamp[:, -1]  # (B,)
-        before = is_timestamp[:, -2] if generated.shape[1] > 1 else torch.ones_like(last)
-        closed, lone = last & before, last & ~before
-        # A lone timestamp closes a segment; the next one opens there, so that only then it may be repeated.
-        newest = _newest(generated, is_timestamp, timestamp_begin - 1)  # (B,)
-        lowest = torch.where(lone, newest, newest + 1)[:, None]  # (B, 1)
-        stamps = ids >= timestamp_begin  # (V,)
-        return (closed[:, None] & stamps) | (lone[:, None] & (ids < eos)) | (stamps & (ids < lowest))  # (B, V)
+        logits = logits.clone()
+        text, stamps = logits[:, :timestamp_begin], logits[:, timestamp_begin:]  # views of the copy
+        text[:, no_timestamps] = -math.inf
+        generated = tokens[:, begin:] - timestamp_begin  # (B, n) timestamps in steps, text below zero
+        if generated.shape[1]:
+            _keep_order(generated, text[:, :eos], stamps)
+        else:
+            text.fill_(-math.inf)
+            if max_initial is not None:
+                stamps[:, max_initial + 1 :] = -math.inf
+        # Both sides lack the same normalisation, so that logits may be compared.
+        forced = stamps.logsumexp(-1) > text.amax(-1)  # (B,)
+        text.masked_fill_(forced[:, None], -math.inf)
+        return logits
 
     return apply
 
 
-def _newest(generated: Tensor, is_timestamp: Tensor, none: int) -> Tensor:
-    """The last timestamp token of each row, or `none`: (B,)."""
+def _keep_order(generated: Tensor, words: Tensor, stamps: Tensor) -> None:
+    """Rule out, in place, words and timestamps that may not follow what each row has generated."""
+    steps = torch.arange(stamps.shape[1], device=stamps.device)
+    is_timestamp = generated >= 0  # (B, n)
+    last = is_timestamp[:, -1]  # (B,)
+    before = is_timestamp[:, -2] if generated.shape[1] > 1 else torch.ones_like(last)
+    opened, closed = last & before, last & ~before
     places = torch.arange(1, generated.shape[1] + 1, device=generated.device) * is_timestamp  # (B, n)
-    place = places.amax(1)  # (B,) one-based
-    found = generated.gather(1, (place - 1).clamp(min=0)[:, None])[:, 0]
-    return found.masked_fill(place == 0, none)
+    place = places.amax(1, keepdim=True)  # (B, 1) of the newest timestamp, one-based
+    newest = generated.gather(1, (place - 1).clamp(min=0)).masked_fill(place == 0, -1)  # (B, 1)
+    # A lone timestamp closes a segment, and the next may open at the same time; else time goes on.
+    lowest = torch.where(closed[:, None], newest, newest + 1)  # (B, 1)
+    stamps.masked_fill_(opened[:, None] | (steps < lowest), -math.inf)
+    words.masked_fill_(closed[:, None], -math.inf)

@@ -58,9 +58,7 @@ class GenerateOptions:
     n_beams: int = 1  # above 1: beam search
     patience: float = 1.0  # finished hypotheses to keep, as a multiple of n_beams
     length_penalty: float = 1.0  # hypotheses are ranked by sum_logprob / n_tokens ** length_penalty
-    early_stopping: bool | Literal["never"] = (
-        False  # True: stop when enough are finished; else when none can win
-    )
+    early_stopping: bool | Literal["never"] = False  # True: stop when enough are finished; else when none can win
     renormalize: bool = False  # beams: probabilities sum to one again after the filters
     temperature: float = 0.0  # 0: the most probable token; above: sample from softmax(logits / temperature)
     top_k: int = 0  # sampling: among the k most probable tokens only; 0: among all
@@ -85,9 +83,7 @@ class GenerateOptions:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; expected {expected}")
         sampling = self.temperature > 0
         if sampling and self.n_beams > 1:
-            raise OptionError(
-                f"n_beams={self.n_beams} searches and temperature={self.temperature} samples; choose one"
-            )
+            raise OptionError(f"n_beams={self.n_beams} searches and temperature={self.temperature} samples; choose one")
         if not sampling and (self.best_of > 1 or self.top_k > 0):
             raise OptionError(
                 f"best_of={self.best_of} and top_k={self.top_k} choose among samples, but temperature is 0; "
@@ -188,11 +184,7 @@ def _sample(
     while True:
         for keep in filters:
             logits = keep(tokens, logits)
-        chosen = (
-            _draw(logits, options, generators)
-            if generators and options.temperature > 0
-            else logits.argmax(-1)
-        )
+        chosen = _draw(logits, options, generators) if generators and options.temperature > 0 else logits.argmax(-1)
         chosen = chosen.masked_fill(done, options.eos)  # (B,)
         history.append(logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0])
         tokens = torch.cat([tokens, chosen[:, None]], 1)  # (B, S + 1)
@@ -220,6 +212,8 @@ def _repeat(step: Step, prompt: Tensor, logits: Tensor, times: int) -> tuple[Ten
 
 def _draw(logits: Tensor, options: GenerateOptions, generators: Sequence[torch.Generator]) -> Tensor:
     """Draw one token per row by inverting the cumulative distribution at one uniform number."""
+    device = logits.device
+    logits = logits.cpu() if device.type == "mps" else logits  # which has no float64
     if options.top_k > 0:
         worst_kept = logits.topk(min(options.top_k, logits.shape[1])).values[:, -1:]  # (B, 1)
         logits = logits.masked_fill(logits < worst_kept, -math.inf)
@@ -227,7 +221,7 @@ def _draw(logits: Tensor, options: GenerateOptions, generators: Sequence[torch.G
     # Probabilities below float32's precision would round away in a float32 sum over a large vocabulary.
     distribution = (logits.double() / options.temperature).softmax(-1).cumsum(-1)  # (B, V)
     targets = torch.cat(uniform)[:, None].to(logits.device) * distribution[:, -1:]  # (B, 1)
-    return torch.searchsorted(distribution, targets, right=True)[:, 0].clamp_(max=logits.shape[1] - 1)
+    return torch.searchsorted(distribution, targets, right=True)[:, 0].clamp_(max=logits.shape[1] - 1).to(device)
 
 
 def _finish(row: Sequence[int], logprobs: Sequence[float], options: GenerateOptions) -> Generated:
