@@ -141,17 +141,11 @@ def run(order: Order, sources: list[Source]) -> int:
 
     write_utf8()
     rows = len(sources) > 1
-    if rows and order.output_dir is None and TIMED_FORMATS.intersection(order.formats):
-        raise OptionError(
-            f"stdout takes {order.formats[0]} of one recording and there are {len(sources)}; add --output-dir FOLDER"
-        )
+    # Before the model is loaded: what cannot be written need not be heard.
+    _check_outputs(order, len(sources))
     sources = list(_pending(order, sources))
     if not sources:
         return 0
-    if order.output_dir is not None:
-        # Before the model is loaded: what cannot be written need not be heard.
-        with _refusing_to_write():
-            order.output_dir.mkdir(parents=True, exist_ok=True)
     n_failed, started = 0, time.monotonic()
     # Before the bar: the Hub shows bars of its own where the model is yet to be fetched.
     recognizer = load(order)
@@ -265,6 +259,16 @@ def _split(values: list[str]) -> tuple[str, ...]:
 def _outputs(folder: Path, formats: tuple[str, ...], source: Source) -> list[Path]:
     # Not with_suffix(): it would take the end of a name such as "Dr. No".
     return [folder / f"{source.output}.{form}" for form in formats]
+
+
+def _check_outputs(order: Order, n_sources: int) -> None:
+    if order.output_dir is not None:
+        with _refusing_to_write():
+            order.output_dir.mkdir(parents=True, exist_ok=True)
+    elif n_sources > 1 and TIMED_FORMATS.intersection(order.formats):
+        raise OptionError(
+            f"stdout takes {order.formats[0]} of one recording and there are {n_sources}; add --output-dir FOLDER"
+        )
 
 
 def _pending(order: Order, sources: list[Source]) -> Iterator[Source]:
