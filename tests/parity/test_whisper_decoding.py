@@ -8,6 +8,8 @@ at its opening timestamp, where ours has the times it states.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -390,3 +392,28 @@ class Waveform:
 
     def blocks(self) -> Iterator[np.ndarray]:
         yield self.samples
+
+
+@pytest.mark.parametrize("n_beams", [1, 2])
+def test_a_real_decoder_comes_to_the_same_text_in_a_batch_and_whatever_times_are_asked_for(
+    models: tuple[Any, Whisper], n_beams: int
+) -> None:
+    _, ours = models
+    values = torch.randn(3, 80, N_FRAMES, generator=torch.Generator().manual_seed(8)) * 0.5
+    sounds = [Positions(0, N_FRAMES * 160), Positions(1, 12 * 16_000), Positions(2, 31 * 16_000)]
+    recognizer = WhisperRecognizer(
+        make_engine(ours), SlicedFeatures(values), Letters(), ours.config, generation_config()
+    )
+    # A random decoder is never sure, so that every window goes through every temperature.
+    options = WhisperOptions(temperature=(0.0, 0.6), best_of=2, n_beams=n_beams, max_new_tokens=20)
+    together = recognizer.transcribe(sounds, options)
+    for times in ("segment", "word"):
+        alone = [recognizer.transcribe([one], replace(options, return_timestamps=times))[0] for one in sounds]
+        assert [one.text for one in alone] == [one.text for one in together]
+        assert [one.language for one in alone] == [one.language for one in together]
+    assert all(one.text for one in together)
+    for transcript in alone:
+        times = [(word.start, word.end) for word in transcript.words]
+        assert times
+        assert all(0.0 <= start <= end <= transcript.duration for start, end in times)
+        assert all(before[1] <= after[0] for before, after in pairwise(times))
