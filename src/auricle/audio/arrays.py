@@ -38,8 +38,9 @@ class ArrayRecording:
         peak = 0.0
         for start in range(0, len(self._frames), _BLOCK_SAMPLES):
             frames = self._frames[start : start + _BLOCK_SAMPLES]
-            block = frames[:, 0].astype(np.float64) if frames.shape[1] == 1 else frames.mean(1, dtype=np.float64)
-            with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, which the reader refuses
+            # What float32 cannot hold becomes infinite, which the reader refuses by name.
+            with np.errstate(over="ignore", invalid="ignore"):
+                block = frames.mean(1, dtype=np.float64)  # (samples, channels) -> (samples,)
                 block = ((block - self._offset) / self._scale).astype(np.float32)
             peak = max(peak, float(np.abs(block).max()))
             yield block, self.sample_rate

@@ -79,8 +79,14 @@ def _download(url: str, limits: AudioLimits, stop: threading.Event) -> BinaryIO:
     name = shown(url)
     stall = limits.url_stall_timeout
     timeout = httpx.Timeout(stall, connect=min(_CONNECT_TIMEOUT, stall))
-    # A proxy would look the name up by itself, so it is used only where every address is allowed.
-    with httpx.Client(timeout=timeout, headers=_HEADERS, trust_env=limits.allow_private_urls) as client:
+    client = httpx.Client(
+        timeout=timeout,
+        headers=_HEADERS,
+        verify=httpx.create_ssl_context(),  # also the certificates that SSL_CERT_FILE names
+        # A proxy would look the name up by itself, so it is used only where every address is allowed.
+        trust_env=limits.allow_private_urls,
+    )
+    with client:
         try:
             target = httpx.URL(url)
             for _ in range(limits.max_redirects + 1):
