@@ -30,14 +30,17 @@ class ReferenceEngine:
         Raises:
             OptionError: if the model is no CTC model.
         """
-        self._expect("ctc")
-        logits, lengths = self.model(*self._place(features))  # (B, T, V)
+        if self.model.kind != "ctc":
+            raise wrong_kind(self.model, "ctc")
+        values = features.values.to(self.device, self.dtype)
+        logits, lengths = self.model(values, features.lengths.to(self.device))  # (B, T, V)
         return logits.float().log_softmax(-1).cpu(), lengths.cpu()
 
     @torch.inference_mode()
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:
         """Encoder states (B, T, D) and (B,) valid frames, on the engine's device."""
-        states, lengths = self.model.encode(*self._place(features))
+        values = features.values.to(self.device, self.dtype)
+        states, lengths = self.model.encode(values, features.lengths.to(self.device))
         return states, lengths
 
     @torch.inference_mode()
@@ -47,18 +50,17 @@ class ReferenceEngine:
         Raises:
             OptionError: if the model has no decoder.
         """
-        self._expect("seq2seq")
+        if self.model.kind != "seq2seq":
+            raise wrong_kind(self.model, "seq2seq")
         return ReferenceStep(self.model, states, lengths)
 
-    def _place(self, features: Features) -> tuple[Tensor, Tensor]:
-        return features.values.to(self.device, self.dtype), features.lengths.to(self.device)
 
-    def _expect(self, kind: str) -> None:
-        if self.model.kind != kind:
-            raise OptionError(
-                f"{type(self.model).__name__} is a {self.model.kind!r} model and this call needs a {kind!r} "
-                "one; choose a checkpoint of that kind, or the call that fits this one"
-            )
+def wrong_kind(model: Any, needed: str) -> OptionError:
+    """The error for a call that a model's kind does not have."""
+    return OptionError(
+        f"{type(model).__name__} is a {model.kind!r} model and this call needs a {needed!r} one; choose a checkpoint "
+        "of that kind, or the call that fits this one"
+    )
 
 
 class ReferenceStep:

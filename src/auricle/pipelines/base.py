@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -100,8 +100,8 @@ class Pipeline:
                         if on_error == "raise":
                             raise
                         prepared.append(error)
-                    if isinstance(prepared[-1], AbstractContextManager):
-                        opened.enter_context(prepared[-1])
+                    if hasattr(prepared[-1], "close"):
+                        opened.callback(prepared[-1].close)
                 good = [one for one in prepared if not isinstance(one, AuricleError)]
                 outputs = iter(self.forward(good, request) if good else ())
                 found = [one if isinstance(one, AuricleError) else next(outputs) for one in prepared]
@@ -130,7 +130,7 @@ class Pipeline:
         return dict(parameters)
 
     def preprocess(self, item: Any, request: Any) -> Any:
-        """Turn one input into what `forward` takes; a context manager is entered until `forward` is done."""
+        """Turn one input into what `forward` takes; what has a close() is closed when `forward` is done."""
         raise NotImplementedError(f"{type(self).__name__} needs a preprocess(item, request)")
 
     def forward(self, batch: list[Any], request: Any) -> list[Any]:

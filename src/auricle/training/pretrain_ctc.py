@@ -181,14 +181,16 @@ def resume_run(folder: Path, options: TrainOptions) -> Run:
         run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        run.step, run.epoch, run.seconds, run.audio_seconds = state["counts"]
+        run.step, epoch, run.seconds, run.audio_seconds = state["counts"]
+        # An epoch's order depends on its number; repeating its start would favour what comes first in it.
+        run.epoch = epoch + 1
     return run
 
 
 def train(features: Path, folder: Path, options: TrainOptions) -> Run:
     """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoints.
 
-    A resumed run starts the epoch in which it was stopped anew.
+    A resumed run goes on with the epoch after the one in which it was stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store, run = FeatureStore(features), resume_run(folder, options)

@@ -138,15 +138,12 @@ def test_bad_item_raises_by_default_after_the_results_before_it(bad: object) -> 
         next(results)
 
 
-def test_prepared_context_managers_are_left_when_another_item_fails() -> None:
-    left: list[str] = []
+def test_prepared_items_are_closed_when_another_item_fails() -> None:
+    closed: list[str] = []
 
     class Opened:
-        def __enter__(self) -> Opened:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            left.append("left")
+        def close(self) -> None:
+            closed.append("closed")
 
     class Opening(Doubling):
         def preprocess(self, item: Any, request: Any) -> Any:
@@ -155,7 +152,7 @@ def test_prepared_context_managers_are_left_when_another_item_fails() -> None:
 
     with pytest.raises(AudioFormatError):
         Opening(batch_size=2)([1, "bad"])
-    assert left == ["left"]
+    assert closed == ["closed"]
 
 
 def test_call_parameters_given_to_the_constructor_are_defaults() -> None:
