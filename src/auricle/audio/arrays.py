@@ -26,12 +26,21 @@ class ArrayRecording:
 
         Raises: AudioInputError
         """
+        short = samples.ndim == 2 and min(samples.shape) <= MAX_ARRAY_CHANNELS
+        if samples.size == 0 or not (samples.ndim == 1 or short):
+            raise _refused_shape(samples.shape, name)
+        integers = samples.dtype.kind in "iu"
+        if not (samples.dtype.kind == "f" or (integers and samples.dtype.itemsize <= 4)):
+            raise _refused_dtype(samples.dtype, name)
         self.name = name
         self.warnings: list[str] = []
-        self._frames = channels_last(samples, name)  # (samples, channels)
-        self._scale, self._offset = scaling(samples.dtype, name)
         self.sample_rate = sample_rate
-        self.duration: float | None = len(self._frames) / sample_rate
+        channels_first = short and (samples.shape[0] <= samples.shape[1] or max(samples.shape) <= MAX_ARRAY_CHANNELS)
+        self._frames = samples.T if channels_first else samples.reshape(len(samples), -1)  # (samples, channels)
+        self._scale = 2.0 ** (8 * samples.dtype.itemsize - 1) if integers else 1.0
+        self._zero = self._scale if samples.dtype.kind == "u" else 0.0
+        self.stated = len(self._frames) / sample_rate  # seconds
+        self.duration: float | None = self.stated
 
     def blocks(self) -> Iterator[tuple[np.ndarray, int]]:
         """Give mono float32 blocks with their rate."""
@@ -41,14 +50,13 @@ class ArrayRecording:
             # What float32 cannot hold becomes infinite, which the reader refuses by name.
             with np.errstate(over="ignore", invalid="ignore"):
                 block = frames.mean(1, dtype=np.float64)  # (samples, channels) -> (samples,)
-                block = ((block - self._offset) / self._scale).astype(np.float32)
+                block = ((block - self._zero) / self._scale).astype(np.float32)
             peak = max(peak, float(np.abs(block).max()))
             yield block, self.sample_rate
         # Decoders overshoot full scale a little; a peak of 8 can only be another unit.
         if peak > 8 and np.isfinite(peak):
             self.warnings.append(
-                f"{self.name}: float samples reach {peak:.6g}, but full scale is 1.0; if they are 16-bit "
-                "values, "
+                f"{self.name}: float samples reach {peak:.6g}, but full scale is 1.0; if they are 16-bit values, "
                 "divide by 32768 or pass them as int16"
             )
 
@@ -57,46 +65,25 @@ class ArrayRecording:
         self._frames = self._frames[:0]
 
 
-def channels_last(samples: np.ndarray, name: str) -> np.ndarray:
-    """Return a (samples, channels) view of 1-D or 2-D samples in either layout."""
-    if samples.ndim == 1:
-        frames = samples[:, None]
-    elif samples.ndim == 2:
-        rows, columns = samples.shape
-        channels_first = rows <= columns or (rows <= MAX_ARRAY_CHANNELS and columns <= MAX_ARRAY_CHANNELS)
-        frames = samples.T if channels_first else samples
-    else:
-        raise AudioInputError(
-            f"{name}: an array of shape {samples.shape} arrived; a recording has 1 axis (samples) or 2 "
-            "(channels and "
-            "samples): pass the recordings of a batch one by one"
-        )
-    if frames.size == 0:
-        raise AudioInputError(f"{name}: an array of shape {samples.shape} holds no samples")
-    if frames.shape[1] > MAX_ARRAY_CHANNELS:
-        raise AudioInputError(
-            f"{name}: an array of shape {samples.shape} arrived; one of its axes must be the channels, at "
-            "most "
-            f"{MAX_ARRAY_CHANNELS}: pass the recordings of a batch one by one, or pick channels first"
-        )
-    return frames  # (samples, channels)
-
-
-def scaling(dtype: np.dtype, name: str) -> tuple[float, float]:
-    """Return the full scale and the zero of a dtype: sample = (value - zero) / full scale."""
-    if dtype.kind == "f":
-        return 1.0, 0.0
-    if dtype.kind in "iu" and dtype.itemsize <= 4:
-        full_scale = 2.0 ** (8 * dtype.itemsize - 1)
-        return full_scale, full_scale if dtype.kind == "u" else 0.0
-    advice = (
-        "64-bit integers are no sample format, so their full scale is unknown: cast them to what they are, "
-        "e.g. "
-        ".astype(np.int16)"
-        if dtype.kind in "iu"
-        else "give floats from -1 to 1, or integers of 8, 16 or 32 bits"
+def _refused_shape(shape: tuple[int, ...], name: str) -> AudioInputError:
+    if 0 in shape:
+        return AudioInputError(f"{name}: an array of shape {shape} holds no samples; a recording has at least one")
+    return AudioInputError(
+        f"{name}: an array of shape {shape} arrived; a recording has 1 axis (samples), or 2 of which one is "
+        "the "
+        f"channels, at most {MAX_ARRAY_CHANNELS}: pass the recordings of a batch one by one"
     )
-    raise AudioInputError(f"{name}: an array of dtype {dtype} arrived; {advice}")
+
+
+def _refused_dtype(dtype: np.dtype, name: str) -> AudioInputError:
+    advice = "give floats from -1 to 1, or integers of 8, 16 or 32 bits"
+    if dtype.kind in "iu":
+        advice = (
+            "64-bit integers are no sample format, so their full scale is unknown: cast them to what they "
+            "are, "
+            "e.g. .astype(np.int16)"
+        )
+    return AudioInputError(f"{name}: an array of dtype {dtype} arrived; {advice}")
 
 
 def checked_rate(value: Any, name: str) -> int:

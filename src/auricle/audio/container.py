@@ -76,7 +76,7 @@ class ContainerRecording:
             message = self._why_unopened(error)
             self.close()
             raise AudioFormatError(message) from error
-        self.duration, self._stated = self._measure()
+        self.duration, self.stated = self._measure()
         self._decoded = self._filled = 0.0  # seconds of sound, and of silence put where sound is missing
         self._clock = (self._container.start_time or 0) / av.time_base  # the time that the next frame should have
 
@@ -137,8 +137,9 @@ class ContainerRecording:
                 frames = packet.decode()
             except av.error.EOFError:
                 break
-            except av.error.FFmpegError as error:
-                first = first or f"{error.strerror or type(error).__name__} after {self._decoded:.2f} s"
+            except (av.error.FFmpegError, IndexError) as error:  # IndexError: a stream that began late
+                reason = getattr(error, "strerror", None) or "a packet of no known stream"
+                first = first or f"{reason} after {self._decoded:.2f} s"
                 damaged, in_a_row = damaged + 1, in_a_row + 1
                 if packet is None:  # the demuxer stumbled, which ended its generator; ask it to go on
                     packets = self._container.demux(self._stream)
@@ -242,8 +243,8 @@ class ContainerRecording:
         missing = ""
         if header and header.data_end is not None and header.data_end > size:
             missing = f"its header promises {header.data_end} bytes and {size} are there"
-        elif self._stated - self._decoded - self._filled > max(0.2, 0.01 * self._stated):
-            missing = f"its header promises {self._stated:.2f} s and {self._decoded:.2f} s could be decoded"
+        elif self.stated - self._decoded - self._filled > max(0.2, 0.01 * self.stated):
+            missing = f"its header promises {self.stated:.2f} s and {self._decoded:.2f} s could be decoded"
         elif self._container.format.name == "ogg":
             self._file.seek(max(0, size - 2**17))  # an Ogg page has at most 65307 bytes
             if ends_unfinished(self._file.read(2**17)):

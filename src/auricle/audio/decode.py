@@ -32,6 +32,10 @@ class Audio:
         self.name: str = recording.name
         self.warnings: list[str] = recording.warnings
         self._recording, self._limits = recording, limits
+        # A duration that is only guessed from a bit rate refuses nothing; `blocks` counts what really comes.
+        if limits.max_duration is not None and recording.stated > limits.max_duration:
+            self.close()
+            raise self._too_long(limits.max_duration, "max_duration")
         self._started = False
 
     def blocks(self) -> Iterator[np.ndarray]:

@@ -44,14 +44,15 @@ def open_source(source: Any, sample_rate: int, limits: AudioLimits) -> Recording
         return open_path(source, limits)
     if isinstance(source, bytes | bytearray | memoryview):
         return ContainerRecording(io.BytesIO(source), "<bytes>", limits)
+    if isinstance(source, np.ndarray):
+        return ArrayRecording(np.asarray(source), sample_rate, "<array>")
     if isinstance(source, Mapping):
         return _open_mapping(source, sample_rate, limits)
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder, and that of `datasets`
         held = source.get_all_samples()
         return open_samples(held.data, checked_rate(held.sample_rate, "<decoder>"), "<decoder>")
-    if hasattr(source, "__array__"):  # numpy, torch, and what converts itself to numpy
-        kind = "array" if isinstance(source, np.ndarray) else type(source).__name__
-        return open_samples(source, sample_rate, f"<{kind}>")
+    if hasattr(source, "__array__"):  # torch, and what else converts itself to numpy
+        return open_samples(source, sample_rate, f"<{type(source).__name__}>")
     if hasattr(source, "read"):
         return _open_object(source, limits)
     if isinstance(source, list | tuple):

@@ -317,10 +317,16 @@ def test_limits_name_themselves(wav):
     for source in (wav, samples):
         with pytest.raises(AudioTooLargeError, match=r"longer than 1 s, .*AudioLimits\.max_duration"):
             load_audio(source, limits=AudioLimits(max_duration=1.0))
+        assert load_audio(source, limits=AudioLimits(max_duration=2.0)).size == 32000
         with pytest.raises(AudioTooLargeError, match=r"AudioLimits\.max_read_duration"):
             load_audio(source, limits=AudioLimits(max_read_duration=1.0))
         blocks = open_audio(source, limits=AudioLimits(max_read_duration=1.0)).blocks()
         assert sum(block.size for block in blocks) == 32000
+
+
+def test_a_stated_duration_beyond_the_limit_is_refused_before_reading(encode):
+    with pytest.raises(AudioTooLargeError, match="longer than 1 s"):
+        open_audio(encode("flac", "flac"), limits=AudioLimits(max_duration=1.0))
 
 
 def test_an_endless_standard_input_ends_at_the_limit(monkeypatch):
