@@ -99,10 +99,10 @@ class Audio:
         self.close()
 
     def _too_long(self, limit: float, field: str) -> AudioTooLargeError:
+        advice = ", read it with Audio.blocks in constant memory," if field == "max_read_duration" else ""
         return AudioTooLargeError(
-            f"{self.name} lasts longer than {limit:g} s, the limit of AudioLimits.{field}; cut it, read it "
-            "with "
-            "Audio.blocks in constant memory, or raise the limit"
+            f"{self.name} lasts longer than {limit:g} s, the limit of AudioLimits.{field}; cut it{advice} or "
+            "raise the limit"
         )
 
 
