@@ -15,13 +15,21 @@ import pytest
 import torch
 
 from auricle import pipeline
+from auricle.audio.features import Features
+from auricle.audio.whisper_mel import WhisperFeatures
 from auricle.checkpoints.tensors import write_checkpoint
+from auricle.decoding.generate import GenerateOptions, generate
+from auricle.engines import make_engine
 from auricle.loading import load
+from auricle.models.whisper import Whisper
+from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
 from auricle.models.wav2vec2 import Wav2Vec2CTC
 
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
-CTC_CALL = (12, 45)
+CTC_CALL = (15, 54)
+WHISPER_CALL = (14, 80)
+GREEDY_TEXT = (8, 35)
 
 
 @contextmanager
@@ -83,3 +91,64 @@ def test_transcribing_with_a_ctc_model_is_short_to_read(checkpoint: Path) -> Non
     with functions_called() as called:
         pipe(recording)
     assert within(called, CTC_CALL)
+
+
+class FakeTokenizer:
+    """64 words and the special tokens that Whisper needs."""
+
+    vocab_size = 64 + 8 + 1501
+    timestamp_begin = 64 + 8
+    names = ("<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|translate|>", "<|transcribe|>",
+             "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>")  # fmt: skip
+
+    def special(self, token: str) -> int:
+        return 64 + self.names.index(token)
+
+    def has_special(self, token: str) -> bool:
+        return token in self.names
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(f" {id}" for id in ids if id < 64)
+
+    def encode(self, text: str) -> list[int]:
+        return [int(word) for word in text.split() if word.isdigit()]
+
+    def piece(self, id: int) -> str:
+        return f" {id}"
+
+
+class FakeAudio:
+    """Noise in one block."""
+
+    sample_rate, duration, name = 16000, 2.0, "noise"
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        yield np.random.default_rng(0).standard_normal(32000).astype(np.float32)
+
+
+def test_whisper_from_features_to_segments_is_short_to_read() -> None:
+    torch.manual_seed(0)
+    config = Whisper.tiny(vocab_size=FakeTokenizer.vocab_size, max_source_positions=1500)
+    engine = make_engine(Whisper(config))
+    recognizer: Any = WhisperRecognizer(
+        engine, WhisperFeatures(config.num_mel_bins), FakeTokenizer(), config, {"is_multilingual": False}
+    )
+    options = WhisperOptions(max_new_tokens=8)
+    recognizer.transcribe([FakeAudio()], options)
+    with functions_called() as called:
+        recognizer.transcribe([FakeAudio()], options)
+    assert within(called, WHISPER_CALL)
+
+
+def test_greedy_text_is_short_to_read() -> None:
+    torch.manual_seed(0)
+    config = Whisper.tiny()
+    engine = make_engine(Whisper(config))
+    mel = torch.randn(1, config.num_mel_bins, 2 * config.max_source_positions)
+    states, lengths = engine.encode(Features(mel, torch.tensor([mel.shape[2]])))
+    prompt = torch.tensor([[1, 2]])
+    options = GenerateOptions(eos=0, max_new_tokens=4)
+    generate(engine.decoder(states, lengths), prompt, options)
+    with functions_called() as called:
+        generate(engine.decoder(states, lengths), prompt, options)
+    assert within(called, GREEDY_TEXT)
