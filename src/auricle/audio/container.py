@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import av
@@ -56,13 +57,15 @@ class ContainerRecording:
         self.warnings: list[str] = []
         self._file, self._limits, self._release = file, limits, release
         self._container: Any = None
+        self._head = b""
         try:
             self._head = file.read(HEAD_BYTES)
             file.seek(0)
             if not self._head:
                 raise AudioFormatError(f"{name} is empty (0 bytes); a recording was expected")
             self._container = av.open(
-                file,
+                # Without its name, so that FFmpeg goes by the content alone, whatever the name ends in.
+                SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell),
                 mode="r",
                 metadata_errors="ignore",
                 buffer_size=_READ_BYTES,
@@ -73,9 +76,9 @@ class ContainerRecording:
             self.close()
             raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            message = self._why_unopened(error)
+            refusal = AudioFormatError(self._why_unopened(error)) if self._head else translate(error, name)
             self.close()
-            raise AudioFormatError(message) from error
+            raise refusal from error
         self.duration, self.stated = self._measure()
         self._decoded = self._filled = 0.0  # seconds of sound, and of silence put where sound is missing
         self._clock = (self._container.start_time or 0) / av.time_base  # the time that the next frame should have

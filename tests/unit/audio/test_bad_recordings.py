@@ -168,6 +168,23 @@ def test_bad_objects_get_one_clear_error(name):
     assert caught.type is kind
 
 
+@pytest.mark.timeout(20)
+def test_a_large_file_of_zeros_is_refused_without_reading_it_all(tmp_path):
+    path = tmp_path / "recording.mp3"
+    with open(path, "wb") as file:
+        file.truncate(4 * 2**30)  # a hole on disk; reading it whole takes half a minute
+    started = time.monotonic()
+    with pytest.raises(AudioFormatError, match="nothing but zero bytes"):
+        open_audio(path)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="a file that cannot be read, though it opens")
+def test_a_file_that_fails_when_it_is_read_is_refused():
+    with pytest.raises(AudioFormatError, match="/proc/self/mem: reading failed: Input/output error"):
+        open_audio("/proc/self/mem")
+
+
 def test_a_missing_file_suggests_its_nearest_names(tmp_path):
     (tmp_path / "Interview-1.wav").touch()
     (tmp_path / "notes.txt").touch()
