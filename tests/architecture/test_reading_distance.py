@@ -21,9 +21,9 @@ from auricle.checkpoints.tensors import write_checkpoint
 from auricle.decoding.generate import GenerateOptions, generate
 from auricle.engines import make_engine
 from auricle.loading import load
+from auricle.models.wav2vec2 import Wav2Vec2CTC
 from auricle.models.whisper import Whisper
 from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
-from auricle.models.wav2vec2 import Wav2Vec2CTC
 
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)

@@ -148,9 +148,7 @@ def test_padded_rows_equal_the_rows_alone() -> None:
 
     assert lengths.tolist() == [1, 1, 50, 18]
     for row, n_samples in enumerate(features.lengths):
-        alone = oracle(
-            input_values=features.values[row : row + 1, :n_samples], decoder_input_ids=tokens[[row]]
-        )
+        alone = oracle(input_values=features.values[row : row + 1, :n_samples], decoder_input_ids=tokens[[row]])
         kept = states[row, : lengths[row]]
         torch.testing.assert_close(kept, alone.encoder_last_hidden_state[0], atol=SAME, rtol=0)
         torch.testing.assert_close(logits[row], alone.logits[0], atol=SAME, rtol=0)

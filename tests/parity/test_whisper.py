@@ -206,9 +206,7 @@ def test_batch_equals_singles() -> None:
     features, tokens = windows(model, 3), some_tokens(model, 3, 8)
 
     together = model(features.values, features.lengths, tokens)
-    alone = [
-        model(features.values[i : i + 1], features.lengths[i : i + 1], tokens[i : i + 1]) for i in range(3)
-    ]
+    alone = [model(features.values[i : i + 1], features.lengths[i : i + 1], tokens[i : i + 1]) for i in range(3)]
 
     torch.testing.assert_close(together, torch.cat(alone), atol=SAME, rtol=0)
 
@@ -235,9 +233,7 @@ def test_cross_attention_equals_transformers_and_stays_within_the_sound() -> Non
 def test_alignment_head_that_does_not_exist_is_refused() -> None:
     model = Whisper(Whisper.tiny())
     with pytest.raises(OptionError, match=r"\[\(2, 0\)\].*2 layers of 4 heads"):
-        model.cross_attention(
-            torch.zeros(1, 1).long(), torch.zeros(1, 1500, 32), torch.ones(1), [(0, 0), (2, 0)]
-        )
+        model.cross_attention(torch.zeros(1, 1).long(), torch.zeros(1, 1500, 32), torch.ones(1), [(0, 0), (2, 0)])
 
 
 def test_more_tokens_than_positions_are_refused() -> None:
@@ -304,9 +300,10 @@ def test_teacher_forced_logits_have_gradients() -> None:
 )
 @torch.inference_mode()
 def test_trained_encoder_hears_a_recording_as_transformers_does() -> None:
-    from auricle.audio.decode import load_audio
     from transformers import WhisperConfig, WhisperFeatureExtractor
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    from auricle.audio.decode import load_audio
 
     base = {
         "d_model": 512, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048,

@@ -69,8 +69,7 @@ def _refused_shape(shape: tuple[int, ...], name: str) -> AudioInputError:
     if 0 in shape:
         return AudioInputError(f"{name}: an array of shape {shape} holds no samples; a recording has at least one")
     return AudioInputError(
-        f"{name}: an array of shape {shape} arrived; a recording has 1 axis (samples), or 2 of which one is "
-        "the "
+        f"{name}: an array of shape {shape} arrived; a recording has 1 axis (samples), or 2 of which one is the "
         f"channels, at most {MAX_ARRAY_CHANNELS}: pass the recordings of a batch one by one"
     )
 
@@ -79,9 +78,8 @@ def _refused_dtype(dtype: np.dtype, name: str) -> AudioInputError:
     advice = "give floats from -1 to 1, or integers of 8, 16 or 32 bits"
     if dtype.kind in "iu":
         advice = (
-            "64-bit integers are no sample format, so their full scale is unknown: cast them to what they "
-            "are, "
-            "e.g. .astype(np.int16)"
+            "64-bit integers are no sample format, so their full scale is unknown: cast them to what they are, e.g. "
+            ".astype(np.int16)"
         )
     return AudioInputError(f"{name}: an array of dtype {dtype} arrived; {advice}")
 
@@ -95,8 +93,7 @@ def checked_rate(value: Any, name: str) -> int:
         usable = False
     if not usable:
         raise AudioInputError(
-            f"{name}: the sampling rate is {value!r}; it must be a whole number of hertz from "
-            f"{MIN_SAMPLE_RATE} to "
+            f"{name}: the sampling rate is {value!r}; it must be a whole number of hertz from {MIN_SAMPLE_RATE} to "
             f"{MAX_SAMPLE_RATE}, such as 16000"
         )
     return rate

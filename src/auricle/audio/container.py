@@ -218,8 +218,7 @@ class ContainerRecording:
             raise AudioFormatError(f"{self.name}: its header states 0 channels; at least 1 was expected")
         if channels > self._limits.max_channels:
             raise AudioTooLargeError(
-                f"{self.name}: its header states {channels} channels; at most {self._limits.max_channels} "
-                "are "
+                f"{self.name}: its header states {channels} channels; at most {self._limits.max_channels} are "
                 "expected: the header is damaged, or raise AudioLimits.max_channels"
             )
 

@@ -56,8 +56,7 @@ class Audio:
                     raise self._too_long(limit, "max_duration")
                 if not np.isfinite(block).all():
                     raise AudioFormatError(
-                        f"{self.name} holds samples that are NaN or infinite; finite ones were expected: "
-                        "replace "
+                        f"{self.name} holds samples that are NaN or infinite; finite ones were expected: replace "
                         "them, for instance with np.nan_to_num"
                     )
                 if block.size:

@@ -23,9 +23,8 @@ from auricle.errors import AudioError, AudioInputError, AudioNotFoundError, Audi
 Recording = ArrayRecording | ContainerRecording
 
 _KINDS = (
-    "a path, '-' for standard input, an http(s) URL, bytes, a binary file object, a numpy array, a torch "
-    "tensor, "
-    "or a dict with 'array' (or 'raw') and 'sampling_rate', or with 'path' or 'bytes'"
+    "a path, '-' for standard input, an http(s) URL, bytes, a binary file object, a numpy array, a torch tensor, or "
+    "a dict with 'array' (or 'raw') and 'sampling_rate', or with 'path' or 'bytes'"
 )
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
 _MAX_LISTED = 10_000  # directory entries that are compared with a mistyped name
@@ -78,8 +77,7 @@ def _open_name(name: str, limits: AudioLimits) -> Recording:
         file = fetch(name, limits)
         return ContainerRecording(file, shown(name), limits, file.close)
     raise AudioURLError(
-        f"{name[:100]!r} has the scheme {scheme!r}; only http and https addresses are fetched: give the "
-        "path of a "
+        f"{name[:100]!r} has the scheme {scheme!r}; only http and https addresses are fetched: give the path of a "
         "local file, or the bytes themselves"
     )
 
@@ -157,9 +155,8 @@ def _open_mapping(source: Mapping[str, Any], sample_rate: int, limits: AudioLimi
     if content is None and isinstance(path, str | os.PathLike):
         return open_source(path, sample_rate, limits)
     raise AudioInputError(
-        f"a dict with the keys {', '.join(map(repr, source)) or '(none)'} arrived; a recording is a dict "
-        "with "
-        "'array' (or 'raw') and 'sampling_rate', or with 'path' (a path) or 'bytes' (bytes)"
+        f"a dict with the keys {', '.join(map(repr, source)) or '(none)'} arrived; a recording is a dict with 'array' "
+        "(or 'raw') and 'sampling_rate', or with 'path' (a path) or 'bytes' (bytes)"
     )
 
 

@@ -19,9 +19,7 @@ from auricle.errors import AudioInputError, ConfigError, nearest
 VARIANCE_FLOOR = 1e-7
 
 # Keys of preprocessor_config.json that change nothing here; the lengths always say what is padding.
-_HARMLESS = frozenset(
-    {"feature_extractor_type", "processor_class", "tokenizer_class", "return_attention_mask"}
-)
+_HARMLESS = frozenset({"feature_extractor_type", "processor_class", "tokenizer_class", "return_attention_mask"})
 _KNOWN = ("do_normalize", "sampling_rate", "padding_value", "feature_size", "padding_side")
 
 
@@ -70,9 +68,7 @@ class WaveformFeatures:
             raise AudioInputError("0 waveforms arrived; expected at least 1")
         for waveform in waveforms:
             if waveform.ndim != 1:
-                raise AudioInputError(
-                    f"a waveform of shape {waveform.shape} arrived; expected (samples,), mono"
-                )
+                raise AudioInputError(f"a waveform of shape {waveform.shape} arrived; expected (samples,), mono")
         lengths = [len(waveform) for waveform in waveforms]
         values = np.full((len(lengths), max(lengths)), self.padding_value, dtype=np.float32)  # (B, S)
         for row, waveform in zip(values, waveforms, strict=True):

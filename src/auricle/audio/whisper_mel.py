@@ -102,9 +102,7 @@ class WhisperFeatures:
             raise AudioInputError("0 waveforms arrived; expected at least 1")
         for waveform in waveforms:
             if waveform.ndim != 1:
-                raise AudioInputError(
-                    f"a waveform of shape {waveform.shape} arrived; expected (samples,), mono"
-                )
+                raise AudioInputError(f"a waveform of shape {waveform.shape} arrived; expected (samples,), mono")
             if len(waveform) > self.window_samples:
                 raise AudioTooLargeError(
                     f"a waveform of {len(waveform) / self.sample_rate:.2f} s was given to features that take "

@@ -78,9 +78,7 @@ class Fusion:
             return context
         child = context.children.get(id)
         if child is None:
-            child = context.children[id] = self._extend(
-                context, self._pieces[id] if id < len(self._pieces) else ""
-            )
+            child = context.children[id] = self._extend(context, self._pieces[id] if id < len(self._pieces) else "")
         return child
 
     def finish(self, context: Context) -> float:

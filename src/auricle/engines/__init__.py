@@ -87,8 +87,7 @@ def make_engine(
     """
     if name != "auto" and name not in ENGINES:
         raise OptionError(
-            f"engine {name!r} does not exist{nearest(name, ENGINES)}; "
-            f"expected 'auto' or one of {', '.join(ENGINES)}"
+            f"engine {name!r} does not exist{nearest(name, ENGINES)}; expected 'auto' or one of {', '.join(ENGINES)}"
         )
     module, _, attribute = ENGINES["reference" if name == "auto" else name].partition(":")
     engine = getattr(importlib.import_module(module), attribute)

@@ -114,9 +114,7 @@ class Adapter(nn.Module):
             self.proj = nn.Linear(config.hidden_size, width)
             self.proj_layer_norm = nn.LayerNorm(width)
         kernel, stride = config.adapter_kernel_size, config.adapter_stride
-        self.layers = nn.ModuleList(
-            AdapterConv(width, kernel, stride) for _ in range(config.num_adapter_layers)
-        )
+        self.layers = nn.ModuleList(AdapterConv(width, kernel, stride) for _ in range(config.num_adapter_layers))
 
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, T, D) and (B,) frame counts to fewer frames and their counts."""
@@ -156,9 +154,7 @@ class Wav2Vec2CTC(nn.Module):
             self.samples_per_frame *= config.adapter_stride**config.num_adapter_layers
         if isinstance(config, Wav2Vec2Config) and config.adapter_attn_dim is not None:
             for layer in base.encoder.layers:
-                cast(EncoderLayer, layer).adapter_layer = LanguageAdapter(
-                    config.hidden_size, config.adapter_attn_dim
-                )
+                cast(EncoderLayer, layer).adapter_layer = LanguageAdapter(config.hidden_size, config.adapter_attn_dim)
         self.add_module(self.prefix, base)
         self.lm_head = nn.Linear(width, config.vocab_size)
 

@@ -299,9 +299,7 @@ class Whisper(nn.Module):
         states, lengths = self.encode(values, lengths)
         return self.decode(tokens, self.new_cache(states, lengths), tokens.shape[1])
 
-    def cross_attention(
-        self, tokens: Tensor, states: Tensor, lengths: Tensor, heads: list[tuple[int, int]]
-    ) -> Tensor:
+    def cross_attention(self, tokens: Tensor, states: Tensor, lengths: Tensor, heads: list[tuple[int, int]]) -> Tensor:
         """Where some (layer, head) pairs listen as `tokens` (B, S) are read, (B, len(heads), S, T) float32.
 
         A row over T sums to one over the first `lengths` frames and is zero after them; give T to use all.

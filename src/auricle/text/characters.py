@@ -76,9 +76,7 @@ class CharacterTokenizer:
                 self._pieces[id] = merged["replace_word_delimiter_char"]
             elif token not in specials:
                 self._pieces[id] = token.lower() if self._lower else token
-        several = sorted(
-            (token for token in ids if len(token) > 1 and token not in specials), key=len, reverse=True
-        )
+        several = sorted((token for token in ids if len(token) > 1 and token not in specials), key=len, reverse=True)
         self._splitter = re.compile("|".join([*map(re.escape, several), "."]), re.DOTALL)
 
     @classmethod
@@ -105,9 +103,7 @@ class CharacterTokenizer:
                 f"target_lang={target_lang!r}, but {folder} has a single vocabulary; leave target_lang out"
             )
         if not all(isinstance(id, int) and id >= 0 for id in vocabulary.values()):
-            raise ConfigError(
-                f"{folder / 'vocab.json'} must map characters to whole numbers; fetch the file again"
-            )
+            raise ConfigError(f"{folder / 'vocab.json'} must map characters to whole numbers; fetch the file again")
         taken = set(vocabulary.values())
         # Of two tokens that claim one id the vocabulary's own wins: added tokens may stem from another
         # language.
@@ -170,18 +166,14 @@ def read_object(path: Path, required: bool = False) -> dict[str, Any]:
     """Return the JSON object in `path`, or an empty one if there is no such file and none is required."""
     if not path.is_file():
         if required:
-            raise ConfigError(
-                f"{path} is missing; copy the checkpoint's tokenizer files beside its config.json"
-            )
+            raise ConfigError(f"{path} is missing; copy the checkpoint's tokenizer files beside its config.json")
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}; fetch the file again") from error
     if not isinstance(value, dict):
-        raise ConfigError(
-            f"{path} holds a {type(value).__name__}, expected a JSON object; fetch the file again"
-        )
+        raise ConfigError(f"{path} holds a {type(value).__name__}, expected a JSON object; fetch the file again")
     return value
 
 

@@ -60,9 +60,7 @@ class SubwordTokenizer:
             try:
                 backend = Backend.from_file(str(path))
             except Exception as error:  # the library raises plain Exception for every malformed file
-                raise ConfigError(
-                    f"{path} cannot be read as a tokenizer: {error}; fetch the file again"
-                ) from error
+                raise ConfigError(f"{path} cannot be read as a tokenizer: {error}; fetch the file again") from error
         else:
             backend = _byte_level_bpe(folder, settings)
         return cls(backend, settings, _blank_of(folder, settings, backend))
@@ -166,9 +164,7 @@ def _byte_level_bpe(folder: Path, settings: dict[str, Any]) -> Backend:
     vocabulary = read_object(folder / "vocab.json", required=True)
     path = folder / "merges.txt"
     if not path.is_file():
-        raise ConfigError(
-            f"{folder} has neither tokenizer.json nor merges.txt; copy one of them from the checkpoint"
-        )
+        raise ConfigError(f"{folder} has neither tokenizer.json nor merges.txt; copy one of them from the checkpoint")
     lines = path.read_text(encoding="utf-8").splitlines()
     pairs = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
     merges = [(left, right) for left, _, right in pairs]

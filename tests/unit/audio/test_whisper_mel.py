@@ -58,9 +58,7 @@ def test_lengths_equal_the_attention_mask_of_transformers() -> None:
     waveforms = [noisy_tone(seconds) for seconds in (0.5, 1.00001, 1.00625, 30.0)]
 
     ours = WhisperFeatures()(waveforms)
-    theirs = WhisperFeatureExtractor()(
-        waveforms, sampling_rate=16000, return_tensors="pt", return_attention_mask=True
-    )
+    theirs = WhisperFeatureExtractor()(waveforms, sampling_rate=16000, return_tensors="pt", return_attention_mask=True)
 
     assert ours.lengths.tolist() == theirs.attention_mask.sum(1).tolist()
     assert (ours.values - theirs.input_features).abs().max() < SAME_FEATURES

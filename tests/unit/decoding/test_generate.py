@@ -176,9 +176,7 @@ def test_beam_rows_do_not_see_each_other(early_stopping: bool, patience: float) 
 def test_a_beam_reports_its_own_probabilities() -> None:
     tables = random_tables(4, seed=5)
     for row, found in enumerate(run(tables, GenerateOptions(eos=EOS, n_beams=3))):
-        assert found.sum_logprob == pytest.approx(
-            score_of(tables[row], list(found.tokens), found.ended), abs=1e-4
-        )
+        assert found.sum_logprob == pytest.approx(score_of(tables[row], list(found.tokens), found.ended), abs=1e-4)
         assert found.score == pytest.approx(found.sum_logprob / len(found.logprobs), abs=1e-5)
 
 
@@ -236,8 +234,7 @@ def test_samples_depend_on_the_seed_and_not_on_the_neighbours() -> None:
     options = GenerateOptions(eos=EOS, temperature=1.0, best_of=3)
     together = run(tables, options, generators=seeded(5))
     alone = [
-        run(tables[row : row + 1], options, generators=[torch.Generator().manual_seed(row)])[0]
-        for row in range(5)
+        run(tables[row : row + 1], options, generators=[torch.Generator().manual_seed(row)])[0] for row in range(5)
     ]
     assert together == alone
     assert together != run(tables, options, generators=seeded(5, seed=100))

@@ -78,9 +78,7 @@ def test_our_reader_equals_kenlm_on_every_short_sentence(arpa: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", [NGram.from_arpa, KenLM])
-def test_case_is_bridged_when_the_written_form_is_unknown(
-    arpa: Path, reader: Callable[[Path], LanguageModel]
-) -> None:
+def test_case_is_bridged_when_the_written_form_is_unknown(arpa: Path, reader: Callable[[Path], LanguageModel]) -> None:
     pytest.importorskip("kenlm", reason="the kenlm package is not installed")
     model = reader(arpa)
     assert model.score_word(model.start(), "THE")[0] == pytest.approx(-0.5 * LN_10, abs=SINGLE)

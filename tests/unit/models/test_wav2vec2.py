@@ -156,9 +156,7 @@ def test_training_gives_every_parameter_a_gradient(name: str) -> None:
     assert frames[2] == 0
     logits[:2, 0].square().sum().backward()
     lost = [
-        key
-        for key, p in model.named_parameters()
-        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+        key for key, p in model.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
     ]
     # Softmax does not see what is added to all scores of a query, as the key's bias is.
     assert [key for key in lost if not key.endswith("k_proj.bias")] == []
@@ -205,11 +203,7 @@ def test_both_spellings_of_weight_norm_and_pretraining_leftovers_load(name: str,
 
 def test_checkpoint_without_a_head_is_an_error_that_names_it() -> None:
     model = make_model("hubert base")
-    tensors = {
-        key.removeprefix("hubert."): value
-        for key, value in model.state_dict().items()
-        if "lm_head" not in key
-    }
+    tensors = {key.removeprefix("hubert."): value for key, value in model.state_dict().items() if "lm_head" not in key}
     with pytest.raises(TensorError, match=r"2 missing: lm_head\.weight, lm_head\.bias"):
         load_tensors(model, tensors, model.RENAMES, model.IGNORED_TENSORS)
 
