@@ -1,0 +1,111 @@
+"""What every family in MODELS promises, whatever its mathematics."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from auricle.audio.features import Features, open_features
+from auricle.models import MODELS
+
+# float32 sums in another order, over two layers of width 32.
+TOLERANCE = 1e-4
+
+CTC = [name for name in MODELS if name not in ("whisper", "moonshine")]
+SEQ2SEQ = ["whisper", "moonshine"]
+
+
+def build(model_type: str) -> Any:
+    module, _, name = MODELS[model_type].partition(":")
+    model_class = getattr(importlib.import_module(module), name)
+    torch.manual_seed(0)
+    model = model_class(model_class.tiny()).eval()
+    if hasattr(model, "finish"):
+        model.finish()
+    return model
+
+
+def features_of(model_type: str, model: Any, *seconds: float) -> Features:
+    rng = np.random.default_rng(0)
+    waveforms = [rng.standard_normal(int(16000 * s)).astype(np.float32) * 0.1 for s in seconds]
+    if model_type == "whisper":
+        # The tiny model's window is shorter than 30 s of features.
+        n_frames = 2 * model.config.max_source_positions
+        values = torch.randn(len(seconds), model.config.num_mel_bins, n_frames)
+        return Features(values, torch.full((len(seconds),), n_frames))
+    return open_features({}, model_type)(waveforms)
+
+
+def test_every_family_says_its_kind() -> None:
+    assert {name: build(name).kind for name in MODELS} == {
+        **dict.fromkeys(CTC, "ctc"),
+        **dict.fromkeys(SEQ2SEQ, "seq2seq"),
+    }
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+def test_builds_without_memory(model_type: str) -> None:
+    model_class = type(build(model_type))
+    with torch.device("meta"):
+        model = model_class(model_class.tiny())
+    assert all(parameter.is_meta for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("model_type", CTC)
+@torch.inference_mode()
+def test_ctc_shapes(model_type: str) -> None:
+    model = build(model_type)
+    features = features_of(model_type, model, 1.0, 0.4)
+    states, frames = model.encode(features.values, features.lengths)
+    logits, again = model(features.values, features.lengths)
+    assert logits.shape == (2, states.shape[1], model.config.vocab_size)
+    assert torch.equal(frames, again)
+    assert abs(int(frames[0]) - 16000 / model.samples_per_frame) <= 1
+    assert frames[0] > frames[1] > 0
+
+
+@pytest.mark.parametrize("model_type", CTC)
+@torch.inference_mode()
+def test_batch_equals_singles(model_type: str) -> None:
+    model = build(model_type)
+    seconds = (1.0, 0.4, 0.73)
+    rng = np.random.default_rng(0)
+    waveforms = [rng.standard_normal(int(16000 * s)).astype(np.float32) * 0.1 for s in seconds]
+    extract = open_features({}, model_type)
+    batch = extract(waveforms)
+    logits, frames = model(batch.values, batch.lengths)
+    for row, waveform in enumerate(waveforms):
+        alone = extract([waveform])
+        expected, n = model(alone.values, alone.lengths)
+        assert frames[row] == n[0]
+        torch.testing.assert_close(logits[row, : n[0]], expected[0, : n[0]], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("model_type", SEQ2SEQ)
+@torch.inference_mode()
+def test_cache_equals_no_cache(model_type: str) -> None:
+    model = build(model_type)
+    features = features_of(model_type, model, 1.0, 0.6)
+    states, lengths = model.encode(features.values, features.lengths)
+    tokens = torch.randint(0, model.config.vocab_size, (2, 6))
+    whole = model.decode(tokens, model.new_cache(states, lengths), n_last=6)
+    cache = model.new_cache(states, lengths)
+    steps = [model.decode(tokens[:, place : place + 1], cache) for place in range(6)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=TOLERANCE, rtol=0)
+    assert whole.shape == (2, 6, model.config.vocab_size)
+
+
+@pytest.mark.parametrize("model_type", MODELS)
+@torch.inference_mode()
+def test_runs_in_bfloat16(model_type: str) -> None:
+    model = build(model_type)
+    features = features_of(model_type, model, 0.5)
+    states, _ = model.encode(features.values, features.lengths)
+    half, _ = model.bfloat16().encode(features.values.bfloat16(), features.lengths)
+    assert half.dtype == torch.bfloat16
+    # bfloat16 keeps 8 bits: a few percent after two layers.
+    assert (half.float() - states).norm() < 0.1 * states.norm()
