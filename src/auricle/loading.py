@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from auricle.audio.features import FeatureExtractor, open_features
 from auricle.checkpoints.config import build_config, read_features, read_generation, read_json
 from auricle.checkpoints.tensors import load_tensors, read_adapter, read_tensors
-from auricle.errors import ConfigError, OptionError, TaskError, nearest
+from auricle.errors import ConfigError, OptionError, TaskError, TensorError, nearest
 from auricle.hub import commit_of, locate, locate_config
 from auricle.models import MODELS
 from auricle.text import Tokenizer, open_tokenizer
@@ -80,6 +80,8 @@ def load(
         raw = {**raw, "vocab_size": len(adapter["lm_head.weight"])}  # each language has its own alphabet
     config = build_config(model_class, raw, where)
     model = _build(model_class, config, where)
+    if adapter:
+        _refuse_partial_adapter(model, adapter, f"adapter.{target_lang} in {folder}")
     load_tensors(
         model,
         {**read_tensors(folder), **adapter},
@@ -150,6 +152,15 @@ def _read_adapter(folder: Path, raw: Mapping[str, Any], target_lang: str) -> dic
             "config.json sets no adapter_attn_dim). Omit it, or take a model such as facebook/mms-1b-all."
         )
     return read_adapter(folder, target_lang)
+
+
+def _refuse_partial_adapter(model: Any, adapter: Mapping[str, Tensor], where: str) -> None:
+    # What an incomplete file lacks would silently stay that of the checkpoint's first language.
+    missing = sorted(set(model.adapter_parameters()) - {f"{model.prefix}.{name}" for name in adapter} - set(adapter))
+    if missing:
+        raise TensorError(
+            f"{where} lacks {len(missing)} tensors of the language's adapter, such as {missing[0]}; download it again."
+        )
 
 
 def _build(model_class: Any, config: Any, where: str) -> nn.Module:

@@ -248,6 +248,14 @@ def test_adapter_of_a_language_replaces_head_adapters_and_vocabulary(tmp_path: P
     )
 
 
+def test_incomplete_adapter_of_a_language_is_refused(tmp_path: Path) -> None:
+    adapter = make_adapters(tmp_path)
+    lost = next(name for name in adapter if "adapter_layer" in name)
+    save_file({k: v for k, v in adapter.items() if k != lost}, tmp_path / "adapter.fra.safetensors")
+    with pytest.raises(TensorError, match=f"lacks 1 tensors of the language's adapter, such as {lost}"):
+        load(tmp_path, target_lang="fra")
+
+
 def test_absent_language_names_those_that_exist(tmp_path: Path) -> None:
     make_adapters(tmp_path)
     with pytest.raises(OptionError, match=r"target_lang 'frz' has no file .* did you mean 'fra'"):

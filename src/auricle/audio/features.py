@@ -32,6 +32,9 @@ DEFAULT_FEATURES: dict[str, str] = {
     "whisper": "WhisperFeatureExtractor",
 }
 
+# Where a family's defaults are not those of the extractor that it shares with others.
+DEFAULT_SETTINGS: dict[str, dict[str, Any]] = {"moonshine": {"do_normalize": False}}
+
 
 @dataclass(frozen=True)
 class Features:
@@ -70,6 +73,7 @@ def open_features(config: dict[str, Any], model_type: str) -> FeatureExtractor:
     Raises: ConfigError if the file names an extractor that is not in `FEATURES`, or the family has none.
     """
     name = config.get("feature_extractor_type") or DEFAULT_FEATURES.get(model_type)
+    config = {**DEFAULT_SETTINGS.get(model_type, {}), **config}
     if name is None:
         raise ConfigError(
             f"model_type {model_type!r} has no feature extractor and preprocessor_config.json names none; "
