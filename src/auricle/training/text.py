@@ -16,8 +16,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?;:])[\"')\]]*\s+")
 
 def spoken_form(text: str) -> str | None:
     """Return the letters of `text` in the model's alphabet, or None where digits or symbols hide what is said."""
-    folded = unicodedata.normalize("NFKD", text.replace("’", "'")).encode("ascii", "ignore").decode().lower()
-    if re.search(r"[0-9$%&@#=+*/<>]", folded):
+    decomposed = unicodedata.normalize("NFKD", text.replace("’", "'")).lower()
+    folded = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    if re.search(r"[0-9$£€%&@#=+*/<>]", folded):
         return None
     folded = _NOT_SPOKEN.sub(" ", folded)
     words = _LOOSE_APOSTROPHE.sub("", folded).split()

@@ -1,0 +1,94 @@
+"""The loop learns, its rate rises and falls, and a killed run goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from auricle.errors import OptionError
+from auricle.models.parakeet import ParakeetConfig, ParakeetCTC
+from auricle.training import pretrain_ctc
+from auricle.training.batches import make_batch
+from auricle.training.pretrain_ctc import (
+    BLANK,
+    TrainOptions,
+    rate_at,
+    resume_run,
+    save_run,
+    start_run,
+    train,
+    train_step,
+)
+from auricle.training.score import score
+from auricle.training.store import FeatureStore, write_store
+
+ENCODER = ParakeetCTC.tiny(subsampling_factor=4, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0)
+CONFIG = ParakeetConfig(BLANK + 1, BLANK, ENCODER.encoder_config)
+
+
+@pytest.fixture
+def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two words that look different, and a network small enough to learn them in seconds."""
+    monkeypatch.setattr(pretrain_ctc, "CONFIG", CONFIG)
+    monkeypatch.setattr(start_run, "__defaults__", (CONFIG,))
+    rng = np.random.default_rng(0)
+    patterns = {"a": rng.standard_normal((120, 80)), "b": rng.standard_normal((120, 80))}
+    items = []
+    for index in range(40):
+        text = "ab"[index % 2]
+        fields = {"text": text, "corpus": "toy", "speaker": "s", "split": "train", "variant": "clean"}
+        items.append((patterns[text] + 0.1 * rng.standard_normal((120, 80)), fields))
+    write_store(tmp_path / "features", items, 80)
+    return tmp_path / "features"
+
+
+def test_rate_rises_then_falls_to_nothing() -> None:
+    rates = [rate_at(progress / 100) for progress in range(101)]
+    assert rates[0] < 0.01
+    assert max(rates) == pytest.approx(1.0, abs=0.01)
+    assert rates.index(max(rates)) == 3
+    assert rates[-1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_steps_learn_two_words(features: Path, tmp_path: Path) -> None:
+    run = start_run(TrainOptions(minutes=1.0, averaging=0.9, other_rate=1e-2, matrix_rate=1e-2))
+    run.model.train()
+    store = FeatureStore(features)
+    batch = make_batch(store, store.utterances[:10], 200, None)
+    for step in range(150):
+        run.seconds = 60 * step / 150
+        loss, norm = train_step(run, batch)
+    assert loss < 0.2
+    assert norm < float("inf")
+    torch.save(run.average.state_dict(), tmp_path / "average.pt")
+    assert score(tmp_path / "average.pt", CONFIG, features, "train") == {"toy": 0.0}
+
+
+def test_a_run_ends_with_its_budget_and_leaves_a_log_and_checkpoints(features: Path, tmp_path: Path) -> None:
+    run = train(features, tmp_path / "run", TrainOptions(minutes=0.02, max_frames=1200))
+    assert run.seconds >= 1.2
+    assert (tmp_path / "run" / "run.pt").exists()
+    assert len(list((tmp_path / "run").glob("average-*.pt"))) == 1
+    assert resume_run(tmp_path / "run", run.options).step == run.step
+
+
+def test_a_saved_run_goes_on_where_it_was(features: Path, tmp_path: Path) -> None:
+    options = TrainOptions(minutes=1.0)
+    run = start_run(options)
+    run.step, run.epoch, run.seconds, run.audio_seconds = 7, 2, 30.0, 99.0
+    with torch.no_grad():
+        run.model.ctc_head.bias.fill_(3.0)
+    save_run(run, tmp_path)
+    resumed = resume_run(tmp_path, options)
+    assert (resumed.step, resumed.epoch, resumed.seconds, resumed.audio_seconds) == (7, 3, 30.0, 99.0)
+    for name, tensor in run.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize("changes", [{"minutes": 0}, {"middle_weight": 1.0}, {"averaging": 1.0}])
+def test_impossible_options_are_refused(changes: dict[str, float]) -> None:
+    with pytest.raises(OptionError, match="expected minutes > 0"):
+        TrainOptions(**{"minutes": 1.0, **changes})
