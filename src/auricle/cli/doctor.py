@@ -95,7 +95,7 @@ def check_torch() -> Iterator[Finding]:
             "device",
             "note",
             "an NVIDIA driver is here, but this torch sees no GPU; the CPU is used",
-            "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu128",
+            "reinstall torch as a CUDA build that fits the driver: its installation page gives the command",
         )
     else:
         yield Finding("device", "ok", "CPU (no accelerator)")

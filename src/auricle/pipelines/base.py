@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class ModelSettings:
     token: str | bool | None = None  # a Hub token; True: the one stored by `hf auth login`
 
 
-class Pipeline:
+class Pipeline(ABC):
     """From inputs to plain results, in order, for one task.
 
     A list or tuple gives a list; a generator, a dataset or a view of one gives a lazy iterator that reads
@@ -129,13 +130,13 @@ class Pipeline:
                 raise unknown_parameter(name, self.parameters, f"the task {self.task!r}")
         return dict(parameters)
 
+    @abstractmethod
     def preprocess(self, item: Any, request: Any) -> Any:
         """Turn one input into what `forward` takes; what has a close() is closed when `forward` is done."""
-        raise NotImplementedError(f"{type(self).__name__} needs a preprocess(item, request)")
 
+    @abstractmethod
     def forward(self, batch: list[Any], request: Any) -> list[Any]:
         """Compute a batch; one output for each, or an AuricleError in the place of one that failed."""
-        raise NotImplementedError(f"{type(self).__name__} needs a forward(batch, request)")
 
     def postprocess(self, item: Any, output: Any, request: Any) -> Any:
         """Turn one output into the plain result that the caller gets."""
