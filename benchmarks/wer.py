@@ -23,7 +23,7 @@ from auricle.evaluation.wer import character_errors, word_errors
 from auricle.text.normalize import normalize_english
 
 RESULTS = Path(__file__).parent / "results"
-CORPORA = ("librispeech_test_clean", "synthetic", "speechocean762", "common_voice_6_1_sample")
+CORPORA = ("librispeech_test_clean", "synthetic_espeak", "synthetic_slt", "speechocean762", "common_voice_6_1_sample")
 
 
 def test_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -17,6 +17,7 @@ from auricle.audio.parakeet_mel import ParakeetFeatures
 from auricle.errors import ConfigError
 from auricle.training.augment import change_speed, disturb
 from auricle.training.store import write_store
+from auricle.training.synthesize import HELD_OUT_VOICES
 from auricle.training.text import spoken_form
 
 SAMPLE_RATE = 16000
@@ -118,7 +119,7 @@ def prepare(speech: Path, synthetic: Path | None, folder: Path, n_mels: int, n_w
     sounds, extractor = load_sounds(speech), ParakeetFeatures(feature_size=n_mels)
     sources = [(read_manifest(speech / "manifest.jsonl", frozenset({"librispeech_test_clean"})), False)]
     if synthetic is not None:
-        sources.append((read_manifest(synthetic / "manifest.jsonl", frozenset({synthetic.name})), True))
+        sources.append((read_manifest(synthetic / "manifest.jsonl", frozenset(HELD_OUT_VOICES)), True))
 
     def items() -> Iterator[tuple[np.ndarray, dict[str, str]]]:
         with ProcessPoolExecutor(n_workers) as pool:

@@ -1,6 +1,6 @@
 """Speech made with Debian's synthesizers: espeak-ng, flite and festival read sentences into 16 kHz WAV files.
 
-The held-out voice (`HELD_OUT_VOICE`) and the held-out sentences are only ever used to score.
+The held-out voices (`HELD_OUT_VOICES`) and the held-out sentences are only ever used to score.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from auricle.errors import MissingExtraError
-from auricle.training.text import sentences, spoken_form
+from auricle.training.text import sentences
 
-HELD_OUT_VOICE = "flite/slt"
+# Corpus name to voice: one of an engine whose other voices teach by the hour, one built from a person's recordings.
+HELD_OUT_VOICES = {"synthetic_espeak": "espeak/en-us+Jacky", "synthetic_slt": "flite/slt"}
 
 _ESPEAK_ACCENTS = (
     "en-us en-us en-us en-gb en-gb-x-rp en-gb-scotland en-gb-x-gbclan en-gb-x-gbcwmd en-029 en-us-nyc"
@@ -125,21 +126,21 @@ def read_aloud(readings: Sequence[Reading], folder: Path, n_workers: int = 2) ->
 
 
 def make_corpus(text_folder: Path, folder: Path, n_readings: dict[str, int], n_held_out: int = 300) -> None:
-    """Write synthetic speech and its manifest.jsonl: training readings, and a held-out voice on held-out sentences."""
+    """Write synthetic speech and its manifest.jsonl: training readings, and held-out voices on held-out sentences."""
     written = list(sentences(text_folder))
     random.Random(1).shuffle(written)
     held_out, training = written[:n_held_out], written[n_held_out:]
     readings = plan(training, n_readings, seed=2)
-    test = [Reading(f"held-out/{index:04d}.wav", text, HELD_OUT_VOICE, 1.0, 0.5) for index, text in enumerate(held_out)]
+    test = [
+        (corpus, Reading(f"{corpus}/{index:04d}.wav", text, voice, 1.0, 0.5))
+        for corpus, voice in HELD_OUT_VOICES.items()
+        for index, text in enumerate(held_out)
+    ]
+    rows = [("test", corpus, reading) for corpus, reading in test]
+    rows += [("train", "synthetic", reading) for reading in readings]
     folder.mkdir(parents=True, exist_ok=True)
-    read_aloud([*test, *readings], folder)
+    read_aloud([reading for _, _, reading in rows], folder)
     with (folder / "manifest.jsonl").open("w", encoding="utf-8") as manifest:
-        for reading in [*test, *readings]:
-            split = "test" if reading.voice == HELD_OUT_VOICE else "train"
-            row = {
-                **asdict(reading),
-                "spoken": spoken_form(reading.text),
-                "split": split,
-                "speaker": reading.voice,
-            }
-            manifest.write(json.dumps(row) + "\n")
+        for split, corpus, reading in rows:
+            fields = {"split": split, "corpus": corpus, "speaker": reading.voice, "language": "en"}
+            manifest.write(json.dumps({**asdict(reading), **fields}) + "\n")
