@@ -5,8 +5,12 @@ The names are those of transformers' pipeline and of its generate(); the values 
 
 from __future__ import annotations
 
+import types
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from numbers import Integral, Real
 from typing import Any
 
 from auricle.errors import OptionError
@@ -60,6 +64,7 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
         if field_name in chosen:
             raise OptionError(f"{name}={value!r} says again what another parameter said; give one of them")
         if field_name is not None:
+            _refuse_other_type(name, value, field_name, dialect)
             chosen[field_name] = value
     wanted = dialect.times[times]
     if wanted is not None and "return_timestamps" in dialect.fields:
@@ -80,6 +85,35 @@ def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
         known = {*dialect.fields, *dialect.fixed, *NESTED, "return_timestamps", "return_language"}
         raise unknown_parameter(name, known, dialect.model)
     return dialect.fields[name]
+
+
+def _refuse_other_type(name: str, value: Any, field_name: str, dialect: Dialect) -> None:
+    # The options compare and compute with what they are given: "5" would fail somewhere inside.
+    hint = _hints(dialect.options)[field_name]
+    if not _fits(value, hint):
+        expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+        raise OptionError(
+            f"{name}={value!r} is refused by {dialect.model}: it is {type(value).__name__}; expected {expected}"
+        )
+
+
+@cache
+def _hints(options: Callable[..., Any]) -> dict[str, Any]:
+    return typing.get_type_hints(options)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Say whether a value has an annotated type; lists pass for tuples, whole numbers for others."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, one) for one in arguments)
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(_fits(one, arguments[0]) for one in value)
+    if origin is typing.Literal:
+        return isinstance(value, str | bool)  # which one it may be, the options say themselves
+    if hint in (int, float):
+        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 def _flat(loose: Mapping[str, Any], off: frozenset[str]) -> dict[str, Any]:

@@ -145,3 +145,34 @@ def test_a_model_without_times_refuses_words_and_characters(value: str) -> None:
     assert read(SEQ2SEQ, return_timestamps=True).times == "segment"
     with pytest.raises(OptionError, match=f"return_timestamps='{value}' is refused"):
         read(SEQ2SEQ, return_timestamps=value)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "value"),
+    [
+        (WHISPER, "language", ["en", "de"]),
+        (WHISPER, "initial_prompt", 5),
+        (WHISPER, "max_new_tokens", "5"),
+        (WHISPER, "num_beams", 2.5),
+        (WHISPER, "temperature", "0"),
+        (WHISPER, "temperature", (0.0, None)),
+        (WHISPER, "suppress_tokens", -1),
+        (WHISPER, "suppress_tokens", ["-1"]),
+        (WHISPER, "condition_on_prev_tokens", "no"),
+        (WHISPER, "no_speech_threshold", True),
+        (SEQ2SEQ, "temperature", (0.0, 0.2)),
+        (SEQ2SEQ, "chunk_length_s", "10"),
+        (CTC, "stride_length_s", "1"),
+        (CTC, "hotwords", "auricle"),
+    ],
+)
+def test_value_of_another_type_is_refused_by_name(dialect: Dialect, name: str, value: Any) -> None:
+    with pytest.raises(OptionError, match=rf"^{name}=.* is refused by {dialect.model}: .*; expected \w"):
+        read(dialect, **{name: value})
+
+
+def test_lists_and_whole_numbers_pass_for_tuples_and_decimals() -> None:
+    options = read(WHISPER, temperature=[0, 0.4], suppress_tokens=[1, 2], compression_ratio_threshold=2).options
+    assert options.temperatures == (0.0, 0.4)
+    assert options.suppress_tokens == (1, 2)
+    assert read(CTC, stride_length_s=[1, 2], hotwords=["one"]).options.stride_length_s == (1, 2)
