@@ -142,9 +142,11 @@ def alignment_heads(
     generation: dict[str, Any], n_layers: int, n_heads: int, multilingual: bool
 ) -> list[tuple[int, int]]:
     """The (layer, head) pairs for word times: the checkpoint's, those of its size, or the upper half."""
-    stated = generation.get("alignment_heads")
-    if stated:
-        return [(int(layer), int(head)) for layer, head in stated]
+    stated = [(int(layer), int(head)) for layer, head in generation.get("alignment_heads") or ()]
+    # Distilled checkpoints often keep the file of their teacher, whose decoder has layers that theirs lacks.
+    # None of such a list is theirs: what the teacher's head learnt is not in the student's of the same number.
+    if stated and all(0 <= layer < n_layers and 0 <= head < n_heads for layer, head in stated):
+        return stated
     known = ALIGNMENT_HEADS.get((n_layers, n_heads, not multilingual))
     if known is not None:
         pairs = (pair.split(".") for pair in known.split())

@@ -144,6 +144,12 @@ def test_alignment_heads_are_the_checkpoint_s_the_size_s_or_the_upper_half() -> 
     assert alignment_heads({}, 1, 2, True) == [(0, 0), (0, 1)]
 
 
+def test_alignment_heads_of_a_teacher_with_more_layers_are_not_taken_over() -> None:
+    large = {"alignment_heads": [[1, 3], [7, 0], [25, 6]]}
+    assert alignment_heads(large, 2, 20, True) == [(1, head) for head in range(20)]
+    assert alignment_heads({"alignment_heads": [[0, 0], [1, 2]]}, 2, 2, True) == [(1, 0), (1, 1)]
+
+
 @needs_real
 def test_the_real_vocabulary_without_its_file_gives_what_the_file_says() -> None:
     tokenizer = SubwordTokenizer.from_folder(REAL)
