@@ -106,7 +106,7 @@ class BeamOptions:
     beta: float = 1.5  # added for each word, against the model's preference for few words
     unknown_penalty: float = -10.0  # added for each word that the language model does not know
     hotwords: tuple[str, ...] = ()
-    hotword_weight: float = 10.0  # added for each hot word
+    hotword_weight: float = 10.0  # added for each hot word of 7 letters or more; for shorter ones in proportion
     min_token_log_prob: float = -7.0  # about 1 in 1000: less likely tokens are not tried in a frame
     max_beam_distance: float = 12.0  # prefixes that are this far below the best are dropped
 
@@ -127,6 +127,7 @@ class BeamSearch:
         """
         self._blank = blank
         self._options = options
+        self._space = pieces.index(" ") if " " in pieces else -2  # no id, nor what an empty prefix ends in
         weights = (options.alpha, options.beta, options.unknown_penalty)
         self._fusion = Fusion(pieces, options.lm, weights, options.hotwords, options.hotword_weight)
 
@@ -159,9 +160,13 @@ class BeamSearch:
         token_scores = beams.token_scores + frame[beams.lasts]
         if not len(ids):
             return replace(beams, blank_scores=blank_scores, token_scores=token_scores)
+        # Whatever lies between two spaces without a letter, they are one: the second is part of the first.
+        after_space = beams.lasts == self._space
+        token_scores = np.where(after_space, total + frame[beams.lasts], token_scores)
         # A repeated id is a new token only after a blank.
         is_repeat = beams.lasts[:, None] == ids
         grown = np.where(is_repeat, beams.blank_scores[:, None], total[:, None]) + frame[ids]  # (n, k)
+        grown[np.ix_(after_space, ids == self._space)] = -np.inf
         _merge(beams, ids, grown, token_scores)
         added, grown_added = self._added(beams, ids)
         scores = np.concatenate([np.logaddexp(blank_scores, token_scores) + added, (grown + grown_added).ravel()])
@@ -222,7 +227,12 @@ def _first_beam(context: Context) -> _Beams:
 
 def _merge(beams: _Beams, ids: np.ndarray, grown: np.ndarray, token_scores: np.ndarray) -> None:
     """Move the score of every continuation that is itself one of the beams to that beam, in place."""
-    children, parents = np.nonzero(beams.parents[:, None] == beams.keys)
+    # By search in the sorted keys: a table of all pairs would need gigabytes for wide beams.
+    order = np.argsort(beams.keys)
+    places = np.searchsorted(beams.keys, beams.parents, sorter=order)
+    parents = order[np.minimum(places, len(order) - 1)]
+    children = np.flatnonzero(beams.keys[parents] == beams.parents)
+    parents = parents[children]
     column = np.searchsorted(ids, beams.lasts[children])
     column[column == len(ids)] = 0
     tried = ids[column] == beams.lasts[children]

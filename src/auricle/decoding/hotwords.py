@@ -2,6 +2,10 @@
 
 While a word is being spelled it earns its share of the weight, so that the beam does not lose it before its
 end; if it is not completed, the share is taken back.
+
+The weight is that of a word of `WHOLE_LETTERS` or more. A shorter one earns in proportion, so that no letter
+earns more than another: with one weight for all, two or three letters would be cheaper to make up than to leave
+out, and a hot word such as "the" would fill every pause.
 """
 
 from __future__ import annotations
@@ -9,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from auricle.errors import OptionError
+
+
+WHOLE_LETTERS = 7
 
 
 class _Node:
@@ -41,12 +48,14 @@ class HotWords:
     def __init__(self, phrases: Iterable[str], weight: float, spaced: bool = True) -> None:
         """Take words or phrases and the weight (natural log) that each whole occurrence earns.
 
-        In a `spaced` script phrases start and end at word boundaries; in others they count anywhere.
+        In a `spaced` script phrases start and end at word boundaries; in others they count anywhere, and earn
+        the weight whatever their length, since a sign is a syllable or a word.
 
         Raises: OptionError for an empty phrase.
         """
         self.weight = weight
         self.spaced = spaced
+        self._whole = WHOLE_LETTERS if spaced else 1
         self._root = _Node(0)
         for phrase in phrases:
             letters = " ".join(phrase.casefold().split())
@@ -70,17 +79,20 @@ class HotWords:
             if letter == " " and at_boundary and self.spaced:
                 continue
             if letter == " " and self.spaced:
-                earned += self.weight * sum(node.is_end for node in nodes)
+                earned += self._completed(nodes)
             nodes = tuple(node.children[letter] for node in nodes if letter in node.children)
             if not self.spaced:
-                earned += self.weight * sum(node.is_end for node in nodes)
+                earned += self._completed(nodes)
             if letter == " " or not self.spaced:
                 nodes = (*nodes, self._root)
         # Without spaces a completed phrase has been paid already, and has no share besides.
         open_nodes = [node for node in nodes if node.depth and (self.spaced or not node.is_end)]
-        share = max((node.depth / node.shortest for node in open_nodes), default=0.0)
+        share = max((node.depth / max(node.shortest, self._whole) for node in open_nodes), default=0.0)
         return Spelling(earned, nodes, self.weight * share)
 
     def finish(self, state: Spelling) -> float:
         """Return what the whole text has earned: its last word is closed, unfinished phrases give nothing."""
         return self.add(state, " ").earned if self.spaced else state.earned
+
+    def _completed(self, nodes: tuple[_Node, ...]) -> float:
+        return sum(self.weight * min(1.0, node.depth / self._whole) for node in nodes if node.is_end)

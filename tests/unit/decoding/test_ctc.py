@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -200,22 +201,22 @@ def test_without_spaces_each_piece_is_a_word() -> None:
 def test_hot_word_changes_the_winner_and_only_where_it_is_meant() -> None:
     heard = spelled("call cake now", doubt={5: ("k", 0.1), 7: ("t", 0.1)})
     assert text_of(BeamSearch(LETTERS, 0, BeamOptions())(heard)[0].tokens) == "call cake now"
-    found = BeamSearch(LETTERS, 0, BeamOptions(hotwords=("Kate",), hotword_weight=6.0))(heard)[0]
+    found = BeamSearch(LETTERS, 0, BeamOptions(hotwords=("Kate",), hotword_weight=10.5))(heard)[0]
     assert text_of(found.tokens) == "call kate now"
-    assert found.fusion_score == 6.0
+    assert found.fusion_score == pytest.approx(10.5 * 4 / 7)
 
 
 def test_an_unfinished_hot_word_earns_nothing() -> None:
     # "kat" is begun by the phrase "kate", but is a word of its own: the share is taken back at its end.
     heard = spelled("cat", doubt={0: ("k", 0.3)})
-    options = BeamOptions(hotwords=("kate",), hotword_weight=6.0)
+    options = BeamOptions(hotwords=("kate",), hotword_weight=10.5)
     found = BeamSearch(LETTERS, 0, options)(heard)[0]
     assert text_of(found.tokens) == "cat"
     assert found.fusion_score == 0.0
 
 
 def test_hot_words_match_whole_words_and_phrases() -> None:
-    search = BeamSearch(LETTERS, 0, BeamOptions(hotwords=("new york", "art"), hotword_weight=2.0))
+    search = BeamSearch(LETTERS, 0, BeamOptions(hotwords=("new york", "art"), hotword_weight=7.0))
     earned = {
         text: search(spelled(text))[0].fusion_score
         for text in (
@@ -228,8 +229,31 @@ def test_hot_words_match_whole_words_and_phrases() -> None:
             "new new york",
         )
     }
-    expected = [2.0, 4.0, 2.0, 0.0, 0.0, 2.0, 2.0]
-    assert list(earned.values()) == expected
+    expected = [7.0, 10.0, 7.0, 0.0, 0.0, 3.0, 7.0]  # a letter of a short word earns no more than one of a long
+    assert list(earned.values()) == pytest.approx(expected)
+
+
+def test_short_hot_words_are_not_made_up_where_little_is_heard() -> None:
+    # A pause in which every letter has 1 in 50: with the whole weight for "the" it would be full of them.
+    heard = torch.full((6, len(LETTERS)), 0.02, dtype=torch.float64)
+    heard[:, 0] = 1.0 - 0.02 * (len(LETTERS) - 1)
+    assert BeamSearch(LETTERS, 0, BeamOptions(hotwords=("the",)))(heard.log())[0].tokens == ()
+
+
+def test_two_spaces_with_nothing_between_them_are_one() -> None:
+    for options in (BeamOptions(), BeamOptions(hotwords=("cat",))):
+        found = BeamSearch(LETTERS, 0, options)(spelled("a  cat"))[0]
+        assert text_of(found.tokens) == "a cat"
+
+
+def test_wide_beams_need_no_table_of_all_pairs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    heard = torch.randn(12, len(LETTERS), generator=generator, dtype=torch.float64).log_softmax(-1)
+    tracemalloc.start()
+    BeamSearch(LETTERS, 0, BeamOptions(beam_width=20_000))(heard)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e8  # 20 000 * 20 000 bytes are 4e8
 
 
 def test_hot_words_count_anywhere_without_spaces() -> None:
