@@ -47,15 +47,17 @@ class CTCOptions:
     beta: float = 1.5  # added for each word with a language model
     unknown_penalty: float = -10.0  # added for each word that the language model does not know
     hotwords: tuple[str, ...] = ()  # words or phrases to prefer; case is ignored
-    hotword_weight: float = 10.0  # natural log added for each hot word
+    hotword_weight: float = 10.0  # natural log added for each hot word of 7 letters or more; in proportion below
 
     def __post_init__(self) -> None:
         stride = self.stride_length_s
         sides = tuple(stride) if isinstance(stride, (tuple, list)) else (stride or 0.0,) * 2
         weights = {"alpha": "lm", "beta": "lm", "unknown_penalty": "lm", "hotword_weight": "hotwords"}
-        numbers = (self.chunk_length_s, *sides, *(getattr(self, name) for name in weights))
-        if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
-            raise OptionError(f"{self}; seconds and weights must be finite numbers")
+        for name in ("chunk_length_s", "stride_length_s", *weights):
+            value = getattr(self, name)
+            for number in sides if name == "stride_length_s" else (value,):
+                if type(number) not in (int, float) or not math.isfinite(number):
+                    raise OptionError(f"{name}={value!r}; expected a finite number")
         if len(sides) != 2 or min(self.chunk_length_s, *sides) < 0:
             raise OptionError(
                 f"chunk_length_s={self.chunk_length_s!r}, stride_length_s={stride!r}; expected seconds from 0 "

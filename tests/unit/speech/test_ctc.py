@@ -249,7 +249,7 @@ def test_hot_words_and_language_models_are_used(tmp_path: Path) -> None:
     )
     one = recognizer()
     recording = Recording(frames_of("kat"))
-    for options in (CTCOptions(lm=path, alpha=2.0), CTCOptions(hotwords=["cat"], hotword_weight=9.0)):
+    for options in (CTCOptions(lm=path, alpha=2.0), CTCOptions(hotwords=["cat"], hotword_weight=21.0)):
         assert one.transcribe([recording], options)[0].text == "cat"
     assert one.transcribe([recording], CTCOptions())[0].text == "kat"
 
@@ -297,7 +297,7 @@ def test_cuts_fall_into_the_longest_blank_of_the_second_half() -> None:
         ({"beam_width": 1, "hotwords": ["cat"]}, "greedy"),
         ({"alpha": 0.7}, "alpha=0.7 has no effect without lm"),
         ({"hotword_weight": 2.0}, "has no effect without hotwords"),
-        ({"chunk_length_s": "10"}, "chunk_length_s='10'"),
+        ({"chunk_length_s": "10"}, "^chunk_length_s='10'; expected a finite number$"),
         ({"alpha": "big", "lm": "x"}, "alpha='big'"),
         ({"lm": "no/such.arpa"}, "lm='no/such.arpa' is no file"),
         ({"lm": 3}, "lm=3 is no file"),
