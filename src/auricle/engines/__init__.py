@@ -116,8 +116,8 @@ def resolve_device(device: str | int | torch.device) -> torch.device:
     known = kind in present and (not index or (index.isdecimal() and int(index) < counts[kind]))
     if not known:
         raise OptionError(
-            f"device {device!r} is not available here{nearest(kind, ('cuda', 'mps', 'cpu'))}; "
-            f"this machine has {', '.join(present)} (torch {torch.__version__}); pass one of these, or 'auto'"
+            f"device {device!r} is not available here; this machine has {', '.join(present)} "
+            f"(torch {torch.__version__}): pass one of these, or 'auto'"
         )
     return torch.device(wanted)
 
