@@ -108,7 +108,7 @@ def _download(url: str, limits: AudioLimits, stop: threading.Event) -> BinaryIO:
 def _send(client: httpx.Client, target: httpx.URL, limits: AudioLimits) -> httpx.Response:
     """Ask for a URL, at one of the addresses that were checked."""
     if target.scheme not in ("http", "https") or not target.host:
-        raise AudioURLError(f"{shown(str(target))} is no http or https address; only these are fetched")
+        raise AudioURLError(f"{shown(str(target))} is no http or https address of a host; only these are fetched")
     if limits.allow_private_urls:
         return client.send(client.build_request("GET", target), stream=True)
     # The name stays in the Host header, in TLS's server name and in the certificate check.
@@ -138,7 +138,8 @@ def _checked_addresses(target: httpx.URL) -> list[str]:
         if not is_public(address):
             raise AudioURLError(
                 f"{shown(str(target))} leads to {address}, a private or reserved address, which is refused; "
-                "download it yourself, or set AudioLimits(allow_private_urls=True) if you trust the URL"
+                "download it yourself or, if you trust the URL, set AudioLimits(allow_private_urls=True), which is "
+                "--allow-private-urls on the command line"
             )
     return addresses
 
