@@ -27,6 +27,7 @@ _KINDS = (
     "a dict with 'array' (or 'raw') and 'sampling_rate', or with 'path' or 'bytes'"
 )
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|data:")
+_LONG_NAME = 200  # characters; what is longer is hardly meant as a path
 _MAX_LISTED = 10_000  # directory entries that are compared with a mistyped name
 
 
@@ -85,8 +86,12 @@ def _open_name(name: str, limits: AudioLimits) -> Recording:
 def open_path(path: str, limits: AudioLimits) -> Recording:
     """Open a regular file, or a named pipe such as a shell's `<(command)`.
 
+    A leading ~/ is the user's home, as in a model's path.
+
     Raises: AudioNotFoundError where there is no such file, or it is a directory or device; AudioError
     """
+    if path.startswith("~/"):
+        path = os.path.expanduser(path)
     try:
         mode = os.stat(path).st_mode
         pipe = open_pipe(path) if stat.S_ISFIFO(mode) else None
@@ -96,7 +101,11 @@ def open_path(path: str, limits: AudioLimits) -> Recording:
     except PermissionError as error:
         raise AudioError(f"{path} may not be read by this user; change its permissions or copy it") from error
     except (OSError, ValueError) as error:  # a name too long or with a zero byte, or a disk that fails
-        raise AudioNotFoundError(f"{path[:100]!r} cannot be opened: {error}; give a recording") from error
+        shown = repr(path) if len(path) <= _LONG_NAME else f"{path[:100]!r}... ({len(path)} characters)"
+        # Not the error as text, which would repeat the name: base64 may be megabytes long.
+        reason = error.strerror if isinstance(error, OSError) else error
+        advice = "give the path of a recording, or its bytes; base64 is decoded with base64.b64decode"
+        raise AudioNotFoundError(f"{shown} cannot be opened: {reason}; {advice}") from error
     if pipe is not None:
         file = spool(read_pipe(pipe, path, limits.pipe_timeout), limits.max_bytes, path)
     if file is None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from auricle.audio.decode import load_audio, open_audio
+from auricle.errors import AudioNotFoundError
 
 ROUNDING = 1e-7  # float32 has 24 bits
 
@@ -206,3 +207,17 @@ def test_audio_is_read_without_torch(tmp_path: Path, wav: bytes):
         "assert not {'torch', 'httpx'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
+def test_a_leading_tilde_is_the_users_home(tmp_path, wav, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.wav").write_bytes(wav)
+    assert load_audio("~/a.wav").size
+    with pytest.raises(AudioNotFoundError, match=r"did you mean .*/a\.wav"):
+        open_audio("~/aa.wav")
+
+
+def test_text_that_is_no_path_is_not_repeated_in_full():
+    with pytest.raises(AudioNotFoundError, match=r"300000 characters.*base64") as caught:
+        open_audio("UklG" * 75_000)
+    assert len(str(caught.value)) < 400
