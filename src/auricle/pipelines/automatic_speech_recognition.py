@@ -12,7 +12,7 @@ import numpy as np
 from auricle.audio.decode import Audio, open_audio
 from auricle.audio.limits import AudioLimits
 from auricle.engines import make_engine
-from auricle.errors import AudioError, AuricleError, TaskError
+from auricle.errors import AudioError, AuricleError, OptionError, TaskError
 from auricle.loading import Loaded, load
 from auricle.pipelines.base import ModelSettings, Pipeline, rows
 from auricle.pipelines.inputs import extra_keys, recording_of
@@ -64,6 +64,8 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         self.sample_rate = sample_rate
         self.name = name
         self.device = device
+        if not isinstance(limits, AudioLimits | None):
+            raise OptionError(f"limits is {limits!r}; it must be an AudioLimits, or None for the default ones")
         self.limits = limits or AudioLimits()
         super().__init__(batch_size=batch_size, on_error=on_error, **defaults)
 
@@ -79,6 +81,9 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         """Load a speech recognizer. `target_lang` chooses the language of an MMS checkpoint."""
         if model is None:
             raise TaskError(f"the task {cls.task!r} needs a model; name one")
+        for name in ("recognizer", "dialect", "sample_rate", "name"):
+            if name in parameters:
+                raise OptionError(f"{name}={parameters[name]!r} is refused: the model decides it; leave it out")
         loaded = load(
             model,
             device=settings.device,

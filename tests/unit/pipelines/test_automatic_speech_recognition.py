@@ -227,3 +227,8 @@ def test_parameters_of_the_constructor_are_defaults_of_calls(recognizer: FakeRec
 
 def test_repr_names_model_kind_and_device(pipe: Any) -> None:
     assert repr(pipe) == "<AutomaticSpeechRecognitionPipeline 'me/fake': a fake on cpu>"
+
+
+def test_limits_of_another_kind_are_refused_when_the_pipeline_is_made() -> None:
+    with pytest.raises(OptionError, match="limits is 3"):
+        AutomaticSpeechRecognitionPipeline(FakeRecognizer(), FAKE, limits=3)  # type: ignore[arg-type]

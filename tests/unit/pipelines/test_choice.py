@@ -85,3 +85,9 @@ def test_named_bundled_model_is_silent(loaded: list[Any], capsys: pytest.Capture
     pipeline("automatic-speech-recognition", "bundled")
     assert loaded[0][0] == "bundled"
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("name", "value"), [("name", "x"), ("sample_rate", 8000), ("dialect", None)])
+def test_parameters_of_the_class_that_the_model_decides_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(OptionError, match=f"^{name}"):
+        pipeline("automatic-speech-recognition", "bundled", **{name: value})
