@@ -55,15 +55,31 @@ def border() -> Iterator[None]:
     except KeyboardInterrupt:
         say("auricle: interrupted; what was finished is kept")
         raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        _close_stdout()
-        raise typer.Exit(READER_GONE) from None
     except OSError as error:
-        _close_stdout()
-        say(f"auricle: {error.filename or 'the output'}: {error.strerror or error}")
-        raise typer.Exit(SOME_FAILED) from None
+        raise typer.Exit(lost_output(error)) from None
 
 
-def _close_stdout() -> None:
+def lost_output(error: OSError) -> int:
+    """Say what could not be written, unless its reader is gone, and return the exit code."""
     # Python flushes stdout once more when it ends, which would complain again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return READER_GONE
+    say(f"auricle: {error.filename or 'the output'}: {error.strerror or error}")
+    return SOME_FAILED
+
+
+def reopen_closed_streams() -> None:
+    """Give what the shell has closed, as `>&-` does, its number back before some other file gets it.
+
+    Writing to such a stdout fails as it would have; what goes to such a stderr is lost.
+    """
+    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)  # takes the lowest number that is free, which is this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -174,7 +175,7 @@ def check_cache() -> Iterator[Finding]:
 
     folder = Path(HF_HUB_CACHE)
     there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if os.access(there, os.W_OK):
+    if _is_writable(there):
         yield Finding("cache", "ok", str(folder))
     else:
         detail = f"{folder} cannot be written; models on the Hub cannot be fetched"
@@ -185,6 +186,15 @@ def check_cache() -> Iterator[Finding]:
         yield Finding("disk", "note", f"{detail}; large models need 5 GB", "export HF_HOME=/a/larger/disk")
     else:
         yield Finding("disk", "ok", detail)
+
+
+def _is_writable(folder: Path) -> bool:
+    """Say whether a file can be made there; the mode does not tell of disks that are mounted to be read only."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
 
 
 def check_bundled() -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from auricle.cli.border import border, say, write_utf8
 def download(
     name: Annotated[str, typer.Argument(help="A model's name on the Hub, such as openai/whisper-tiny.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    token: Annotated[str | None, typer.Option(help="Hub token. [default: the one stored, or HF_TOKEN]")] = None,
+    token: Annotated[str | None, typer.Option(help="Hub token. (default: the one stored, or HF_TOKEN)")] = None,
 ) -> None:
     """Fetch a model into the cache and print its folder; files that are there are not fetched again."""
     with border():

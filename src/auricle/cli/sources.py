@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 from auricle.errors import OptionError
 
 # What a folder is searched for. A file that is named itself may have any suffix.
-_AUDIO = "wav flac mp3 ogg oga opus m4a aac wma aif aiff au caf amr ac3 mka spx w64 wv"
-_VIDEO = "mp4 m4v mkv webm mov avi mpg mpeg ts 3gp ogv flv wmv"
+_AUDIO = "wav flac mp3 mp2 ogg oga opus m4a m4b aac wma aif aiff au caf amr ac3 mka spx w64 wv"
+_VIDEO = "mp4 m4v mkv webm mov avi mpg mpeg ts mts m2ts 3gp 3g2 ogv flv wmv"
 SUFFIXES = frozenset(f".{ending}" for ending in f"{_AUDIO} {_VIDEO}".split())
 
 
@@ -27,8 +27,13 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The name in messages and rows."""
+        """The name in messages and in JSON."""
         return "stdin" if self.given == "-" else self.given
+
+    @property
+    def row_name(self) -> str:
+        """The name in rows of text: a tab or a new line within it would be taken for the end of a field."""
+        return "".join(repr(sign)[1:-1] if sign < " " or sign == "\x7f" else sign for sign in self.name)
 
 
 def find_sources(arguments: Sequence[str]) -> list[Source]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,7 +67,7 @@ def transcribe(
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="A model's folder or Hub name. [default: the bundled one]"),
+        typer.Option("--model", "-m", help="A model's folder or Hub name. (default: the bundled one)"),
     ] = None,
     language: Annotated[str | None, typer.Option(help="The language spoken, such as en (Whisper).")] = None,
     target_lang: Annotated[str | None, typer.Option(help="The adapter to load, such as fra (MMS).")] = None,
@@ -79,7 +80,7 @@ def transcribe(
     output_dir: Annotated[
         Path | None, typer.Option("--output-dir", "-o", help="Write files here and nothing on stdout.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. [default: the best]")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. (default: the best)")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Recordings computed together.")] = 1,
     beams: Annotated[int | None, typer.Option(min=1, help="Beams of the search; 1 is greedy.")] = None,
@@ -95,7 +96,7 @@ def transcribe(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="On stderr, only errors.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
-    token: Annotated[str | None, typer.Option(help="Hub token. [default: the one stored, or HF_TOKEN]")] = None,
+    token: Annotated[str | None, typer.Option(help="Hub token. (default: the one stored, or HF_TOKEN)")] = None,
 ) -> None:
     """Transcribe recordings. The text goes to stdout and everything else to stderr.
 
@@ -206,7 +207,7 @@ def deliver(order: Order, source: Source, transcript: Transcript, model: str, ro
     if rows and form == "txt":
         text = write(transcript, form, unit, source.name, model)
         lines = text.splitlines() or [""]
-        sys.stdout.write("".join(f"{source.name}\t{line}\n" for line in lines))
+        sys.stdout.write("".join(f"{source.row_name}\t{line}\n" for line in lines))
     elif rows:
         import json
 
@@ -263,12 +264,24 @@ def _outputs(folder: Path, formats: tuple[str, ...], source: Source) -> list[Pat
 
 def _check_outputs(order: Order, n_sources: int) -> None:
     if order.output_dir is not None:
+        if order.output_dir.exists() and not order.output_dir.is_dir():
+            raise OptionError(f"--output-dir {str(order.output_dir)!r} is a file; give a folder, there already or not")
         with _refusing_to_write():
             order.output_dir.mkdir(parents=True, exist_ok=True)
+            _try_writing(order.output_dir)
     elif n_sources > 1 and TIMED_FORMATS.intersection(order.formats):
         raise OptionError(
             f"stdout takes {order.formats[0]} of one recording and there are {n_sources}; add --output-dir FOLDER"
         )
+
+
+def _try_writing(folder: Path) -> None:
+    """Make a file that is gone at once; a folder's mode does not tell of disks that are read only."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def _pending(order: Order, sources: list[Source]) -> Iterator[Source]:

@@ -77,10 +77,23 @@ def test_doctor_sees_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "absent" / "cache"))
-    monkeypatch.setattr(doctor_command.os, "access", lambda *_: False)
+    monkeypatch.setattr(doctor_command, "_is_writable", lambda folder: folder != tmp_path)
     findings = list(doctor_command.check_cache())
     assert findings[0].state == "note"
     assert findings[0].fix
+
+
+def test_doctor_tries_to_write_instead_of_trusting_the_mode(tmp_path: Path) -> None:
+    assert doctor_command._is_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    # Whatever its mode and whoever asks, no file can be made within a file.
+    assert not doctor_command._is_writable(Path(__file__))
+
+
+def test_help_says_the_defaults() -> None:
+    for name, defaults in (("transcribe", ("the bundled one", "the best")), ("download", ("HF_TOKEN",))):
+        shown = " ".join(CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).stdout.split())
+        assert all(default in shown for default in defaults)
 
 
 def test_doctor_sends_every_codec_through_a_round_trip() -> None:

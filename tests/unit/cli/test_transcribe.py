@@ -181,8 +181,28 @@ def test_output_folder_that_is_a_file_is_refused_before_work(fake: Any, tmp_path
     path = recording(tmp_path, "a.wav", "one")
     result = run(path, "-o", path)
     assert result.exit_code == 2
-    assert "cannot write" in result.stderr
+    assert "is a file; give a folder" in result.stderr
     assert fake.asked == {}
+
+
+def test_output_folder_that_takes_no_files_is_refused_before_work(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: Path) -> None:
+        raise OSError(30, "Read-only file system", str(dir / "tmp123"))
+
+    monkeypatch.setattr(command.tempfile, "TemporaryFile", refuse)
+    result = run(recording(tmp_path, "a.wav", "one"), "-o", tmp_path)
+    assert result.exit_code == 2
+    assert f"cannot write to '{tmp_path}': Read-only file system" in result.stderr
+    assert fake.asked == {}
+
+
+@pytest.mark.usefixtures("fake")
+def test_names_with_tabs_and_new_lines_stay_one_field_of_one_row(tmp_path: Path) -> None:
+    paths = [recording(tmp_path, name, "one") for name in ("a\tb.wav", "c\nd.wav")]
+    result = run(*paths)
+    assert result.stdout == f"{tmp_path}/a\\tb.wav\tone\n{tmp_path}/c\\nd.wav\tone\n"
 
 
 def test_model_that_cannot_be_loaded_gives_exit_code_3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,6 +308,31 @@ def test_full_disk_behind_stdout_is_one_line_and_no_traceback(tmp_path: Path) ->
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err == b"auricle: the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_that_cannot_be_written_is_one_line_and_no_traceback(arguments: list[str]) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with full.open("wb") as sink:
+        process = spawn(*arguments, stdout=sink)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == b"auricle: the output: No space left on device\n"
+
+
+def test_closed_streams_lose_what_goes_there_and_nothing_else(tmp_path: Path) -> None:
+    path, out = recording(tmp_path, "a.wav", "one"), tmp_path / "out"
+    mute = spawn(path, preexec_fn=lambda: os.close(1))
+    _, err = mute.communicate(timeout=60)
+    assert (mute.returncode, err.splitlines()[-1]) == (1, b"auricle: the output: Bad file descriptor")
+    written = spawn(path, "-o", out, preexec_fn=lambda: [os.close(number) for number in (0, 1, 2)])
+    written.communicate(timeout=60)
+    assert written.returncode == 0
+    assert (out / "a.txt").read_text() == "one\n"
+    silent = spawn(path, preexec_fn=lambda: os.close(2))
+    assert silent.communicate(timeout=60)[0] == b"one\n"
 
 
 def test_files_of_a_failed_write_do_not_stay(tmp_path: Path) -> None:
