@@ -26,6 +26,7 @@ SAFETENSORS = "model.safetensors"
 PICKLE = "pytorch_model.bin"
 # In the order of preference; an index lists the shards of a large checkpoint.
 WEIGHT_FILES = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
+COUNTER = ".num_batches_tracked"  # of a norm in training; inference ignores it, and converted files leave it out
 LISTED = 10  # names shown per kind of mismatch; enough to see the pattern, short enough to read
 
 
@@ -157,8 +158,8 @@ def load_tensors(
 
     Names are first rewritten by every (pattern, replacement) of `renames` in order. A tensor that the
     model lacks is allowed only if `ignored` matches its stored or rewritten name. Parameters that the model
-    shares stay shared, and one of their names in the file is enough. A model on the meta device takes the
-    tensors themselves, so nothing is held twice.
+    shares stay shared, and one of their names in the file is enough; counters of batches may be absent. A model
+    on the meta device takes the tensors themselves, so nothing is held twice.
 
     Raises:
         TensorError: Tensors are missing, unexpected or of another shape; all three kinds are listed together.
@@ -166,6 +167,8 @@ def load_tensors(
     # With keep_vars the state is the parameters and persistent buffers themselves, tied ones under each name.
     slots: dict[str, Tensor] = model.state_dict(keep_vars=True)
     given, unexpected = _match(tensors, renames, tuple(ignored), slots, where)
+    counters = [name for name in slots if name.endswith(COUNTER)]
+    given = {**dict.fromkeys(counters, torch.zeros((), dtype=torch.int64)), **given}
     by_owner = _share(given, slots, where)
     missing = [name for name, slot in slots.items() if id(slot) not in by_owner]
     misshaped = [

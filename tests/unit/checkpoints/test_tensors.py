@@ -204,6 +204,17 @@ def test_all_three_kinds_of_mismatch_are_listed_at_once() -> None:
     assert "inner.weight is (4, 3) where the model has (3, 3)" in message
 
 
+@pytest.mark.parametrize("meta", [True, False])
+def test_counter_of_training_batches_may_be_absent(meta: bool) -> None:
+    with torch.device("meta" if meta else "cpu"):
+        model = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3))
+    stored = nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(3)).state_dict()
+    load_tensors(model, {name: tensor for name, tensor in stored.items() if name != "0.num_batches_tracked"})
+    assert_same(model.state_dict(), stored)
+    with pytest.raises(TensorError, match=r"1 missing: 1\.running_mean"):
+        load_tensors(model, {name: tensor for name, tensor in stored.items() if name != "1.running_mean"})
+
+
 def test_quantized_weights_are_refused_not_misread() -> None:
     tensors = {**state(), "inner.weight": torch.ones(3, 3, dtype=torch.int8)}
     with pytest.raises(TensorError, match=r"inner\.weight is \(3, 3\) torch\.int8 where the model has \(3, 3\)\."):
