@@ -11,6 +11,8 @@ from auricle.decoding.generate import GenerateOptions
 from auricle.errors import OptionError, nearest
 
 TASKS = ("transcribe", "translate")
+# Eighty words of read English shrink by 1.56 to 1.92: below this every window would count as a repetition.
+LOWEST_RATIO = 1.5
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"
@@ -71,10 +73,14 @@ class WhisperOptions:
             raise OptionError(
                 f"task={self.task!r}; expected 'transcribe' or 'translate'{nearest(str(self.task), TASKS)}"
             )
-        for name in ("compression_ratio_threshold", "no_speech_threshold"):
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise OptionError(f"{name}={value}; expected 0 or more, or None to switch it off")
+        ratio, silence = self.compression_ratio_threshold, self.no_speech_threshold
+        if ratio is not None and not ratio >= LOWEST_RATIO:
+            raise OptionError(
+                f"compression_ratio_threshold={ratio}; expected {LOWEST_RATIO} or more, such as 2.4, or None to switch "
+                "it off. It is of the text, as openai/whisper's; transformers measures token ids, where 1.35 is usual"
+            )
+        if silence is not None and not silence >= 0:
+            raise OptionError(f"no_speech_threshold={silence}; expected 0 or more, or None to switch it off")
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -108,7 +114,7 @@ class WhisperOptions:
         if self.return_timestamps not in (False, "segment", "word"):
             raise OptionError(f"return_timestamps={self.return_timestamps!r}; expected False, 'segment' or 'word'")
         latest = self.max_initial_timestamp
-        if latest is not None and not latest >= 0:
+        if latest is not None and not 0 <= latest < math.inf:
             raise OptionError(f"max_initial_timestamp={latest}; expected seconds of 0 or more, or None")
 
     def _check_temperatures(self) -> None:

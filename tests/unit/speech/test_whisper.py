@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -633,6 +634,8 @@ def test_a_window_without_text_has_no_words() -> None:
         ({"patience": 2.0}, "n_beams above 1"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"compression_ratio_threshold": -1.0}, "compression_ratio_threshold"),
+        ({"compression_ratio_threshold": 1.35}, "of the text.*transformers"),
+        ({"max_initial_timestamp": math.inf}, "max_initial_timestamp"),
         ({"no_speech_threshold": -0.1}, "no_speech_threshold"),
         ({"max_initial_timestamp": -1.0}, "max_initial_timestamp"),
         ({"best_of": 0}, "best_of"),
