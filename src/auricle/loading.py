@@ -67,7 +67,8 @@ def load(
         TaskError: The checkpoint is a model for something else.
         OptionError: A device, dtype or target_lang that does not exist or does not fit.
     """
-    if target_lang is not None and not re.fullmatch(r"\w[\w-]*", target_lang):
+    is_code = isinstance(target_lang, str) and re.fullmatch(r"\w[\w-]*", target_lang)
+    if target_lang is not None and not is_code:
         raise OptionError(f"target_lang {target_lang!r} is no language code such as 'fra' or 'deu'.")
     place, wanted = _device(device), _dtype(dtype)
     extra = (f"adapter.{target_lang}.*",) if target_lang else ()
