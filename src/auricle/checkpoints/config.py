@@ -82,6 +82,11 @@ def read_json(folder: Path, name: str, required: bool = False) -> dict[str, Any]
             return {}
         found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) if folder.is_dir() else ""
         state = f"it holds {found}" if found else "it is empty" if folder.is_dir() else "it is no folder"
+        if (folder / "adapter_config.json").is_file():
+            raise ConfigError(
+                f"{folder} has no {name} ({state}); it is an adapter (PEFT, LoRA) and not a whole model. Merge it into "
+                "the model that its adapter_config.json names (peft: merge_and_unload, save_pretrained), and give that."
+            ) from None
         raise ConfigError(
             f"{folder} has no {name} ({state}); expected a checkpoint folder as the Hub serves it. "
             "Give the folder that holds config.json, or a model name such as 'org/model'."

@@ -136,6 +136,12 @@ def test_refusals_of_the_configuration_name_the_file() -> None:
         build(hidden_size=14)
 
 
+def test_folder_of_an_adapter_alone_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(ConfigError, match=r"has no config\.json .*it is an adapter .* Merge it"):
+        read_json(tmp_path, "config.json", required=True)
+
+
 def test_absent_file_is_empty_unless_required(tmp_path: Path) -> None:
     assert read_json(tmp_path, "config.json") == {}
     with pytest.raises(ConfigError, match=r"has no config\.json \(it is empty\)"):
