@@ -172,12 +172,14 @@ class CTCRecognizer:
             return lambda log_probs: greedy(log_probs, self.tokenizer.blank)
         weights = (options.alpha, options.beta, options.unknown_penalty)
         key = (beam_width, options.lm, *weights, options.hotwords, options.hotword_weight)
-        if key not in self._searches:
+        # Not looked up again once it is made: another thread may have put its own there.
+        search = self._searches.get(key)
+        if search is None:
             lm = None if options.lm is None else open_language_model(options.lm)
             beam = BeamOptions(beam_width, lm, *weights, options.hotwords, options.hotword_weight)
             pieces = [self.tokenizer.piece(id) for id in range(self.tokenizer.vocab_size)]
-            self._searches = {key: BeamSearch(pieces, self.tokenizer.blank, beam)}
-        search = self._searches[key]
+            search = BeamSearch(pieces, self.tokenizer.blank, beam)
+            self._searches = {key: search}
         return lambda log_probs: search(log_probs)[0]
 
 

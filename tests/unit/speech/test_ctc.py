@@ -6,6 +6,7 @@ import itertools
 import random
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,16 @@ def test_frames_do_not_wait_longer_than_a_minute_and_a_window(monkeypatch: pytes
     recognizer().transcribe([Recording(babble(20_000, seed=1))], CTCOptions())
     assert sum(decoded) == 20_000
     assert max(decoded) <= (60 + 30) * 50
+
+
+def test_threads_with_hot_words_of_their_own_do_not_meet() -> None:
+    one, words = recognizer(), ["cat", "dog", "cow", "hen"]
+
+    def hear(word: str) -> str:
+        return one.transcribe([Recording(frames_of(word))], CTCOptions(hotwords=[word], beam_width=2))[0].text
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(hear, words * 25)) == words * 25
 
 
 def test_hot_words_and_language_models_are_used(tmp_path: Path) -> None:
