@@ -43,19 +43,26 @@ def find_sources(arguments: Sequence[str]) -> list[Source]:
     over, and its results keep the subfolders. A glob (`**`: any depth) is tried where no file has that name.
 
     Raises:
-        OptionError: a folder or a glob holds no recording, or stdin is named twice.
+        OptionError: a folder or a glob holds no recording, a name is empty, or stdin is named twice.
     """
     if list(arguments).count("-") > 1:
         raise OptionError("'-' (stdin) is given more than once and can be read only once; give it once")
     found: dict[str, Path] = {}
+    seen: set[str] = set()
     for argument in arguments:
         for given, output in _expand(argument):
-            found.setdefault(given, output)
+            # a/b.wav and ./a/b.wav are one file.
+            place = given if given == "-" or "://" in given else os.path.abspath(given)
+            if place not in seen:
+                seen.add(place)
+                found[given] = output
     return _with_own_outputs(found)
 
 
 def _expand(argument: str) -> Iterator[tuple[str, Path]]:
     """Give what opens each recording and its wished-for output, which still has its suffix."""
+    if not argument:
+        raise OptionError("an empty name arrived; give a file, a folder, a glob, a URL, or - for stdin")
     if argument == "-":
         yield argument, Path("stdin")
     elif argument.startswith(("http://", "https://")):

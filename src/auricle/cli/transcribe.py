@@ -126,7 +126,8 @@ def transcribe(
             parameters={name: value for name, value in given.items() if value is not None},
             formats=_split(formats or ["txt"]),
             timestamps=timestamps,
-            output_dir=output_dir,
+            # A shell leaves the ~ of --output-dir=~/texts as it is.
+            output_dir=Path(os.path.expanduser(output_dir)) if output_dir is not None else None,
             batch_size=batch_size,
             allow_private_urls=allow_private_urls,
             overwrite=overwrite,

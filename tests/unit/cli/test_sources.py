@@ -79,3 +79,14 @@ def test_missing_file_is_left_to_fail_in_its_turn(tmp_path: Path) -> None:
 def test_folder_or_glob_without_recordings_is_refused(tmp_path: Path, argument: str) -> None:
     with pytest.raises(OptionError, match=r"holds no recording|no file matches"):
         find_sources([str(tmp_path / argument)])
+
+
+def test_other_spellings_of_a_path_are_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.wav").touch()
+    assert [source.given for source in find_sources(["a.wav", "./a.wav", str(tmp_path), "x/../a.wav"])] == ["a.wav"]
+
+
+def test_empty_name_is_refused() -> None:
+    with pytest.raises(OptionError, match="empty name"):
+        find_sources([""])

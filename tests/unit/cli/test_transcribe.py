@@ -342,3 +342,10 @@ def test_files_of_a_failed_write_do_not_stay(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="cannot write"):
         command.write_whole({blocked: "{}", good: "text"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json"]
+
+
+@pytest.mark.usefixtures("fake")
+def test_home_in_the_output_folder_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(recording(tmp_path, "a.wav", "one"), "--output-dir=~/texts").exit_code == 0
+    assert (tmp_path / "texts" / "a.txt").read_text() == "one\n"
