@@ -83,9 +83,16 @@ def download(
     from other threads. Without it, the Hub's own bars show on a terminal.
 
     Raises:
+        OptionError: `name` is the bundled model or a folder, which are here already.
         ModelNotFoundError, CheckpointError: As `locate`.
     """
     from auricle.hub.network import fetch_snapshot
+
+    if name == BUNDLED or not name.strip() or _looks_local(name):
+        raise OptionError(
+            f"{name!r} is no name of the Hub, such as 'openai/whisper-tiny'; the bundled model and folders need no "
+            "download: load them by their name"
+        )
 
     return fetch_snapshot(_checked_hub_name(name, revision), revision, token, extra_files, progress)
 

@@ -101,3 +101,10 @@ def test_doctor_sends_every_codec_through_a_round_trip() -> None:
     assert finding.state == "ok", finding.detail
     assert all(f"{container}/{decoder}" in finding.detail for container, _, decoder, _ in doctor_command.CODECS)
     assert not doctor_command._round_trip("wav", "libopus", 48000)
+
+
+@pytest.mark.parametrize("name", ["bundled", "/tmp", "~/models/mine", ""])
+def test_download_of_what_is_here_is_refused_without_a_network(name: str) -> None:
+    result = CliRunner().invoke(app, ["download", name])
+    assert result.exit_code == 2
+    assert f"{name!r} is no name of the Hub" in result.stderr
