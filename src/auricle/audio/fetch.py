@@ -69,9 +69,9 @@ def shown(url: str) -> str:
     >>> shown("https://user:password@example.org/a.wav?token=1")
     'https://example.org/a.wav'
     """
-    scheme, _, rest = url.partition("#")[0].partition("?")[0].partition("://")
+    scheme, mark, rest = url.partition("#")[0].partition("?")[0].partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _download(url: str, limits: AudioLimits, stop: threading.Event) -> BinaryIO:

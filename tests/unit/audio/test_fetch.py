@@ -320,3 +320,9 @@ def test_passwords_are_sent_and_never_shown(site, wav):
         load_audio(site.url("/a.wav?key=secret", "user:secret@127.0.0.1"), limits=ALLOWED)
     assert "secret" not in str(caught.value)
     assert seen == ["Basic dXNlcjpzZWNyZXQ="]
+
+
+@pytest.mark.parametrize(("url", "said"), [("http://", "http:"), ("http:///a.wav", "http:/a.wav")])
+def test_addresses_without_a_host_are_refused_as_they_are_read(url, said):
+    with pytest.raises(AudioURLError, match=f"^{said} is no http or https address of a host"):
+        open_audio(url)
