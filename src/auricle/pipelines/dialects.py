@@ -13,16 +13,12 @@ from auricle.speech.whisper_options import WhisperOptions
 
 # generate() of transformers has these, and nothing here does.
 _GENERATION_REFUSED = {
-    "do_sample": "the temperature says it: 0 searches, above 0 samples",
     "generation_config": "give its values as parameters of their own names",
     "max_length": "give max_new_tokens, which does not count the prompt",
     "min_length": "a model writes what it hears; a minimum makes it write more",
     "min_new_tokens": "a model writes what it hears; a minimum makes it write more",
-    "num_return_sequences": "the best hypothesis is returned",
-    "num_beam_groups": "plain beams are all there is; give num_beams",
     "diversity_penalty": "plain beams are all there is; give num_beams",
     "top_p": "give top_k with a temperature above 0",
-    "use_cache": "keys and values are always kept; the text does not depend on it",
     "logits_processor": "functions cannot be passed through; options are named",
     "stopping_criteria": "functions cannot be passed through; options are named",
     "assistant_model": "speculative decoding is not there yet",
@@ -35,6 +31,11 @@ _GENERATION_REFUSED = {
 _EVERYWHERE_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "ignore_warning": ((False, True), "it is True or False"),
     "num_workers": ((0,), "recordings are read in the calling thread; use batch_size"),
+    # What model cards write out although it is how it is.
+    "do_sample": ((False,), "the temperature says it: 0 searches, above 0 samples"),
+    "num_return_sequences": ((1,), "the best hypothesis is returned"),
+    "num_beam_groups": ((1,), "plain beams are all there is; give num_beams"),
+    "use_cache": ((True,), "keys and values are always kept; the text does not depend on it"),
 }
 
 

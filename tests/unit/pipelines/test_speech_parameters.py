@@ -10,6 +10,7 @@ import pytest
 from auricle.errors import OptionError
 from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
+from auricle.speech.whisper import WhisperOptions
 
 DIALECTS = [pytest.param(one, id=one.model) for one in (CTC, WHISPER, SEQ2SEQ)]
 
@@ -176,3 +177,10 @@ def test_lists_and_whole_numbers_pass_for_tuples_and_decimals() -> None:
     assert options.temperatures == (0.0, 0.4)
     assert options.suppress_tokens == (1, 2)
     assert read(CTC, stride_length_s=[1, 2], hotwords=["one"]).options.stride_length_s == (1, 2)
+
+
+@pytest.mark.parametrize(("name", "usual", "other"), [("do_sample", False, True), ("use_cache", True, False)])
+def test_what_is_so_anyway_may_be_said_and_its_contrary_is_refused(name: str, usual: bool, other: bool) -> None:
+    assert read_speech_parameters({"generate_kwargs": {name: usual}}, WHISPER).options == WhisperOptions()
+    with pytest.raises(OptionError, match=name):
+        read_speech_parameters({"generate_kwargs": {name: other}}, WHISPER)
