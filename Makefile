@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-SAMPLE := samples/jfk.flac
+SAMPLE := samples/librispeech-1320-122612-0008.ogg
 
 .PHONY: demo test check bench accuracy clean
 

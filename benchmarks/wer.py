@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True)
     parser.add_argument("--synthetic", type=Path, help="the folder that `python -m auricle.training synthesize` made")
     parser.add_argument("--model", default="bundled")
-    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "wer-bundled.json")
     arguments = parser.parse_args()
     corpora = test_rows(arguments.speech)

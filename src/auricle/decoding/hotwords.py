@@ -14,7 +14,6 @@ from collections.abc import Iterable
 
 from auricle.errors import OptionError
 
-
 WHOLE_LETTERS = 7
 
 

@@ -45,6 +45,7 @@ def _arguments() -> argparse.Namespace:
     train.add_argument("--features", type=Path, default=Path("data/features"))
     train.add_argument("--run", type=Path, default=Path("runs/bundled"))
     train.add_argument("--minutes", type=float, required=True, help="the whole run's budget")
+    train.add_argument("--start-from", type=Path, help="a checkpoint folder whose weights a new run begins with")
     curve = commands.add_parser("curve", help="score a run's snapshots")
     curve.add_argument("--features", type=Path, default=Path("data/features"))
     curve.add_argument("--run", type=Path, default=Path("runs/bundled"))
@@ -85,7 +86,12 @@ def main() -> None:
     elif arguments.command == "train":
         from auricle.training.pretrain_ctc import TrainOptions, train
 
-        train(arguments.features, arguments.run, TrainOptions(minutes=arguments.minutes, weights=WEIGHTS))
+        train(
+            arguments.features,
+            arguments.run,
+            TrainOptions(minutes=arguments.minutes, weights=WEIGHTS),
+            arguments.start_from,
+        )
     elif arguments.command == "curve":
         _curve(arguments)
     else:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.checkpoints.tensors import load_tensors, read_tensors
 from auricle.errors import OptionError
 from auricle.models.parakeet import EncoderConfig, ParakeetConfig, ParakeetCTC
 from auricle.training.batches import Batch, epochs
@@ -172,9 +173,19 @@ def save_run(run: Run, folder: Path) -> None:
     (folder / "run.pt.part").replace(folder / "run.pt")
 
 
-def resume_run(folder: Path, options: TrainOptions) -> Run:
-    """The run that `folder` holds, under the options given now, or a fresh one."""
+def resume_run(folder: Path, options: TrainOptions, start_from: Path | None = None) -> Run:
+    """The run that `folder` holds, under the options given now; else a fresh one, of a checkpoint's weights if given.
+
+    Raises:
+        TensorError: the checkpoint in `start_from` is of another shape, or cannot be read.
+    """
     run = start_run(options)
+    if start_from is not None:
+        trained = ParakeetCTC(run.model.config)
+        load_tensors(trained, read_tensors(start_from), where=str(start_from))
+        # Copied, since the optimizers hold the run's own parameters.
+        run.model.load_state_dict(trained.state_dict())
+        run.average.load_state_dict(trained.state_dict())
     if (folder / "run.pt").exists():
         state = torch.load(folder / "run.pt", weights_only=True)
         run.model.load_state_dict(state["model"])
@@ -187,13 +198,13 @@ def resume_run(folder: Path, options: TrainOptions) -> Run:
     return run
 
 
-def train(features: Path, folder: Path, options: TrainOptions) -> Run:
+def train(features: Path, folder: Path, options: TrainOptions, start_from: Path | None = None) -> Run:
     """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoints.
 
     A resumed run goes on with the epoch after the one in which it was stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    store, run = FeatureStore(features), resume_run(folder, options)
+    store, run = FeatureStore(features), resume_run(folder, options, start_from)
     run.model.train()
     losses: list[float] = []
     saved = run.seconds

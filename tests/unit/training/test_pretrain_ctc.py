@@ -12,6 +12,7 @@ from auricle.errors import OptionError
 from auricle.models.parakeet import ParakeetConfig, ParakeetCTC
 from auricle.training import pretrain_ctc
 from auricle.training.batches import make_batch
+from auricle.training.export import export
 from auricle.training.pretrain_ctc import (
     BLANK,
     TrainOptions,
@@ -92,3 +93,16 @@ def test_a_saved_run_goes_on_where_it_was(features: Path, tmp_path: Path) -> Non
 def test_impossible_options_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="expected minutes > 0"):
         TrainOptions(**{"minutes": 1.0, **changes})
+
+
+def test_a_run_starts_from_the_weights_of_a_checkpoint(features: Path, tmp_path: Path) -> None:
+    trained = start_run(TrainOptions(minutes=1.0, seed=5)).model
+    export(trained.state_dict(), CONFIG, tmp_path / "checkpoint", {"name": "test"})
+    run = resume_run(tmp_path / "run", TrainOptions(minutes=1.0), tmp_path / "checkpoint")
+    stored = trained.ctc_head.weight.half().float()
+    assert torch.equal(run.model.ctc_head.weight, stored)
+    assert torch.equal(run.average.ctc_head.weight, stored)
+    assert run.step == 0
+    loss, _ = train_step(run, make_batch(FeatureStore(features), FeatureStore(features).utterances[:4], 200, None))
+    assert loss > 0
+    assert not torch.equal(run.model.ctc_head.weight, stored)
