@@ -49,6 +49,10 @@ class Step(Protocol):
         ...
 
 
+# Beams and samples are rows with keys and values of their own; more than these could only fill the memory.
+MAX_ROWS = 256
+
+
 @dataclass(frozen=True)
 class GenerateOptions:
     """How to search. Defaults are greedy; beam search has transformers' meaning, patience is added to it."""
@@ -69,12 +73,12 @@ class GenerateOptions:
     def __post_init__(self) -> None:
         checks = [
             (self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "1 or more, or None"),
-            (self.n_beams >= 1, "n_beams", "1 or more"),
+            (1 <= self.n_beams <= MAX_ROWS, "n_beams", f"1 to {MAX_ROWS}"),
             (self.patience > 0, "patience", "a number above 0"),
             (self.early_stopping in (True, False, "never"), "early_stopping", "True, False or 'never'"),
             (self.temperature >= 0 and math.isfinite(self.temperature), "temperature", "0 or more"),
             (self.top_k >= 0, "top_k", "0 (off) or more"),
-            (self.best_of >= 1, "best_of", "1 or more"),
+            (1 <= self.best_of <= MAX_ROWS, "best_of", f"1 to {MAX_ROWS}"),
             (self.repetition_penalty > 0, "repetition_penalty", "a number above 0"),
             (self.no_repeat_ngram_size >= 0, "no_repeat_ngram_size", "0 (off) or more"),
         ]

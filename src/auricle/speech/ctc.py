@@ -34,6 +34,9 @@ FUSED_BEAM_WIDTH = 50
 SHORTEST_S = 0.025  # what the front ends look at for their first frame; with less there is none
 
 
+MAX_BEAM_WIDTH = 10_000  # far beyond any use: a mistyped number is not to fill the memory
+
+
 @dataclass(frozen=True)
 class CTCOptions:
     """How to cut and decode; checked when it is made."""
@@ -66,6 +69,8 @@ class CTCOptions:
         for name, value in (("batch_size", self.batch_size), ("beam_width", self.beam_width)):
             if value is not None and (type(value) is not int or value < 1):
                 raise OptionError(f"{name}={value!r}; expected a whole number from 1 on, or None")
+        if self.beam_width is not None and self.beam_width > MAX_BEAM_WIDTH:
+            raise OptionError(f"beam_width={self.beam_width}; expected at most {MAX_BEAM_WIDTH}")
         if isinstance(self.hotwords, str) or not all(isinstance(word, str) for word in self.hotwords):
             raise OptionError(f"hotwords={self.hotwords!r}; expected a list of strings, such as ['auricle']")
         if self.lm is not None and not (isinstance(self.lm, (str, Path)) and Path(self.lm).is_file()):

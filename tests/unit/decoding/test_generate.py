@@ -283,6 +283,8 @@ def test_repetition_penalty_leaves_a_loop() -> None:
     [
         ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"n_beams": 0}, "n_beams is 0"),
+        ({"n_beams": 10**9}, "expected 1 to 256"),
+        ({"best_of": 257, "temperature": 1.0}, "best_of is 257"),
         ({"patience": 0.0, "n_beams": 2}, "patience"),
         ({"early_stopping": "sometimes"}, "'never'"),
         ({"temperature": -0.1}, "temperature"),

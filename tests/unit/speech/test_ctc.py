@@ -303,6 +303,7 @@ def test_cuts_fall_into_the_longest_blank_of_the_second_half() -> None:
         ({"stride_length_s": -2.0}, r"stride_length_s=-2\.0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"beam_width": 2.5}, "beam_width=2.5"),
+        ({"beam_width": 10**9}, "beam_width=1000000000; expected at most 10000"),
         ({"hotwords": "cat"}, "expected a list of strings"),
         ({"hotwords": [1]}, "expected a list of strings"),
         ({"beam_width": 1, "hotwords": ["cat"]}, "greedy"),
