@@ -83,7 +83,7 @@ def test_true_size_equals_transformers() -> None:
     logits, frames = ours(features.values, features.lengths)
     expected = theirs(features.values).logits
     assert frames.tolist() == [expected.shape[1]]
-    torch.testing.assert_close(logits, expected, atol=TOLERANCE * 5, rtol=0)
+    torch.testing.assert_close(logits, expected, atol=TOLERANCE, rtol=0)
 
 
 @torch.inference_mode()
