@@ -36,6 +36,7 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     synthesize = commands.add_parser("synthesize", help="make synthetic speech")
     synthesize.add_argument("--text", type=Path, required=True, help="folder of text files")
+    synthesize.add_argument("--tested", type=Path, help="a manifest whose test sentences are not to be read")
     synthesize.add_argument("--out", type=Path, default=Path("data/synthetic"))
     prepare = commands.add_parser("prepare", help="compute features once")
     prepare.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
@@ -78,7 +79,7 @@ def main() -> None:
     if arguments.command == "synthesize":
         from auricle.training.synthesize import make_corpus
 
-        make_corpus(arguments.text, arguments.out, READINGS)
+        make_corpus(arguments.text, arguments.out, READINGS, arguments.tested)
     elif arguments.command == "prepare":
         from auricle.training.data import prepare
 

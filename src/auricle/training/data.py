@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -80,7 +81,7 @@ def _variants(row: Row, synthetic: bool) -> list[str]:
 
 def hash_of(row: Row) -> int:
     """A number that depends on the row alone, so that a rerun makes the same data."""
-    return int.from_bytes(f"{row.path.name}{row.text}".encode()[-8:], "little") % (2**31)
+    return zlib.crc32(f"{row.path.name} {row.text}".encode())
 
 
 def _features(

@@ -10,13 +10,16 @@ import random
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from auricle.errors import MissingExtraError
-from auricle.training.text import sentences
+from auricle.errors import AudioNotFoundError, MissingExtraError, OptionError
+from auricle.training.text import sentences, spoken_form
+
+# A sentence that shares so many words in a row with a tested one is taken to be from it.
+SHARED_WORDS = 5
 
 # Corpus name to voice: one of an engine whose other voices teach by the hour, one built from a person's recordings.
 HELD_OUT_VOICES = {"synthetic_espeak": "espeak/en-us+Jacky", "synthetic_slt": "flite/slt"}
@@ -57,10 +60,9 @@ def plan(written: Sequence[str], n_readings: dict[str, int], seed: int) -> list[
             elif engine == "festival":
                 voice = rng.choice(_FESTIVAL_VOICES)
             else:
-                voice = engine.split("/")[1]
-            name = engine.split("/")[0]
-            path = f"{engine.replace('/', '-')}/{index:06d}.wav"
-            readings.append(Reading(path, text, f"{name}/{voice}", rng.uniform(0.85, 1.2), rng.random()))
+                raise OptionError(f"the synthesizer {engine!r} is unknown; expected espeak, flite or festival")
+            path = f"{engine}/{index:06d}.wav"
+            readings.append(Reading(path, text, f"{engine}/{voice}", rng.uniform(0.85, 1.2), rng.random()))
     return readings
 
 
@@ -123,11 +125,39 @@ def read_aloud(readings: Sequence[Reading], folder: Path, n_workers: int = 2) ->
             jobs.append(pool.submit(make, reading, folder / reading.path))
         for job in jobs:
             job.result()
+    silent = [reading for reading in missing if not (folder / reading.path).exists()]
+    if silent:
+        raise AudioNotFoundError(
+            f"{len(silent)} readings gave no file, such as {silent[0].path} of {silent[0].text!r}; try the voice "
+            f"{silent[0].voice} by hand"
+        )
 
 
-def make_corpus(text_folder: Path, folder: Path, n_readings: dict[str, int], n_held_out: int = 300) -> None:
-    """Write synthetic speech and its manifest.jsonl: training readings, and held-out voices on held-out sentences."""
+def without_tested(written: Iterable[str], manifest: Path) -> list[str]:
+    """The sentences that share no `SHARED_WORDS` words in a row with a transcript of the manifest's test split."""
+    tested: set[tuple[str, ...]] = set()
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row.get("split") == "test":
+            tested.update(_runs(row.get("text") or ""))
+    return [sentence for sentence in written if tested.isdisjoint(_runs(sentence))]
+
+
+def _runs(text: str) -> Iterator[tuple[str, ...]]:
+    words = (spoken_form(text) or "").split()
+    return (tuple(words[start : start + SHARED_WORDS]) for start in range(len(words) - SHARED_WORDS + 1))
+
+
+def make_corpus(
+    text_folder: Path, folder: Path, n_readings: dict[str, int], tested: Path | None = None, n_held_out: int = 300
+) -> None:
+    """Write synthetic speech and its manifest.jsonl: training readings, and held-out voices on held-out sentences.
+
+    `tested` is a manifest of recordings that score; sentences that they say are not read.
+    """
     written = list(sentences(text_folder))
+    if tested is not None:
+        written = without_tested(written, tested)
     random.Random(1).shuffle(written)
     held_out, training = written[:n_held_out], written[n_held_out:]
     readings = plan(training, n_readings, seed=2)

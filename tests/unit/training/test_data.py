@@ -15,7 +15,7 @@ from auricle.training.augment import add_noise, change_speed, mask_spectrum, pla
 from auricle.training.batches import epochs, make_batch, pack, weigh
 from auricle.training.data import read_manifest
 from auricle.training.store import FeatureStore, Utterance, write_store
-from auricle.training.synthesize import HELD_OUT_VOICES, plan
+from auricle.training.synthesize import HELD_OUT_VOICES, plan, without_tested
 from auricle.training.text import ALPHABET, sentences, spoken_form
 
 
@@ -52,6 +52,17 @@ def test_plan_repeats_itself_and_never_uses_a_held_out_voice() -> None:
     assert readings == plan(written, {"espeak": 20, "flite": 20, "festival": 5}, seed=3)
     assert len(readings) == len({reading.path for reading in readings}) == 45
     assert not set(HELD_OUT_VOICES.values()) & {reading.voice for reading in readings}
+
+
+def test_sentences_of_tested_recordings_are_left_out(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    rows = [
+        {"path": "a", "split": "test", "text": "IT WILL BE CLEAR TO YOU FROM WHAT I HAVE SAID"},
+        {"path": "b", "split": "train", "text": "Nothing is known of this man in town."},
+    ]
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    written = ["Clear to you, from what?", "It was clear to all.", "Nothing is known of this man in town."]
+    assert without_tested(written, manifest) == written[1:]
 
 
 def test_manifest_keeps_english_training_rows_and_named_test_corpora(tmp_path: Path) -> None:
