@@ -5,7 +5,9 @@ Pipelines turn these into the plain dictionaries of the Hub's format; nothing be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Segment:
     characters: tuple[Character, ...] = ()
     confidence: float | None = None
     language: str | None = None  # code such as "en"
+    language_probability: float | None = None  # of that language where this segment was heard
+    channel: int | None = None  # from 0, where the channels of a recording were transcribed apart
     tokens: tuple[int, ...] = ()
     temperature: float | None = None
     avg_logprob: float | None = None
@@ -48,14 +52,44 @@ class Segment:
     no_speech_prob: float | None = None
 
 
+WARNING_KINDS = {
+    "skipped": "no voice was detected here, so nothing was decoded",
+    "no_speech": "it was decoded and judged to be no speech; its text, if any, was dropped",
+    "hallucination": "text that nobody seems to have said was dropped",
+    "repetition": "the text repeats itself, whatever was tried",
+    "doubtful": "the decoder finds its own text improbable",
+    "clipped": "the samples are cut off at full scale, as an overloaded microphone does",
+    "language": "the language changes, or is uncertain",
+    "unaligned": "words whose times are interpolated, since they could not be found in the sound",
+    "too_short": "less sound than the model needs",
+    "truncated": "the text was cut at a limit of the model",
+    "recording": "the file is damaged or not what it says",
+}
+
+
 @dataclass(frozen=True)
 class Warning:
     """Something about the transcript that its reader should know, with its span in seconds where it has one."""
 
-    kind: str  # one word such as "truncated", "silence", "clipped"
+    kind: str  # one of WARNING_KINDS
     message: str
     start: float | None = None
     end: float | None = None
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a transcript, so that it can be made again."""
+
+    model: str  # a Hub name, a folder's name, or "bundled"
+    revision: str | None  # the commit of a Hub model; of a folder, a digest of its files
+    engine: str  # "reference"
+    device: str
+    dtype: str
+    auricle_version: str
+    torch_version: str
+    options: Mapping[str, Any]  # every option of the recognizer with its value
+    audio_sha256: str | None  # of the source's bytes; of float32 samples, where the source was samples
 
 
 @dataclass(frozen=True)
@@ -68,6 +102,8 @@ class Transcript:
     language_probability: float | None = None
     duration: float | None = None  # seconds of audio that were read
     warnings: tuple[Warning, ...] = ()
+    language_probabilities: Mapping[str, float] = field(default_factory=dict)  # of all, where they were detected
+    provenance: Provenance | None = None
 
     @property
     def words(self) -> tuple[Word, ...]:
