@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,20 +38,41 @@ class ArrayRecording:
         self.sample_rate = sample_rate
         channels_first = short and (samples.shape[0] <= samples.shape[1] or max(samples.shape) <= MAX_ARRAY_CHANNELS)
         self._frames = samples.T if channels_first else samples.reshape(len(samples), -1)  # (samples, channels)
+        self.channel: int | None = None  # the one that is heard, from 0; None: the mean of all
         self._scale = 2.0 ** (8 * samples.dtype.itemsize - 1) if integers else 1.0
         self._zero = self._scale if samples.dtype.kind == "u" else 0.0
         self.stated = len(self._frames) / sample_rate  # seconds
         self.duration: float | None = self.stated
 
+    @property
+    def n_channels(self) -> int:
+        """How many channels there are."""
+        return int(self._frames.shape[1])
+
+    def apart(self) -> list[ArrayRecording]:
+        """Give a recording for each channel; they share the caller's samples with this one."""
+        found = [copy.copy(self) for _ in range(self.n_channels)]
+        for channel, recording in enumerate(found):
+            recording.channel, recording.warnings = channel, []
+        return found
+
+    def has_equal_channels(self) -> bool:
+        """Say whether all channels hold the same samples."""
+        return all((part == part[:, :1]).all() for part in self._parts())
+
+    def content(self) -> Iterator[bytes]:
+        """Give the samples as float32, channel after channel of each moment: what identifies the recording."""
+        for part in self._parts():
+            yield self._scaled(part.astype(np.float64)).tobytes()
+
     def blocks(self) -> Iterator[tuple[np.ndarray, int]]:
         """Give mono float32 blocks with their rate."""
         peak = 0.0
-        for start in range(0, len(self._frames), _BLOCK_SAMPLES):
-            frames = self._frames[start : start + _BLOCK_SAMPLES]
+        for part in self._parts():
             # What float32 cannot hold becomes infinite, which the reader refuses by name.
             with np.errstate(over="ignore", invalid="ignore"):
-                block = frames.mean(1, dtype=np.float64)  # (samples, channels) -> (samples,)
-                block = ((block - self._zero) / self._scale).astype(np.float32)
+                block = part.mean(1, dtype=np.float64) if self.channel is None else part[:, self.channel]  # (samples,)
+                block = self._scaled(block.astype(np.float64))
             peak = max(peak, float(np.abs(block).max()))
             yield block, self.sample_rate
         # Decoders overshoot full scale a little; a peak of 8 can only be another unit.
@@ -63,6 +85,15 @@ class ArrayRecording:
     def close(self) -> None:
         """Let go of the caller's array."""
         self._frames = self._frames[:0]
+
+    def _parts(self) -> Iterator[np.ndarray]:
+        """Cut the frames: (samples, channels) as the caller has them."""
+        for start in range(0, len(self._frames), _BLOCK_SAMPLES):
+            yield self._frames[start : start + _BLOCK_SAMPLES]
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        return ((values - self._zero) / self._scale).astype(np.float32)
 
 
 def _refused_shape(shape: tuple[int, ...], name: str) -> AudioInputError:

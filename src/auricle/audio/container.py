@@ -19,6 +19,7 @@ from av.stream import Discard
 
 from auricle.audio.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioLimits
 from auricle.audio.sniff import HEAD_BYTES, describe, ends_unfinished, wav_header
+from auricle.audio.spool import CHUNK_BYTES, FileView
 from auricle.errors import AudioError, AudioFormatError, AudioTooLargeError
 
 # Demuxers that hold their own audio. Left out on purpose: playlists and scripts that make FFmpeg open further
@@ -55,17 +56,20 @@ class ContainerRecording:
         """
         self.name = name
         self.warnings: list[str] = []
-        self._file, self._limits, self._release = file, limits, release
+        self.channel: int | None = None  # the one that is heard, from 0; None: the mean of all
+        # The decoder's own place in the file: further readers of it do not move that.
+        self._source, self._file = file, FileView(file)
+        self._limits, self._release = limits, release
         self._container: Any = None
         self._head = b""
         try:
-            self._head = file.read(HEAD_BYTES)
-            file.seek(0)
+            self._head = self._file.read(HEAD_BYTES)
+            self._file.seek(0)
             if not self._head:
                 raise AudioFormatError(f"{name} is empty (0 bytes); a recording was expected")
             self._container = av.open(
                 # Without its name, so that FFmpeg goes by the content alone, whatever the name ends in.
-                SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell),
+                SimpleNamespace(read=self._file.read, seek=self._file.seek, tell=self._file.tell),
                 mode="r",
                 metadata_errors="ignore",
                 buffer_size=_READ_BYTES,
@@ -88,10 +92,64 @@ class ContainerRecording:
         """The container and codec, for messages: "wav with pcm_s16le"."""
         return f"{self._container.format.name} with {self._stream.codec_context.name}"
 
+    @property
+    def n_channels(self) -> int:
+        """How many channels there are, as the header says; where it does not, as the first frame has."""
+        header = wav_header(self._head)
+        stated = header.channels if header else self._stream.codec_context.channels
+        if stated:
+            return int(stated)
+        return next((len(planes) for planes, _ in self._once_more()), 0)
+
+    def apart(self) -> list[ContainerRecording]:
+        """Give a recording for each channel in the place of this one, which is read no further.
+
+        Each decodes the whole file for itself, so that no channel has to wait for another.
+        """
+        n_channels = self.n_channels
+        left = n_channels
+
+        def release() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                self._release()
+
+        found = [ContainerRecording(self._source, self.name, self._limits, release) for _ in range(n_channels)]
+        for channel, recording in enumerate(found):
+            recording.channel = channel
+        self._container.close()
+        return found
+
+    def has_equal_channels(self) -> bool:
+        """Say whether all channels hold the same samples; it reads up to the first that differs."""
+        return all(bool((planes == planes[0]).all()) for planes, _ in self._once_more())
+
+    def content(self) -> Iterator[bytes]:
+        """Give the file's bytes, which identify the recording."""
+        file = FileView(self._source)
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
     def blocks(self) -> Iterator[tuple[np.ndarray, int]]:
-        """Decode, mix to mono and give blocks of up to 65536 samples with their rate.
+        """Decode, mix to mono or pick a channel, and give blocks of up to 65536 samples with their rate.
 
         The rate may change inside a file, for instance where two recordings were joined.
+
+        Raises: AudioFormatError, AudioTooLargeError
+        """
+        n_channels = self.n_channels if self.channel is not None else 0
+        for planes, rate in self.planes():
+            if self.channel is not None and len(planes) != n_channels:
+                self.warnings.append(
+                    f"{self.name} ({self.description}) has {len(planes)} channels instead of {n_channels} from "
+                    f"{self._decoded:.2f} s on; a channel that is missing there is heard as silence"
+                )
+                n_channels = len(planes)
+            yield _heard(planes, self.channel), rate
+
+    def planes(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Decode and give (channels, samples) float32 with their rate.
 
         Raises: AudioFormatError, AudioTooLargeError
         """
@@ -102,7 +160,7 @@ class ContainerRecording:
             rate = frame.sample_rate
             if key != (rate, frame.layout.name, frame.format.name):
                 for piece in converter.resample(None) if converter else ():
-                    yield _mean(piece), piece.sample_rate
+                    yield _planes(piece), piece.sample_rate
                 key = (rate, frame.layout.name, frame.format.name)
                 self._check_shape(rate, frame.layout.nb_channels)
                 # Same rate and layout: this makes float32 samples and gathers the frames into large ones.
@@ -110,15 +168,15 @@ class ContainerRecording:
             time = frame.time if keeps_time else None
             if time is not None and abs(time - self._clock) > _MAX_DRIFT:
                 for piece in converter.resample(None):
-                    yield _mean(piece), rate
+                    yield _planes(piece), rate
                 yield self._bridge(frame), rate
                 converter = av.AudioResampler("flt", frame.layout, rate, frame_size=_BLOCK_SAMPLES)
             self._decoded += frame.samples / rate
             self._clock += frame.samples / rate
             for piece in converter.resample(frame):
-                yield _mean(piece), rate
+                yield _planes(piece), rate
         for piece in converter.resample(None) if converter else ():
-            yield _mean(piece), piece.sample_rate
+            yield _planes(piece), piece.sample_rate
         self._check_end()
 
     def close(self) -> None:
@@ -126,6 +184,14 @@ class ContainerRecording:
         if self._container is not None:
             self._container.close()
         self._release()
+
+    def _once_more(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Give the planes of another reader of the file."""
+        again = ContainerRecording(self._source, self.name, self._limits)
+        try:
+            yield from again.planes()
+        finally:
+            again.close()
 
     def _frames(self) -> Iterator[Any]:
         """Decode packet by packet; damaged packets are left out, counted and reported."""
@@ -236,7 +302,7 @@ class ContainerRecording:
             self._clock = frame.time
         if not begins:
             self._filled += fill
-        return np.zeros(round(fill * frame.sample_rate), np.float32)
+        return np.zeros((frame.layout.nb_channels, round(fill * frame.sample_rate)), np.float32)
 
     def _check_end(self) -> None:
         """Warn where the file ends before its header says; padding explains up to 1 % or 0.2 s."""
@@ -272,17 +338,25 @@ class ContainerRecording:
         return f"{self.name} is {looks} ({size} bytes) that cannot be decoded: {reason}; {_EXPECTED}"
 
 
-@np.errstate(invalid="ignore", over="ignore")  # damaged float samples, which the reader refuses by name
-def _mean(frame: Any) -> np.ndarray:
-    """Average the channels of interleaved float samples."""
+def _planes(frame: Any) -> np.ndarray:
+    """Turn interleaved float samples to (channels, samples)."""
     # Interleaved, not planar: from 8 planes on, PyAV 18 reads past the end of FFmpeg's list of planes.
-    channels = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T  # (channels, samples)
-    if len(channels) == 1:
-        return channels[0]
-    total = channels[0] + channels[1]  # column by column is 5 times faster than mean(0) on this layout
-    for channel in channels[2:]:
-        total += channel
-    return total / np.float32(len(channels))
+    planes: np.ndarray = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
+    return planes
+
+
+@np.errstate(invalid="ignore", over="ignore")  # damaged float samples, which the reader refuses by name
+def _heard(planes: np.ndarray, channel: int | None) -> np.ndarray:
+    """Average (channels, samples), or pick one of them; one that is not there is silence."""
+    if channel is not None:
+        silence = np.zeros(planes.shape[1], np.float32)
+        return np.ascontiguousarray(planes[channel]) if channel < len(planes) else silence
+    if len(planes) == 1:
+        return planes[0]
+    total = planes[0] + planes[1]  # column by column is 5 times faster than mean(0) on this layout
+    for plane in planes[2:]:
+        total += plane
+    return total / np.float32(len(planes))
 
 
 def translate(error: Exception, name: str) -> AudioError:

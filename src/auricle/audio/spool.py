@@ -42,6 +42,33 @@ def spool(chunks: Iterable[bytes], max_bytes: int, name: str) -> BinaryIO:
     return cast("BinaryIO", file)
 
 
+class FileView:
+    """A reader of a file that others read, too, with a place of its own there. For one thread at a time."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._place = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read from the own place on."""
+        self._file.seek(self._place)
+        found = self._file.read(size)
+        self._place += len(found)
+        return found
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the own place and return it."""
+        if whence == os.SEEK_END:
+            self._place = self._file.seek(offset, whence)
+        else:
+            self._place = offset + (self._place if whence == os.SEEK_CUR else 0)
+        return self._place
+
+    def tell(self) -> int:
+        """Return the own place."""
+        return self._place
+
+
 def open_pipe(path: str) -> int:
     """Open a named pipe for `read_pipe`; opened the plain way it would wait for a writer without limit."""
     return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
