@@ -35,6 +35,17 @@ def suppress(ids: Sequence[int], only_at: int | None = None) -> Filter:
     return apply
 
 
+def suppress_until(id: int, length: int) -> Filter:
+    """Never choose this token before a row has `length` tokens, prompt included: with the end token, a minimum."""
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        if tokens.shape[1] >= length:
+            return logits
+        return logits.index_fill(1, torch.tensor([id], device=logits.device), -math.inf)
+
+    return apply
+
+
 def repetition_penalty(penalty: float) -> Filter:
     """Divide positive logits of tokens that occurred, prompt included, and multiply negative ones.
 

@@ -42,6 +42,11 @@ class Step(Protocol):
         """Tokens a row can see at most."""
         ...
 
+    @property
+    def hidden(self) -> Tensor:
+        """(B, S, D) what the model made of the tokens last appended, before its output layer, until `reorder`."""
+        ...
+
     def advance(self, tokens: Tensor, n_last: int = 1) -> Tensor:
         """Append (B, S) tokens; (B, n_last, V) float32 logits after the last `n_last` of them."""
         ...
@@ -66,8 +71,11 @@ class Engine(Protocol):
         """Encoder states (B, T, D) and (B,) valid frames, on the engine's device."""
         ...
 
-    def decoder(self, states: Tensor, lengths: Tensor) -> Step:
-        """Start decoding what `encode` gave, one row for each of its rows."""
+    def decoder(self, states: Tensor, lengths: Tensor, use_cache: bool = True) -> Step:
+        """Start decoding what `encode` gave, one row for each of its rows.
+
+        Without `use_cache` every token is computed from all before it: slow, and the same.
+        """
         ...
 
 

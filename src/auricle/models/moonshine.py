@@ -336,7 +336,15 @@ class Moonshine(nn.Module):
 
     def decode(self, tokens: Tensor, cache: Cache, n_last: int = 1) -> Tensor:
         """Append tokens (B, S); float32 logits (B, n_last, V) after the last `n_last` of them."""
-        return self.proj_out(self.model.decoder(tokens, cache)[:, -n_last:]).float()
+        return self.logits(self.hidden_states(tokens, cache)[:, -n_last:])
+
+    def hidden_states(self, tokens: Tensor, cache: Cache) -> Tensor:
+        """Append tokens (B, S); what the decoder makes of each (B, S, D), of which `logits` are made."""
+        return self.model.decoder(tokens, cache)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """What follows, by hidden states (B, S, D): float32 logits (B, S, V)."""
+        return self.proj_out(hidden).float()
 
     def forward(self, values: Tensor, lengths: Tensor, tokens: Tensor) -> Tensor:
         """Teacher-forced logits (B, S, V): what follows each token of `tokens` (B, S)."""

@@ -289,7 +289,6 @@ def test_repetition_penalty_leaves_a_loop() -> None:
         ({"early_stopping": "sometimes"}, "'never'"),
         ({"temperature": -0.1}, "temperature"),
         ({"temperature": math.nan}, "temperature"),
-        ({"temperature": 0.5, "n_beams": 2}, "choose one"),
         ({"best_of": 5}, "temperature is 0"),
         ({"top_k": 5}, "temperature is 0"),
         ({"patience": 2.0}, "set n_beams above 1"),
