@@ -116,7 +116,7 @@ def test_formats_are_written_side_by_side_and_stdout_stays_empty(tmp_path: Path)
         "Dr. No.srt",
         "Dr. No.txt",
     ]
-    assert (tmp_path / "out" / "Dr. No.srt").read_text() == "1\n00:00:00,000 --> 00:00:01,500\none\n"
+    assert (tmp_path / "out" / "Dr. No.srt").read_text() == "1\n00:00:00,000 --> 00:00:00,833\none\n"
 
 
 @pytest.mark.usefixtures("fake")

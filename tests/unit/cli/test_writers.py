@@ -19,12 +19,12 @@ SPOKEN = Transcript(
             words=(Word(" Tom", 0.0, 0.41234, 0.987654), Word(" &", 0.5, 0.5, 0.5)),
             characters=(Character("T", 0.0, 0.1), Character(" ", 0.1, 0.2)),
         ),
-        Segment("\n\nAgain", 3600.0, None),
-        Segment("  ", 3601.0, 3602.0),
+        Segment("\n\nAgain", 3659.0, None),
+        Segment("  ", 3659.5, 3660.0),
     ),
     language="en",
     duration=3661.0619,
-    warnings=(Warning("silence", "skipped", 2.5, 3600.0),),
+    warnings=(Warning("skipped", "no voice", 2.5, 3659.0),),
 )
 SILENT = Transcript("")
 
@@ -35,7 +35,7 @@ def written(form: str, unit: str = "none", transcript: Transcript = SPOKEN) -> s
 
 def test_srt_numbers_its_blocks_and_keeps_blank_lines_and_arrows_out_of_the_text() -> None:
     assert written("srt") == (
-        "1\n00:00:00,000 --> 00:00:02,500\nTom & Jerry -> here.\n\n2\n01:00:00,000 --> 01:01:01,062\nAgain\n"
+        "1\n00:00:00,000 --> 00:00:02,500\nTom & Jerry -> here.\n\n2\n01:00:59,000 --> 01:01:01,062\nAgain\n"
     )
 
 
@@ -43,12 +43,12 @@ def test_vtt_escapes_what_would_be_markup() -> None:
     assert written("vtt") == (
         "WEBVTT\n"
         "\n00:00:00.000 --> 00:00:02.500\nTom &amp; Jerry --&gt; here.\n"
-        "\n01:00:00.000 --> 01:01:01.062\nAgain\n"
+        "\n01:00:59.000 --> 01:01:01.062\nAgain\n"
     )
 
 
 def test_tsv_has_milliseconds_and_one_line_per_segment() -> None:
-    assert written("tsv") == "start\tend\ttext\n0\t2500\tTom & Jerry --> here.\n3600000\t3661062\tAgain\n"
+    assert written("tsv") == "start\tend\ttext\n0\t2500\tTom & Jerry --> here.\n3659000\t3661062\tAgain\n"
 
 
 def test_txt_is_the_text() -> None:
@@ -73,7 +73,7 @@ def test_json_holds_segments_words_and_warnings_rounded() -> None:
     }
     assert "characters" not in value["segments"][0]
     assert value["segments"][1]["end"] is None
-    assert value["warnings"][0]["kind"] == "silence"
+    assert value["warnings"][0]["kind"] == "skipped"
     assert json.loads(written("json", "char"))["segments"][0]["characters"][0]["text"] == "T"
 
 
