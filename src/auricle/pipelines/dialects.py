@@ -14,11 +14,6 @@ from auricle.speech.whisper_options import WhisperOptions
 # generate() of transformers has these, and nothing here does.
 _GENERATION_REFUSED = {
     "generation_config": "give its values as parameters of their own names",
-    "max_length": "give max_new_tokens, which does not count the prompt",
-    "min_length": "a model writes what it hears; a minimum makes it write more",
-    "min_new_tokens": "a model writes what it hears; a minimum makes it write more",
-    "diversity_penalty": "plain beams are all there is; give num_beams",
-    "top_p": "give top_k with a temperature above 0",
     "logits_processor": "functions cannot be passed through; options are named",
     "stopping_criteria": "functions cannot be passed through; options are named",
     "assistant_model": "speculative decoding is not there yet",
@@ -31,12 +26,18 @@ _GENERATION_REFUSED = {
 _EVERYWHERE_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "ignore_warning": ((False, True), "it is True or False"),
     "num_workers": ((0,), "recordings are read in the calling thread; use batch_size"),
-    # What model cards write out although it is how it is.
-    "do_sample": ((False,), "the temperature says it: 0 searches, above 0 samples"),
     "num_return_sequences": ((1,), "the best hypothesis is returned"),
-    "num_beam_groups": ((1,), "plain beams are all there is; give num_beams"),
-    "use_cache": ((True,), "keys and values are always kept; the text does not depend on it"),
 }
+# transformers' names of what GenerateOptions calls differently.
+_SEARCH_NAMES = {"num_beams": "n_beams", "num_beam_groups": "n_beam_groups"}
+# What model cards write out although it is how it is.
+_PLAIN_SEARCH_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
+    "do_sample": ((False,), "it draws no samples; give num_beams"),
+    "num_beam_groups": ((1,), "plain beams are all there is; give num_beams"),
+    "use_cache": ((True,), "nothing is computed twice"),
+}
+_CTC_SEARCH = "it reads every frame once and generates nothing token by token; its search has beam_width"
+_CTC_LENGTH = "its text is as long as what is said: at most one token for every frame of sound"
 
 
 def _own_names(options: type) -> dict[str, str]:
@@ -57,8 +58,12 @@ CTC = Dialect(
         "task": "it writes what it hears and cannot translate; use a Whisper model",
         "initial_prompt": "it has no prompt; give hotwords",
         "prompt_ids": "it has no prompt; give hotwords",
-        "max_new_tokens": "it writes at most one token for every frame of sound",
-        "temperature": "its search draws no samples; give beam_width",
+        **dict.fromkeys(
+            ("max_length", "max_new_tokens", "min_length", "min_new_tokens", "length_penalty"), _CTC_LENGTH
+        ),
+        **dict.fromkeys(("temperature", "top_k", "top_p", "typical_p", "epsilon_cutoff", "eta_cutoff"), _CTC_SEARCH),
+        **dict.fromkeys(("best_of", "seed", "early_stopping", "patience", "diversity_penalty"), _CTC_SEARCH),
+        **dict.fromkeys(("penalty_alpha", "repetition_penalty", "no_repeat_ngram_size"), _CTC_SEARCH),
         "beam_prune_logp": "how far a beam may fall behind is fixed; give beam_width",
         "token_min_logp": "how rare a token may be is fixed; give beam_width",
         "prune_history": "beams with the same text are always one; give beam_width",
@@ -66,7 +71,7 @@ CTC = Dialect(
         "unk_score_offset": "give unknown_penalty",
     },
     times={None: None, False: None, True: "word", "word": "word", "char": "char", "segment": "segment"},
-    fixed=_EVERYWHERE_FIXED,
+    fixed={**_EVERYWHERE_FIXED, **_PLAIN_SEARCH_FIXED},
     has_windows=True,
 )
 
@@ -96,6 +101,7 @@ WHISPER = Dialect(
     times={None: None, False: None, True: "segment", "segment": "segment", "word": "word"},
     fixed={
         **_EVERYWHERE_FIXED,
+        **_PLAIN_SEARCH_FIXED,
         "chunk_length_s": ((0, 30), "it reads windows of 30 s, one after the other; leave it out"),
     },
     off=frozenset({"compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "max_initial_timestamp"}),
@@ -105,7 +111,7 @@ WHISPER = Dialect(
 SEQ2SEQ = Dialect(
     model="a model that writes text without times",
     options=Seq2SeqOptions,
-    fields={**_own_names(Seq2SeqOptions), "num_beams": "n_beams"},
+    fields={**_own_names(Seq2SeqOptions), **_SEARCH_NAMES},
     refused={
         **_GENERATION_REFUSED,
         "language": "it writes the language it was trained on",

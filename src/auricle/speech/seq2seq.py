@@ -39,18 +39,32 @@ class Seq2SeqOptions:
     return_timestamps: Literal[False, "segment"] = False  # segments, one per stretch, are always there
     chunk_length_s: float = 0.0  # longest stretch; 0: 30 s, or what the decoder has room for
     tokens_per_second: float = 6.5  # at most, of sound; more for scripts with several tokens a letter
-    max_new_tokens: int | None = None  # per stretch, at most; None: what fits
     compression_ratio_threshold: float | None = 2.4  # zlib shrinks repetitions more than this; None: off
+
+    # How each stretch is searched, see GenerateOptions.
+    max_new_tokens: int | None = None  # at most; None: what fits
+    min_new_tokens: int | None = None
+    max_length: int | None = None  # these two count the token that begins a text
+    min_length: int | None = None
     n_beams: int = 1
+    n_beam_groups: int = 1  # above 1: diverse beam search
+    diversity_penalty: float | None = None  # between groups; None: 0.5
     patience: float = 1.0  # finished hypotheses to keep, as a multiple of n_beams
     length_penalty: float = 1.0  # hypotheses are ranked by sum_logprob / n_tokens ** length_penalty
     early_stopping: bool | Literal["never"] = False  # True: stop when enough hypotheses are finished
-    temperature: float = 0.0  # above 0: sample
+    do_sample: bool | None = None  # None: if the temperature is above 0
+    temperature: float | None = None  # above 0: sample; None: 1 with do_sample, else 0
     top_k: int = 0  # sample among the k most probable tokens only; 0: all
+    top_p: float = 1.0
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
     best_of: int = 1  # samples, of which the most probable is kept
     seed: int = 0  # the same seed draws the same samples for the same stretch
+    penalty_alpha: float = 0.0  # above 0: contrastive search among the top_k tokens
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    use_cache: bool = True  # False: every token is computed from all before it; slow, and the same
 
     def __post_init__(self) -> None:
         if self.return_timestamps not in (False, "segment"):
@@ -72,13 +86,24 @@ class Seq2SeqOptions:
         return GenerateOptions(
             eos=eos,
             max_new_tokens=self.max_new_tokens,
+            min_new_tokens=self.min_new_tokens,
+            max_length=self.max_length,
+            min_length=self.min_length,
             n_beams=self.n_beams,
+            n_beam_groups=self.n_beam_groups,
+            diversity_penalty=self.diversity_penalty,
             patience=self.patience,
             length_penalty=self.length_penalty,
             early_stopping=self.early_stopping,
+            do_sample=self.do_sample,
             temperature=self.temperature,
             top_k=self.top_k,
+            top_p=self.top_p,
+            typical_p=self.typical_p,
+            epsilon_cutoff=self.epsilon_cutoff,
+            eta_cutoff=self.eta_cutoff,
             best_of=self.best_of,
+            penalty_alpha=self.penalty_alpha,
             repetition_penalty=self.repetition_penalty,
             no_repeat_ngram_size=self.no_repeat_ngram_size,
         )
@@ -99,7 +124,7 @@ class Engine(Protocol):
         """Encoder states and their lengths."""
         ...
 
-    def decoder(self, states: Tensor, lengths: Tensor) -> Step:
+    def decoder(self, states: Tensor, lengths: Tensor, use_cache: bool = True) -> Step:
         """Start decoding, one row for each of `encode`."""
         ...
 
@@ -213,7 +238,7 @@ class Seq2SeqRecognizer:
         limits = [min(self.most_tokens, math.ceil(one * options.tokens_per_second)) for one in seconds]
         seeds = [seed_of(options.seed, place.samples.start, 0) for place in places]
         return generate(
-            self.engine.decoder(states, lengths),
+            self.engine.decoder(states, lengths, options.use_cache),
             torch.full((len(places), 1), self.start),
             options.search(self.eos),
             generators=[torch.Generator().manual_seed(seed) for seed in seeds],
@@ -240,7 +265,7 @@ class Seq2SeqRecognizer:
                     end=end,
                     confidence=float(np.mean(probabilities)),
                     tokens=found.tokens,
-                    temperature=options.temperature,
+                    temperature=options.search(self.eos).sampling_temperature,
                     avg_logprob=found.avg_logprob,
                     compression_ratio=compression_ratio(text),
                 )

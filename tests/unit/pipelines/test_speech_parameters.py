@@ -10,7 +10,6 @@ import pytest
 from auricle.errors import OptionError
 from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
-from auricle.speech.whisper import WhisperOptions
 
 DIALECTS = [pytest.param(one, id=one.model) for one in (CTC, WHISPER, SEQ2SEQ)]
 
@@ -181,6 +180,44 @@ def test_lists_and_whole_numbers_pass_for_tuples_and_decimals() -> None:
 
 @pytest.mark.parametrize(("name", "usual", "other"), [("do_sample", False, True), ("use_cache", True, False)])
 def test_what_is_so_anyway_may_be_said_and_its_contrary_is_refused(name: str, usual: bool, other: bool) -> None:
-    assert read_speech_parameters({"generate_kwargs": {name: usual}}, WHISPER).options == WhisperOptions()
+    assert read_speech_parameters({"generate_kwargs": {name: usual}}, CTC).options == CTC.options(batch_size=1)
     with pytest.raises(OptionError, match=name):
-        read_speech_parameters({"generate_kwargs": {name: other}}, WHISPER)
+        read_speech_parameters({"generate_kwargs": {name: other}}, CTC)
+
+
+# The generation parameters of the Hub's inference API, each with a value that is not its default, and which may need
+# another one with it.
+GENERATION: dict[str, dict[str, Any]] = {
+    "temperature": {"temperature": 0.7},
+    "top_k": {"top_k": 5, "do_sample": True},
+    "top_p": {"top_p": 0.9, "do_sample": True},
+    "typical_p": {"typical_p": 0.9, "do_sample": True},
+    "epsilon_cutoff": {"epsilon_cutoff": 3e-4, "do_sample": True},
+    "eta_cutoff": {"eta_cutoff": 3e-4, "do_sample": True},
+    "max_length": {"max_length": 40},
+    "max_new_tokens": {"max_new_tokens": 40},
+    "min_length": {"min_length": 4},
+    "min_new_tokens": {"min_new_tokens": 4},
+    "do_sample": {"do_sample": True},
+    "early_stopping": {"early_stopping": "never"},
+    "num_beams": {"num_beams": 4},
+    "num_beam_groups": {"num_beam_groups": 2, "num_beams": 4, "diversity_penalty": 0.3},
+    "penalty_alpha": {"penalty_alpha": 0.6, "top_k": 4},
+    "use_cache": {"use_cache": False},
+}
+
+
+@pytest.mark.parametrize("name", GENERATION)
+def test_every_generation_parameter_of_the_hub_reaches_its_option(name: str) -> None:
+    options = read(SEQ2SEQ, generate_kwargs=GENERATION[name]).options
+    own = {"num_beams": "n_beams", "num_beam_groups": "n_beam_groups"}
+    assert {key: getattr(options, own.get(key, key)) for key in GENERATION[name]} == GENERATION[name]
+    search = options.search(0)
+    passed = {key: getattr(search, own.get(key, key)) for key in GENERATION[name] if key != "use_cache"}
+    assert passed == {key: value for key, value in GENERATION[name].items() if key != "use_cache"}
+
+
+@pytest.mark.parametrize("name", sorted(GENERATION.keys() - {"num_beams"}))
+def test_a_ctc_model_refuses_every_generation_parameter_but_beams_with_a_reason(name: str) -> None:
+    with pytest.raises(OptionError, match=rf"^{name}=.* is refused by a CTC model: \w"):
+        read(CTC, **{name: GENERATION[name][name]})

@@ -111,7 +111,7 @@ def stuck(config: Any, loop: list[int]) -> Seq2SeqRecognizer:
             raise AssertionError("one greedy row is never reordered")
 
     engine = SimpleNamespace(
-        encode=lambda features: (features.values, features.lengths), decoder=lambda states, lengths: LoopStep()
+        encode=lambda features: (features.values, features.lengths), decoder=lambda states, lengths, _: LoopStep()
     )
     features = WaveformFeatures.from_config({"do_normalize": False})
     return Seq2SeqRecognizer(engine, features, Letters(), config, {})
