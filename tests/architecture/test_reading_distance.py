@@ -27,7 +27,7 @@ from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
 
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
-CTC_CALL = (15, 54)
+CTC_CALL = (17, 62)
 WHISPER_CALL = (14, 80)
 GREEDY_TEXT = (8, 35)
 

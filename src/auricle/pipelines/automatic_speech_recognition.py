@@ -2,31 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
-
-from auricle.audio.decode import Audio, open_audio
+from auricle.audio.decode import open_audio, open_channels
 from auricle.audio.limits import AudioLimits
 from auricle.engines import make_engine
-from auricle.errors import AudioError, AuricleError, OptionError, TaskError
+from auricle.errors import AuricleError, OptionError, TaskError
 from auricle.loading import Loaded, load
 from auricle.pipelines.base import ModelSettings, Pipeline, rows
 from auricle.pipelines.inputs import extra_keys, recording_of
+from auricle.pipelines.journal import JournalPlaces
+from auricle.pipelines.provenance import ModelIdentity, identify, journal_header, provenance
+from auricle.pipelines.recordings import GuardedAudio, Meter, Opened
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
-from auricle.results import Character, Segment, Transcript, Warning, Word
+from auricle.results import Character, Segment, Transcript, Word
+from auricle.speech.journal import Journal
+
+logger = logging.getLogger("auricle")
+# Kinds of warnings that say nothing is wrong with the text.
+_USUAL = frozenset({"skipped", "language"})
 
 
 class Recognizer(Protocol):
     """What turns recordings into transcripts, whatever the model."""
 
     def transcribe(
-        self, audios: Any, options: Any, progress: Callable[[float], None] | None = None
+        self,
+        audios: Any,
+        options: Any,
+        progress: Callable[[float], None] | None = None,
+        journals: Sequence[Journal | None] | None = None,
     ) -> list[Transcript]:
-        """Return one transcript for each recording, in order."""
+        """Return one transcript for each recording, in order.
+
+        What a recording's journal holds is not decoded again; every finished step is added to it.
+        """
         ...
 
 
@@ -37,6 +52,9 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
     rate, or a dictionary: ``{"array" or "raw", "sampling_rate"}``, ``{"path"}``, ``{"bytes"}``, or a row of a
     dataset with one of these as its "audio". Other keys of a dictionary come back, each value in a list of
     one; where one has the name of a key of the result ("text", "chunks"), the result's own stands.
+
+    `channels` says what is heard of a recording with several: "mix", their mean; "split", each by itself, merged
+    into one transcript whose chunks carry their "channel"; or a number from 0, that one alone.
 
     Example:
         >>> listen = pipeline("automatic-speech-recognition")
@@ -54,6 +72,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         sample_rate: int = 16000,
         name: str = "",
         device: str = "cpu",
+        identity: ModelIdentity | None = None,
         limits: AudioLimits | None = None,
         batch_size: int = 1,
         on_error: str = "raise",
@@ -64,6 +83,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         self.sample_rate = sample_rate
         self.name = name
         self.device = device
+        self.identity = identity or ModelIdentity(name, device=device)
         if not isinstance(limits, AudioLimits | None):
             raise OptionError(f"limits is {limits!r}; it must be an AudioLimits, or None for the default ones")
         self.limits = limits or AudioLimits()
@@ -81,7 +101,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         """Load a speech recognizer. `target_lang` chooses the language of an MMS checkpoint."""
         if model is None:
             raise TaskError(f"the task {cls.task!r} needs a model; name one")
-        for name in ("recognizer", "dialect", "sample_rate", "name"):
+        for name in ("recognizer", "dialect", "sample_rate", "name", "identity"):
             if name in parameters:
                 raise OptionError(f"{name}={parameters[name]!r} is refused: the model decides it; leave it out")
         loaded = load(
@@ -92,13 +112,16 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             token=settings.token,
             target_lang=target_lang,
         )
-        recognizer, dialect = _recognizer(loaded, settings.device)
+        # In the dtype that loading has chosen.
+        engine = make_engine(loaded.model, device=settings.device, dtype=next(loaded.model.parameters()).dtype)
+        recognizer, dialect = _recognizer(loaded, engine)
         return cls(
             recognizer,
             dialect,
             sample_rate=loaded.features.sample_rate,
             name=loaded.name,
             device=settings.device,
+            identity=identify(loaded, engine, target_lang),
             **parameters,
         )
 
@@ -112,44 +135,79 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         batch_size: int | None = None,
         on_error: str | None = None,
         progress: Callable[[float], None] | None = None,
+        resume: str | PathLike[str] | Sequence[str | PathLike[str] | None] | None = None,
         **parameters: Any,
     ) -> Iterator[Transcript | AuricleError]:
         """Give the transcript of each source, in order and as it is asked for.
 
         `progress` is called with the seconds of audio that are done, of all sources together.
 
+        `resume` keeps what is finished of each recording on disk, and goes on from what an interrupted call left
+        there without decoding it again: a folder, a file ending in .jsonl for one recording, or a list of such
+        files (None: without) for several. The files stay; remove them once the transcripts are safe.
+
         Raises:
             OptionError: at once, when a parameter has an unknown name, a wrong value or a conflict.
         """
         request, batch_size, on_error = self.read_call(parameters, batch_size, on_error)
-        if progress is not None:
-            request = replace(request, progress=_Meter(progress))
+        request = replace(
+            request,
+            progress=None if progress is None else Meter(progress),
+            places=None if resume is None else JournalPlaces(resume),
+            has_provenance=True,
+        )
         return (output for _, output in self.outputs(rows(sources), request, batch_size, on_error))
 
     def read_parameters(self, parameters: Mapping[str, Any], batch_size: int) -> Request:
         """Check the call parameters against what this recognizer understands."""
         return read_speech_parameters(parameters, self.dialect, batch_size)
 
-    def preprocess(self, item: Any, request: Request) -> Audio:
+    def preprocess(self, item: Any, request: Request) -> Opened:
         """Open the recording; its samples are read while it is transcribed."""
         source = recording_of(item) if isinstance(item, Mapping) else item
-        return open_audio(source, self.sample_rate, limits=self.limits)
+        if request.channels == "split":
+            audios = open_channels(source, self.sample_rate, limits=self.limits)
+        else:
+            channel = request.channels if isinstance(request.channels, int) else None
+            audios = [open_audio(source, self.sample_rate, limits=self.limits, channel=channel)]
+        opened = Opened([GuardedAudio(audio) for audio in audios], request.channels == "split")
+        try:
+            if request.has_provenance:
+                opened.sha256 = audios[0].sha256()
+            if request.places is not None and opened.sha256 is not None:
+                opened.journal = request.places.open(journal_header(self.identity, request, opened.sha256))
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
-    def forward(self, batch: list[Audio], request: Request) -> list[Transcript | AuricleError]:
+    def forward(self, batch: list[Opened], request: Request) -> list[Transcript | AuricleError]:
         """Transcribe opened recordings; one that breaks off gives its error, and the others their text."""
-        guarded = [_Guarded(audio) for audio in batch]
-        found = self.recognizer.transcribe(guarded, request.options, request.progress)
-        if isinstance(request.progress, _Meter):
-            request.progress.add(sum(transcript.duration or 0.0 for transcript in found))
+        audios = [row for one in batch for row in one.rows]
+        kept = {} if request.places is None else {"journals": [row for one in batch for row in one.journals()]}
+        meter = request.progress if isinstance(request.progress, Meter) else None
+        if meter is not None:
+            meter.begin(batch)
+        found = iter(self.recognizer.transcribe(audios, request.options, request.progress, **kept))
+        results = [one.result([next(found) for _ in one.rows]) for one in batch]
+        texts = [one for one in results if isinstance(one, Transcript)]
+        if meter is not None:
+            meter.end(sum(text.duration or 0.0 for text in texts))
+        if not request.has_provenance:
+            return results
         return [
-            one.error or (_with_warnings(one.audio, text) if one.audio.warnings else text)
-            for one, text in zip(guarded, found, strict=True)
+            replace(text, provenance=provenance(self.identity, request, one.sha256))
+            if isinstance(text, Transcript)
+            else text
+            for one, text in zip(batch, results, strict=True)
         ]
 
     def postprocess(self, item: Any, output: Transcript, request: Request) -> dict[str, Any]:
-        """Return {"text"}, "chunks" where times or languages were asked for, and the caller's own keys."""
+        """Return {"text"}, "chunks" where times, languages or channels were asked for, and the caller's own keys."""
+        if output.warnings:
+            _log(output)
         result: dict[str, Any] = {"text": output.text}
-        if request.times is not None or request.language:
+        if request.times is not None or request.language or request.channels == "split":
             result["chunks"] = [chunk for segment in output.segments for chunk in self._chunks(segment, request)]
         if isinstance(item, Mapping):
             result |= {key: value for key, value in extra_keys(item).items() if key not in result}
@@ -158,7 +216,8 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
     def _chunks(self, segment: Segment, request: Request) -> list[dict[str, Any]]:
         """Return a segment, or its words or characters, in the Hub's format."""
         language = {"language": self.dialect.languages.get(segment.language or "", segment.language)}
-        before = language if request.language else {}
+        channel = {"channel": segment.channel} if request.channels == "split" else {}
+        before = {**channel, **(language if request.language else {})}
         if request.times is None:
             return [{**before, "text": segment.text}]
         parts: dict[str, tuple[Segment | Word | Character, ...]] = {
@@ -169,54 +228,20 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         return [{**before, "text": part.text, "timestamp": (part.start, part.end)} for part in parts[request.times]]
 
 
-class _Guarded:
-    """A recording that ends where it breaks off and keeps the error: its batch is not to suffer."""
-
-    def __init__(self, audio: Audio) -> None:
-        self.audio = audio
-        self.sample_rate = audio.sample_rate
-        self.duration = audio.duration
-        self.name = audio.name
-        self.error: AudioError | None = None
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        try:
-            yield from self.audio.blocks()
-        except AudioError as error:
-            self.error = error
-
-    def read(self) -> np.ndarray:
-        blocks = list(self.blocks())
-        return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+def _log(transcript: Transcript) -> None:
+    """Tell those who get text alone what is missing or doubtful in it; transcripts() has it as `warnings`."""
+    for warning in transcript.warnings:
+        level = logging.INFO if warning.kind in _USUAL else logging.WARNING
+        if warning.start is None or warning.end is None:
+            logger.log(level, "%s: %s", warning.kind, warning.message)
+        else:
+            logger.log(level, "%s from %.1f to %.1f s: %s", warning.kind, warning.start, warning.end, warning.message)
 
 
-class _Meter:
-    """Adds what a batch reports to what the batches before it had."""
-
-    def __init__(self, report: Callable[[float], None]) -> None:
-        self.report = report
-        self.before = 0.0
-
-    def __call__(self, seconds: float) -> None:
-        self.report(self.before + seconds)
-
-    def add(self, seconds: float) -> None:
-        self.before += seconds
-        self.report(self.before)
-
-
-def _with_warnings(audio: Audio, transcript: Transcript) -> Transcript:
-    """Put what is wrong with the recording itself before what the recognizer found."""
-    found = tuple(Warning("recording", message) for message in audio.warnings)
-    return replace(transcript, warnings=(*found, *transcript.warnings))
-
-
-def _recognizer(loaded: Loaded, device: str) -> tuple[Recognizer, Dialect]:
+def _recognizer(loaded: Loaded, engine: Any) -> tuple[Any, Dialect]:
     """Return what transcribes with a loaded model, and the parameters that it understands."""
     from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
 
-    # In the dtype that loading has chosen.
-    engine = make_engine(loaded.model, device=device, dtype=next(loaded.model.parameters()).dtype)
     # What the kind of model decides about its parts is known to loading, not to the types.
     parts: Any = loaded
     if loaded.kind == "ctc":

@@ -15,6 +15,7 @@ from typing import Any
 
 from auricle.errors import OptionError
 from auricle.pipelines.base import unknown_parameter
+from auricle.pipelines.journal import JournalPlaces
 
 # Dictionaries of parameters that are taken as if each were given by itself.
 NESTED = ("generate_kwargs", "decoder_kwargs")
@@ -42,7 +43,10 @@ class Request:
     options: Any
     times: str | None = None  # "word", "char" or "segment": the chunks to return
     language: bool = False  # whether chunks carry their language
+    channels: str | int = "mix"  # "mix", "split", or the one to hear, from 0
     progress: Callable[[float], None] | None = None  # called with the seconds of audio that are done
+    places: JournalPlaces | None = None  # of the recordings' journals
+    has_provenance: bool = False  # whether transcripts are to say what made them
 
 
 def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_size: int = 1) -> Request:
@@ -58,6 +62,7 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
     if language not in (None, False, True) or (language and not dialect.languages):
         reason = "it must be True or False" if dialect.languages else "it does not know which language it hears"
         raise OptionError(f"return_language={language!r} is refused by {dialect.model}: {reason}")
+    channels = _channels(flat.pop("channels")) if "channels" in flat else "mix"
     chosen: dict[str, Any] = {"batch_size": batch_size} if dialect.has_windows else {}
     for name, value in flat.items():
         field_name = _field_of(name, value, dialect)
@@ -69,7 +74,18 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
     wanted = dialect.times[times]
     if wanted is not None and "return_timestamps" in dialect.fields:
         chosen["return_timestamps"] = wanted
-    return Request(dialect.options(**chosen), wanted, bool(language))
+    if channels == "split" and "return_timestamps" in dialect.fields and "word" in dialect.times.values():
+        # Turns are divided between words; asking for their times never changes the text.
+        chosen["return_timestamps"] = "word"
+    return Request(dialect.options(**chosen), wanted, bool(language), channels)
+
+
+def _channels(value: Any) -> str | int:
+    if isinstance(value, str) and value in ("mix", "split"):
+        return value
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0:
+        return int(value)
+    raise OptionError(f"channels={value!r}; expected 'mix', 'split', or the number of a channel, counted from 0")
 
 
 def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
@@ -82,7 +98,7 @@ def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
     if name in dialect.refused:
         raise OptionError(f"{name}={value!r} is refused by {dialect.model}: {dialect.refused[name]}")
     if name not in dialect.fields:
-        known = {*dialect.fields, *dialect.fixed, *NESTED, "return_timestamps", "return_language"}
+        known = {*dialect.fields, *dialect.fixed, *NESTED, "return_timestamps", "return_language", "channels"}
         raise unknown_parameter(name, known, dialect.model)
     return dialect.fields[name]
 
