@@ -32,7 +32,7 @@ def contrastive_search(
 
     Source: Su et al. 2022, "A Contrastive Framework for Neural Text Generation" (arXiv 2202.06417), equation 5.
     """
-    R, K, alpha = len(prompt), options.top_k, options.penalty_alpha
+    R, K, alpha = len(prompt), min(options.top_k, logits.shape[1]), options.penalty_alpha
     assert step.hidden.shape[1] == prompt.shape[1], "the prompt was appended at once"
     context = F.normalize(step.hidden.float(), dim=-1)  # (R, S, D)
     limits = torch.tensor(allowed, device=logits.device)  # (R,)
@@ -42,7 +42,7 @@ def contrastive_search(
     tokens, history = prompt, []
     while True:
         log_probs = filtered(filters, tokens, logits).log_softmax(-1)  # (R, V)
-        gained, candidates = log_probs.topk(min(K, log_probs.shape[1]))  # (R, K)
+        gained, candidates = log_probs.topk(K)  # (R, K)
         logits = step.advance(candidates.view(-1, 1))[:, -1]  # (R·K, V)
         hidden = F.normalize(step.hidden[:, -1].float(), dim=-1)  # (R·K, D)
         likeness = (hidden.view(R, K, 1, -1) * context[:, None]).sum(-1).amax(-1)  # (R, K)
