@@ -20,8 +20,10 @@ from auricle.pipelines.journal import JournalPlaces
 from auricle.pipelines.provenance import ModelIdentity, identify, journal_header, provenance
 from auricle.pipelines.recordings import GuardedAudio, Meter, Opened
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
+from auricle.pipelines.streaming import stream
 from auricle.results import Character, Segment, Transcript, Word
 from auricle.speech.journal import Journal
+from auricle.speech.streaming import StreamUpdate
 
 logger = logging.getLogger("auricle")
 # Kinds of warnings that say nothing is wrong with the text.
@@ -157,6 +159,10 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             has_provenance=True,
         )
         return (output for _, output in self.outputs(rows(sources), request, batch_size, on_error))
+
+    def stream(self, source: Any, *, latency: float = 1.0, **parameters: Any) -> Iterator[StreamUpdate]:
+        """Give words as a source is heard, final ones as soon as they are; see `auricle.pipelines.streaming.stream`."""
+        return stream(self, source, latency=latency, **parameters)
 
     def read_parameters(self, parameters: Mapping[str, Any], batch_size: int) -> Request:
         """Check the call parameters against what this recognizer understands."""
