@@ -114,8 +114,6 @@ def ends_sentence(word: str, following: str = "") -> bool:
     bare = word.strip().rstrip(CLOSING_MARKS)
     if bare[-1:] not in tuple(SENTENCE_MARKS):
         return False
-    if bare[-1] not in ".…":
-        return True
     return not _is_abbreviation(bare) and not following.strip().lstrip("\"'“‘«(-–— ")[:1].islower()
 
 

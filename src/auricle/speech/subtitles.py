@@ -37,19 +37,13 @@ CUE_COST = 4.0
 BREAK_COSTS = {Break.SENTENCE: 0.0, Break.CLAUSE: 3.0, Break.PHRASE: 6.0, Break.PLAIN: 10.0, Break.BOUND: 18.0}
 # ... less this share of it where there is a pause of half a second, or where the recognizer ended a segment,
 PAUSE_RELIEF, EASY_PAUSE_S, SEGMENT_RELIEF = 0.7, 0.5, 0.4
-# of a sentence's end and of each second of silence within a subtitle, of a second line, of a first line that is
-# longer than the second, of lines that differ by a whole line, of a subtitle that leaves its line empty, of one
-# that is read twice as fast as the rules say, and of one that lasts no time.
-SENTENCE_WITHIN, SILENCE_WITHIN, SECOND_LINE, TOP_HEAVY, UNBALANCED, EMPTY, TOO_FAST, TOO_SHORT = (
-    3,
-    6,
-    1,
-    1,
-    4,
-    4,
-    16,
-    16,
-)
+# of a sentence's end within a subtitle, and of each second of silence beyond a fifth,
+SENTENCE_WITHIN, SILENCE_WITHIN, UNHEARD_PAUSE_S = 3.0, 6.0, 0.2
+# of a second line, of a first line that is longer than the second, of lines that differ by a whole line, of a
+# subtitle that leaves its line empty,
+SECOND_LINE, TOP_HEAVY, UNBALANCED, EMPTY = 1.0, 1.0, 4.0, 4.0
+# of a line that is read twice as fast as the rules say, and of a subtitle that lasts no time.
+TOO_FAST, TOO_SHORT = 8.0, 16.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +75,8 @@ class SubtitleRules:
             _expect_seconds(name, getattr(self, name), above_zero=True)
         for name in ("min_gap", "chain_gap", "max_pause", "max_linger"):
             _expect_seconds(name, getattr(self, name), above_zero=False)
+        if self.max_duration < SHORTEST_S:
+            raise OptionError(f"max_duration={self.max_duration:g}; expected a frame of film at least, 0.042 s")
         if self.min_duration > self.max_duration:
             raise OptionError(
                 f"min_duration={self.min_duration:g} is above max_duration={self.max_duration:g}; raise the latter"
@@ -138,11 +134,10 @@ def shape(transcript: Transcript, rules: SubtitleRules | None = None) -> list[Cu
     timed = timed_words(transcript)
     many = len({word.channel for word in timed}) > 1
     runs = list(_runs(timed, rules.max_pause))
-    following = [*(run[0].word.start for run in runs[1:]), math.inf][: len(runs)]
     cues = [
         cue
-        for run, next_start in zip(runs, following, strict=True)
-        for cue in _divide(run, next_start, rules, _prefix(run[0].channel, rules) if many else "")
+        for run, after in zip(runs, [*runs[1:], None], strict=False)
+        for cue in _divide(run, _next_start(run, after), rules, _prefix(run[0].channel, rules) if many else "")
     ]
     cues.sort(key=lambda cue: cue.start)
     return _time(_without_repeated_prefixes(cues), rules, transcript.duration)
@@ -158,6 +153,13 @@ def _runs(timed: list[TimedWord], max_pause: float) -> Iterator[list[TimedWord]]
         run.append(word)
     if run:
         yield run
+
+
+def _next_start(run: list[TimedWord], after: list[TimedWord] | None) -> float:
+    """Return when the words after a run begin; who speaks at the same time leaves it its own time."""
+    if after is None or after[0].word.start < run[-1].word.end:
+        return math.inf
+    return after[0].word.start
 
 
 def _prefix(channel: int | None, rules: SubtitleRules) -> str:
@@ -218,15 +220,16 @@ class _Costs:
         self.breaks = [Break.SENTENCE] + [
             break_between(timed.word.text, after.word.text, timed.language) for timed, after in pairwise(run)
         ]
-        self.silences = [0.0] + [
-            max(0.0, start - end) for start, end in zip(self.starts[1:-1], self.ends, strict=False)
-        ]
+        silences = [0.0] + [max(0.0, after.word.start - timed.word.end) for timed, after in pairwise(run)]
         self.break_costs = [0.0] * (len(run) + 1)
+        self.within = [0.0, 0.0]  # what the breaks before each place cost if they are none
         for place in range(1, len(run)):
-            relief = PAUSE_RELIEF * min(1.0, self.silences[place] / EASY_PAUSE_S)
+            relief = PAUSE_RELIEF * min(1.0, silences[place] / EASY_PAUSE_S)
             if run[place - 1].ends_segment:
                 relief = max(relief, SEGMENT_RELIEF)
             self.break_costs[place] = BREAK_COSTS[self.breaks[place]] * (1 - relief)
+            silence = SILENCE_WITHIN * max(0.0, silences[place] - UNHEARD_PAUSE_S)
+            self.within.append(self.within[-1] + silence + SENTENCE_WITHIN * (self.breaks[place] is Break.SENTENCE))
         self.rows = lru_cache(maxsize=4096)(self._rows)
 
     def columns(self, first: int, end: int) -> int:
@@ -245,10 +248,7 @@ class _Costs:
         columns = self.columns(first, end) + self.prefix_width
         cost += CUE_COST + self.break_costs[end] + self._time_cost(first, end, columns)
         cost += EMPTY * max(0.0, 1 - columns / rules.max_line_length) ** 2
-        for place in range(first + 1, end):
-            cost += SILENCE_WITHIN * max(0.0, self.silences[place] - 0.2)
-            cost += SENTENCE_WITHIN * (self.breaks[place] is Break.SENTENCE)
-        return cost, rows
+        return cost + self.within[end] - self.within[first + 1], rows
 
     def _time_cost(self, first: int, end: int, columns: int) -> float:
         start, spoken = self.starts[first], self.ends[end - 1]
@@ -257,7 +257,9 @@ class _Costs:
         duration = max(shown - start, SHORTEST_S)
         too_fast = columns / duration / self.rules.max_chars_per_second - 1
         too_short = 1 - duration / self.rules.min_duration
-        return TOO_FAST * min(max(0.0, too_fast), 4.0) + TOO_SHORT * max(0.0, too_short)
+        # By the line, since many subtitles that are too fast are no better than few.
+        fast = TOO_FAST * min(max(0.0, too_fast), 4.0) * columns / self.rules.max_line_length
+        return fast + TOO_SHORT * max(0.0, too_short)
 
     def _rows(self, first: int, end: int, n_rows: int, taken: int) -> tuple[float, Rows] | None:
         """Return the cheapest lines, one wherever one is enough; `taken` columns of the first are in use."""
