@@ -7,14 +7,21 @@ import re
 from xml.sax.saxutils import escape, quoteattr
 
 from auricle.results import Transcript
-from auricle.speech.formats.cues import Tick, chosen_cues, clock_ms, ticked, word_ticks
+from auricle.speech.formats.cues import (
+    WITHOUT_COMMANDS,
+    WORD_JOINER,
+    Tick,
+    chosen_cues,
+    clock_ms,
+    ticked,
+    word_ticks,
+)
 from auricle.speech.formats.options import WriteOptions
 from auricle.speech.timed_words import plain
 
 MILLISECONDS = 1000
-# SubRip has no escapes. Between these and a word joiner, which has no width, players see no markup.
-_SRT_MARKUP = re.compile(r"<(?=[A-Za-z/])|\{(?=\\)")
-WORD_JOINER = "\u2060"
+# SubRip has no escapes, and many players take tags and commands of other formats for their own.
+_SRT_TAG = re.compile(r"<(?=[A-Za-z/])")
 
 
 def srt(transcript: Transcript, options: WriteOptions) -> str:
@@ -29,7 +36,7 @@ def srt(transcript: Transcript, options: WriteOptions) -> str:
 def _srt_lines(tick: Tick) -> str:
     # An arrow within the text would be taken for a line of times.
     text = "\n".join(tick.cue.lines).replace("-->", "->")
-    return _SRT_MARKUP.sub(lambda match: match.group() + WORD_JOINER, text)
+    return _SRT_TAG.sub("<" + WORD_JOINER, text).translate(WITHOUT_COMMANDS)
 
 
 def vtt(transcript: Transcript, options: WriteOptions) -> str:

@@ -10,6 +10,11 @@ from auricle.speech.formats.options import WriteOptions
 from auricle.speech.subtitles import Cue, shape
 from auricle.speech.timed_words import plain, segment_end, segment_words
 
+WORD_JOINER = "\u2060"
+# No two players agree on how a brace is escaped in SubStation's commands: the full-width ones are text everywhere,
+# and a word joiner, which has no width, keeps a backslash from being a command.
+WITHOUT_COMMANDS = str.maketrans({"{": "｛", "}": "｝", "\\": "\\" + WORD_JOINER})
+
 
 @dataclass(frozen=True)
 class Tick:

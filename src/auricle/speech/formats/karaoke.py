@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from auricle.results import Transcript
-from auricle.speech.formats.cues import Tick, chosen_cues, ticked, word_ticks
+from auricle.speech.formats.cues import WITHOUT_COMMANDS, Tick, chosen_cues, ticked, word_ticks
 from auricle.speech.formats.options import WriteOptions
 from auricle.speech.timed_words import plain
 
@@ -77,9 +77,6 @@ Style: Default,Arial,60,&H00FFFFFF,&H00909090,&H00000000,&H80000000,0,0,0,0,100,
 [Events]
 Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
-# No player agrees on how a brace is escaped; the full-width ones are text everywhere, and a word joiner,
-# which has no width, keeps a backslash from being a command.
-_ASS_TEXT = str.maketrans({"{": "｛", "}": "｝", "\\": "\\\u2060"})
 
 
 def ass(transcript: Transcript, options: WriteOptions) -> str:
@@ -100,7 +97,7 @@ def _ass_clock(hundredths: int) -> str:
 
 
 def _ass_text(text: str) -> str:
-    return text.translate(_ASS_TEXT)
+    return text.translate(WITHOUT_COMMANDS)
 
 
 def _ass_words(tick: Tick) -> str:
