@@ -76,7 +76,7 @@ def test_greedy_text_and_times_equal_theirs(tmp_path: Path, shape: str, seed: in
     expected = theirs.decode(logits.argmax(-1), output_char_offsets=True, output_word_offsets=True)
     assert ours.decode([token.id for token in tokens]) == expected["text"]
 
-    segments = make_segments(tokens, ours, seconds_per_frame=1.0, duration=1e9)
+    segments = make_segments(tokens, ours, units_per_second=1.0, duration=1e9)
     words = [(word.text, word.start, word.end) for segment in segments for word in segment.words]
     lower = bool(settings.get("do_lower_case"))
     assert words == [

@@ -13,10 +13,12 @@ from itertools import chain
 import numpy as np
 
 from auricle.audio.vad import VoiceProbabilities
+from auricle.results import Warning
 from auricle.speech.rolling import RollingSamples
 from auricle.speech.voice import Region, RegionFinder, VoiceOptions
 
 AUTOMATIC_S = 30.0  # recordings above this are divided by voice unless an option says otherwise
+SKIPPED_S = 1.0  # shorter gaps are pauses, of which nobody needs to be told
 STEP_FRAMES = 64  # detector frames in one call, always counted from the recording's start
 PAUSE_S = 0.2  # without a detector: the span of quiet that a cut looks for
 QUIET_STEP_S = 0.02  # how finely it looks
@@ -98,6 +100,26 @@ def longer_than(blocks: Iterable[np.ndarray], n_samples: int) -> tuple[bool, Ite
         if n_read > n_samples:
             break
     return n_read > n_samples, chain(_handed_out(read), left)
+
+
+def skipped(gaps: Iterable[Gap], sample_rate: int) -> tuple[Warning, ...]:
+    """Return a warning for every second or more without voice; gaps that touch are one."""
+    spans: list[list[int]] = []
+    for gap in gaps:
+        if spans and gap.start <= spans[-1][1]:
+            spans[-1][1] = gap.end
+        else:
+            spans.append([gap.start, gap.end])
+    return tuple(
+        Warning(
+            "skipped",
+            "no voice was detected, so nothing was decoded; vad=False decodes everything",
+            start / sample_rate,
+            end / sample_rate,
+        )
+        for start, end in spans
+        if end - start > SKIPPED_S * sample_rate
+    )
 
 
 def voice_regions(samples: np.ndarray, sample_rate: int, options: VoiceOptions) -> tuple[Region, ...]:

@@ -17,6 +17,7 @@ from auricle.errors import OptionError
 FRAME_S = 0.032  # of a probability
 _RATE, _FRAME = 125, 4  # the same as a ratio: a frame is 4 / 125 s
 CUT_FRAMES = 3  # a cut in a long region is where so many frames have the least voice
+NAMES = {"threshold": "vad_threshold", "pad_s": "speech_pad_s"}  # of the recognizers' options, for messages
 SMALLEST_S = {"longest_s": 1.0, "longest_pause_s": 0.0, "min_speech_s": 0.0, "min_silence_s": 0.032, "pad_s": 0.0}
 
 
@@ -34,21 +35,23 @@ class VoiceOptions:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            value = getattr(self, one.name)
+            value, name = getattr(self, one.name), NAMES.get(one.name, one.name)
             if one.name == "negative_threshold" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise OptionError(f"{one.name}={value!r}; expected a finite number")
+                raise OptionError(f"{name}={value!r}; expected a finite number")
             if value < SMALLEST_S.get(one.name, value):
-                raise OptionError(f"{one.name}={value!r}; expected at least {SMALLEST_S[one.name]:g} seconds")
+                raise OptionError(f"{name}={value!r}; expected at least {SMALLEST_S[one.name]:g} seconds")
         low = self.lower_threshold
         if not 0.0 < low <= self.threshold < 1.0:
             raise OptionError(
-                f"threshold={self.threshold!r}, negative_threshold={self.negative_threshold!r}; expected "
+                f"vad_threshold={self.threshold!r}, negative_threshold={self.negative_threshold!r}; expected "
                 "probabilities between 0 and 1, the negative one not above the other"
             )
         if self.pad_s > self.longest_s / 4:
-            raise OptionError(f"pad_s={self.pad_s!r}; expected at most a quarter of longest_s={self.longest_s!r}")
+            raise OptionError(
+                f"speech_pad_s={self.pad_s!r}; expected at most a quarter of longest_s={self.longest_s!r}"
+            )
 
     @property
     def lower_threshold(self) -> float:

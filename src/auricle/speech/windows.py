@@ -1,7 +1,7 @@
-"""Cut a recording of any length into overlapping windows, and say which frames of each window to keep.
+"""Cut a recording of any length into windows, overlapping or by voice, and say which frames of each window to keep.
 
-All positions are whole samples and whole frames, so that nothing drifts: a window starts at a multiple of
-`samples_per_frame`, and the frames kept of neighbouring windows touch without gap or overlap.
+All positions are whole samples and whole frames, so that nothing drifts: an overlapping window starts at a
+multiple of `samples_per_frame`, and the frames kept of neighbouring windows touch without gap or overlap.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from auricle.errors import OptionError
+from auricle.speech.stretches import Gap, stretches
+from auricle.speech.voice import Region, VoiceOptions
 
 # Without chunk_length_s: up to 40 s in one pass, where attention is still cheap; more in windows of 30 s, of
 # which 5 s are shared with each neighbour.
@@ -37,7 +39,9 @@ class Window:
     samples: np.ndarray
     start: int  # samples from the start of the recording
     first_kept: int  # frame of the window
-    end_kept: int | None  # frame, exclusive; None in the last window, which keeps everything to its end
+    end_kept: int | None  # frame, exclusive; None in the last window of a part, which keeps everything to its end
+    origin: int = 0  # sample at which the part begins whose frames follow each other without a gap
+    regions: tuple[Region, ...] | None = None  # where voice was detected; None where nobody looked
 
 
 def plan_windows(
@@ -98,6 +102,15 @@ def cut(blocks: Iterable[np.ndarray], plan: WindowPlan) -> Iterator[Window]:
             start += step
     samples = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
     yield Window(samples, start, plan.left // plan.samples_per_frame if start else 0, None)
+
+
+def cut_by_voice(blocks: Iterable[np.ndarray], sample_rate: int, options: VoiceOptions) -> Iterator[Window | Gap]:
+    """Cut a stream into one window for every stretch of voice, each a part of its own, and the gaps between."""
+    for found in stretches(blocks, sample_rate, options):
+        if isinstance(found, Gap):
+            yield found
+        else:
+            yield Window(found.samples, found.start, 0, None, found.start, found.regions)
 
 
 def kept_frames(window: Window, n_frames: int) -> slice:

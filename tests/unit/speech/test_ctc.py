@@ -107,7 +107,7 @@ def text_of(ids: Sequence[int]) -> str:
 
 
 def test_text_words_and_characters_come_with_times_and_confidence() -> None:
-    transcript = recognizer().transcribe([Recording(frames_of("so it is"))], CTCOptions())[0]
+    transcript = recognizer().transcribe([Recording(frames_of("so it is"))], CTCOptions(vad=False))[0]
     assert transcript.text == "so it is"
     assert [(word.text, word.start, word.end) for word in transcript.words] == [
         ("so", 0.0, pytest.approx(3 * SECONDS)),
@@ -126,7 +126,7 @@ def test_text_words_and_characters_come_with_times_and_confidence() -> None:
 @pytest.mark.parametrize("n_frames", [1, 300, 1999, 2000, 2001, 7001])
 @pytest.mark.parametrize(
     "options",
-    [CTCOptions(), CTCOptions(chunk_length_s=5), CTCOptions(chunk_length_s=1, stride_length_s=(0.1, 0.3))],
+    [CTCOptions(vad=False), CTCOptions(chunk_length_s=5), CTCOptions(chunk_length_s=1, stride_length_s=(0.1, 0.3))],
 )
 def test_windows_do_not_change_the_text(n_frames: int, options: CTCOptions) -> None:
     ids = babble(n_frames, seed=n_frames)
@@ -138,30 +138,30 @@ def test_windows_do_not_change_the_text(n_frames: int, options: CTCOptions) -> N
 @pytest.mark.parametrize("batch_size", [None, 1, 2, 16])
 def test_batches_equal_singles(batch_size: int | None) -> None:
     recordings = [babble(n, seed=n) for n in (40, 5000, 0, 700, 2500)]
-    singles = [recognizer().transcribe([Recording(ids)], CTCOptions())[0] for ids in recordings]
+    singles = [recognizer().transcribe([Recording(ids)], CTCOptions(vad=False))[0] for ids in recordings]
     batched = recognizer().transcribe(
         [Recording(ids, block=7777) for ids in recordings],
-        CTCOptions(batch_size=batch_size),
+        CTCOptions(vad=False, batch_size=batch_size),
     )
     assert batched == singles
 
 
 def test_windows_of_several_recordings_share_a_batch() -> None:
     one = recognizer()
-    one.transcribe([Recording(babble(n, seed=n)) for n in (50, 60, 70)], CTCOptions(batch_size=2))
+    one.transcribe([Recording(babble(n, seed=n)) for n in (50, 60, 70)], CTCOptions(vad=False, batch_size=2))
     assert one.engine.batches == [2, 1]
 
 
 def test_beams_read_the_same_as_greedy_where_the_model_is_sure() -> None:
     ids = babble(4000, seed=3)
-    best_path, beams = (recognizer().transcribe([Recording(ids)], CTCOptions(beam_width=width))[0] for width in (1, 4))
+    best_path, beams = (recognizer().transcribe([Recording(ids)], CTCOptions(vad=False, beam_width=width))[0] for width in (1, 4))
     assert beams.text == best_path.text
     assert [(word.start, word.end) for word in beams.words] == [(word.start, word.end) for word in best_path.words]
 
 
 def test_segments_end_at_pauses() -> None:
     ids = frames_of("so it is", pause={1: 40, 4: 20})
-    transcript = recognizer().transcribe([Recording(ids)], CTCOptions())[0]
+    transcript = recognizer().transcribe([Recording(ids)], CTCOptions(vad=False))[0]
     assert [segment.text for segment in transcript.segments] == ["so", "it is"]
     assert "".join(one.text for part in transcript.segments for one in part.characters) == "so it is"
     assert transcript.segments[0].end == pytest.approx(3 * SECONDS)
@@ -171,20 +171,20 @@ def test_segments_end_at_pauses() -> None:
 
 def test_long_segments_are_divided_at_their_widest_gap() -> None:
     ids = frames_of("ab " * 400, pause={602: 10})  # 48 s in one breath, with a small gap after word 200
-    transcript = recognizer().transcribe([Recording(ids)], CTCOptions())[0]
+    transcript = recognizer().transcribe([Recording(ids)], CTCOptions(vad=False))[0]
     assert [len(segment.words) for segment in transcript.segments] == [201, 199]
     assert all(segment.end - segment.start <= 30 for segment in transcript.segments if segment.end)
 
 
 def test_times_do_not_pass_the_end_of_the_recording() -> None:
     tokenizer = CharacterTokenizer({token: id for id, token in enumerate(ALPHABET)})
-    (segment,) = make_segments([Token(2, 0, 4, 1.0), Token(3, 4, 9, 0.5)], tokenizer, 0.08, duration=0.5)
+    (segment,) = make_segments([Token(2, 0, 4, 1.0), Token(3, 4, 9, 0.5)], tokenizer, 12.5, duration=0.5)
     assert (segment.start, segment.end, segment.words[0].confidence) == (0.0, 0.5, 0.75)
     assert all(character.end <= 0.5 for character in segment.characters)
 
 
 def test_silence_gives_no_text_and_says_so() -> None:
-    transcript = recognizer().transcribe([Recording([0] * 100)], CTCOptions())[0]
+    transcript = recognizer().transcribe([Recording([0] * 100)], CTCOptions(vad=False))[0]
     assert transcript.text == ""
     assert transcript.segments == ()
     assert [warning.kind for warning in transcript.warnings] == ["no_speech"]
@@ -195,19 +195,19 @@ def test_less_than_a_frame_gives_no_text_and_says_so() -> None:
         recording = Recording(ids, block=300)
         if ids:
             recording.blocks = lambda: iter([np.full(399, 5, dtype=np.float32)])
-        transcript = recognizer().transcribe([recording], CTCOptions())[0]
+        transcript = recognizer().transcribe([recording], CTCOptions(vad=False))[0]
         assert transcript.text == ""
         assert [warning.kind for warning in transcript.warnings] == ["too_short"]
 
 
 def test_no_recordings_give_no_transcripts() -> None:
-    assert recognizer().transcribe([], CTCOptions()) == []
+    assert recognizer().transcribe([], CTCOptions(vad=False)) == []
 
 
 def test_progress_counts_every_second_once() -> None:
     seen: list[float] = []
     recordings = [Recording(babble(n, seed=n)) for n in (3000, 50, 2500)]
-    transcripts = recognizer().transcribe(recordings, CTCOptions(batch_size=2), seen.append)
+    transcripts = recognizer().transcribe(recordings, CTCOptions(vad=False, batch_size=2), seen.append)
     assert seen == sorted(seen)
     assert len(seen) > 2
     assert seen[-1] == pytest.approx(sum(transcript.duration or 0 for transcript in transcripts))
@@ -223,7 +223,7 @@ def test_memory_does_not_grow_with_the_recording() -> None:
     for n_seconds in (120, 1200):
         one = recognizer()
         tracemalloc.start()
-        one.transcribe([Silence([0] * n_seconds)], CTCOptions())
+        one.transcribe([Silence([0] * n_seconds)], CTCOptions(vad=False))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert one.engine.longest == 30 * 16000
@@ -238,7 +238,7 @@ def test_frames_do_not_wait_longer_than_a_minute_and_a_window(monkeypatch: pytes
         return greedy(log_probs, blank)
 
     monkeypatch.setattr("auricle.speech.ctc.greedy", noting)
-    recognizer().transcribe([Recording(babble(20_000, seed=1))], CTCOptions())
+    recognizer().transcribe([Recording(babble(20_000, seed=1))], CTCOptions(vad=False))
     assert sum(decoded) == 20_000
     assert max(decoded) <= (60 + 30) * 50
 
@@ -262,7 +262,7 @@ def test_hot_words_and_language_models_are_used(tmp_path: Path) -> None:
     recording = Recording(frames_of("kat"))
     for options in (CTCOptions(lm=path, alpha=2.0), CTCOptions(hotwords=["cat"], hotword_weight=21.0)):
         assert one.transcribe([recording], options)[0].text == "cat"
-    assert one.transcribe([recording], CTCOptions())[0].text == "kat"
+    assert one.transcribe([recording], CTCOptions(vad=False))[0].text == "kat"
 
 
 def test_a_language_model_is_read_once_for_many_calls(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_a_model_that_gives_no_numbers_is_an_error_not_a_text() -> None:
     one = recognizer()
     one.engine = Overflowing()
     with pytest.raises(OptionError, match=r"no numbers for made.*dtype='float32'"):
-        one.transcribe([Recording(babble(20, seed=1))], CTCOptions())
+        one.transcribe([Recording(babble(20, seed=1))], CTCOptions(vad=False))
 
 
 def test_cuts_fall_into_the_longest_blank_of_the_second_half() -> None:
