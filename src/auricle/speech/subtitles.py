@@ -38,7 +38,7 @@ BREAK_COSTS = {Break.SENTENCE: 0.0, Break.CLAUSE: 3.0, Break.PHRASE: 6.0, Break.
 # ... less this share of it where there is a pause of half a second, or where the recognizer ended a segment,
 PAUSE_RELIEF, EASY_PAUSE_S, SEGMENT_RELIEF = 0.7, 0.5, 0.4
 # of a sentence's end within a subtitle, and of each second of silence beyond a fifth,
-SENTENCE_WITHIN, SILENCE_WITHIN, UNHEARD_PAUSE_S = 3.0, 6.0, 0.2
+SENTENCE_WITHIN, SILENCE_WITHIN, UNHEARD_PAUSE_S = 3.0, 10.0, 0.2
 # of a second line, of a first line that is longer than the second, of lines that differ by a whole line, of a
 # subtitle that leaves its line empty,
 SECOND_LINE, TOP_HEAVY, UNBALANCED, EMPTY = 1.0, 1.0, 4.0, 4.0

@@ -198,6 +198,17 @@ def test_lrc_is_read_back_line_by_line(spoken: Transcript) -> None:
     assert lines == sorted(lines, key=lambda line: line[0])
 
 
+def test_lrc_clears_a_line_before_a_silence_and_at_the_end() -> None:
+    spoken = transcript(segment("so be it", 1.0), segment("or not at all", 2.5), segment("now then", 8.0))
+    assert by_lrc(write(spoken, "lrc", WriteOptions(unit="segment")))[1] == [
+        (100, "so be it"),
+        (250, "or not at all"),
+        (440, ""),
+        (800, "now then"),
+        (890, ""),
+    ]
+
+
 def test_enhanced_lrc_has_the_times_of_words_and_of_the_last_ones_end() -> None:
     spoken = transcript(segment("so be it", 1.0), duration=62.4)
     tags, lines = by_lrc(write(spoken, "lrc", WriteOptions(word_cues=True, source="a.wav")))
@@ -305,6 +316,11 @@ def test_paragraphs_end_at_long_pauses_and_after_some_sentences() -> None:
     assert write(many, "txt", WriteOptions(paragraphs=True)).rstrip("\n").split("\n\n") == [
         " ".join(["Here is one."] * 5), " ".join(["Here is one."] * 5), " ".join(["Here is one."] * 2)
     ]  # fmt: skip
+    breathless = transcript(*(segment("Here is one.", 1.5 * number) for number in range(12)))
+    assert write(breathless, "txt", WriteOptions(paragraphs=True)).rstrip("\n").split("\n\n") == [
+        " ".join(["Here is one."] * 10),
+        " ".join(["Here is one."] * 2),
+    ]
     unfinished = transcript(segment("We came and", 0.0), segment("left.", 4.0))
     assert write(unfinished, "txt", WriteOptions(paragraphs=True)) == "We came and left.\n"
 

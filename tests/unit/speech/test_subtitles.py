@@ -102,6 +102,42 @@ def test_a_long_pause_ends_a_subtitle() -> None:
     assert lines(heard(spoken("so | | then")), max_pause=1.5, min_duration=1.5) == [("so then",)]
 
 
+def test_a_silence_that_one_hears_ends_a_subtitle_unless_the_first_part_would_flash() -> None:
+    answer = heard(spoken("Yes I know."), spoken("He left the town in the night.", 1.7))
+    assert lines(answer) == [("Yes I know.",), ("He left the town in the night.",)]
+    assert lines(answer, min_duration=2.0) == [("Yes I know. He left the town in the night.",)]
+
+
+def test_subtitles_of_one_sentence_are_about_as_long() -> None:
+    assert lines(heard(spoken("aaaa bbbb cccc dddd", rate=8)), max_line_length=14, max_lines=1) == [
+        ("aaaa bbbb",),
+        ("cccc dddd",),
+    ]
+
+
+def test_a_sentence_is_divided_at_a_pause_or_where_a_segment_ended() -> None:
+    expected = [("aaaa bbbb",), ("cccc dddd eeee ffff",)]
+    whole = heard(spoken("aaaa bbbb cccc dddd eeee ffff"))
+    first = spoken("aaaa bbbb")
+    assert first.end is not None
+    paused = Segment(
+        first.text, first.start, first.end, first.words + spoken("cccc dddd eeee ffff", first.end + 0.2).words
+    )
+    paused = Segment("".join(word.text for word in paused.words), 0.0, paused.words[-1].end, paused.words)
+    apart = heard(first, spoken("cccc dddd eeee ffff", first.end))
+    assert lines(whole, max_line_length=20, max_lines=1) == [("aaaa bbbb cccc",), ("dddd eeee ffff",)]
+    assert lines(heard(paused), max_line_length=20, max_lines=1) == expected
+    assert lines(apart, max_line_length=20, max_lines=1) == expected
+
+
+def test_a_division_leaves_little_to_be_read_too_fast() -> None:
+    hasty = spoken("aaaa bbbb cccc dddd", rate=40)
+    calm = spoken("eeee ffff", hasty.words[-1].end, rate=4)
+    one = Segment(hasty.text + calm.text, 0.0, calm.end, hasty.words + calm.words)
+    rules = {"max_line_length": 20, "max_lines": 1, "min_gap": 0.0, "min_duration": 0.1}
+    assert lines(heard(one), **rules) == [("aaaa bbbb",), ("cccc dddd eeee ffff",)]
+
+
 def test_a_subtitle_stays_after_its_words_until_it_is_read() -> None:
     (cue,) = shape(heard(spoken("0123456789 0123456789 0123456789", rate=30)))
     assert cue.end - cue.start == pytest.approx(32 / 17)
@@ -172,6 +208,14 @@ def test_channels_that_speak_at_once_share_the_time_by_what_is_to_be_read() -> N
     assert (first.channel, second.channel) == (0, 1)
     assert first.end - first.start > 2.5
     assert second.end - second.start >= RULES.min_duration - CLOSE
+
+
+def test_subtitles_of_two_channels_come_in_the_order_they_are_heard() -> None:
+    long = "I told you that we should have gone there much earlier today, "
+    talk = heard(spoken(long * 3, 0.0, channel=0), spoken("Right.", 6.0, channel=1))
+    starts = [cue.words[0].start for cue in shape(talk)]
+    assert starts == sorted(starts)
+    assert [cue.channel for cue in shape(talk)][1:-1].count(1) == 1
 
 
 def test_wide_characters_count_two_columns_and_are_joined_without_spaces() -> None:
