@@ -350,6 +350,12 @@ def test_what_a_format_cannot_do_is_refused_by_name(form: str, options: dict[str
         write(TALK, form, WriteOptions(**options))
 
 
+def test_word_cues_are_never_made_up() -> None:
+    with pytest.raises(OptionError, match="the transcript has none; transcribe with word times"):
+        write(transcript(Segment("one two", 0.0, 1.0)), "vtt", WriteOptions(word_cues=True))
+    assert write(Transcript(""), "vtt", WriteOptions(word_cues=True)) == "WEBVTT\n"
+
+
 def test_options_for_several_formats_are_for_one_at_least() -> None:
     options = WriteOptions(word_cues=True, paragraphs=True, rules=SubtitleRules())
     options.check("txt", "vtt")

@@ -62,10 +62,13 @@ MEDIA_TYPES = {
 def write(transcript: Transcript, form: str, options: WriteOptions | None = None) -> str:
     """Return the whole content of a file in one of `FORMATS`, lines ended by a single newline.
 
-    Raises: OptionError for an unknown format, and for an option that the format has no use for.
+    Raises: OptionError for an unknown format, for an option that the format has no use for, and for word cues of a
+        transcript that was made without times of words.
     """
     if form not in FORMATS:
         raise OptionError(f"format {form!r} is none of {', '.join(FORMATS)}{nearest(form, FORMATS)}")
     options = options or WriteOptions()
     options.check(form)
+    if options.word_cues and transcript.text.strip() and not transcript.words:
+        raise OptionError("word_cues need the times of words, and the transcript has none; transcribe with word times")
     return FORMATS[form](transcript, options)
