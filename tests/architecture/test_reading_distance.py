@@ -28,7 +28,7 @@ from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
 CTC_CALL = (17, 62)
-WHISPER_CALL = (14, 80)
+WHISPER_CALL = (17, 111)
 GREEDY_TEXT = (8, 35)
 
 
@@ -133,7 +133,7 @@ def test_whisper_from_features_to_segments_is_short_to_read() -> None:
     recognizer: Any = WhisperRecognizer(
         engine, WhisperFeatures(config.num_mel_bins), FakeTokenizer(), config, {"is_multilingual": False}
     )
-    options = WhisperOptions(max_new_tokens=8)
+    options = WhisperOptions(max_new_tokens=8, vad=False)
     recognizer.transcribe([FakeAudio()], options)
     with functions_called() as called:
         recognizer.transcribe([FakeAudio()], options)

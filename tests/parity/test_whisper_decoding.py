@@ -304,6 +304,7 @@ def test_long_form_follows_transformers_through_70_seconds(models: tuple[Any, Wh
         logprob_threshold=None,
         no_speech_threshold=None,
         condition_on_previous_text=conditioned,
+        vad=False,
         suppress_tokens=tuple(generation_config()["suppress_tokens"]),
     )
     config = ours.config
@@ -405,7 +406,7 @@ def test_a_real_decoder_comes_to_the_same_text_in_a_batch_and_whatever_times_are
         make_engine(ours), SlicedFeatures(values), Letters(), ours.config, generation_config()
     )
     # A random decoder is never sure, so that every window goes through every temperature.
-    options = WhisperOptions(temperature=(0.0, 0.6), best_of=2, n_beams=n_beams, max_new_tokens=20)
+    options = WhisperOptions(temperature=(0.0, 0.6), best_of=2, n_beams=n_beams, max_new_tokens=20, vad=False)
     together = recognizer.transcribe(sounds, options)
     for times in ("segment", "word"):
         alone = [recognizer.transcribe([one], replace(options, return_timestamps=times))[0] for one in sounds]

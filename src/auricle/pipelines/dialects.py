@@ -80,7 +80,7 @@ WHISPER = Dialect(
     options=WhisperOptions,
     fields={
         **_own_names(WhisperOptions),
-        "num_beams": "n_beams",
+        **_SEARCH_NAMES,
         "condition_on_prev_tokens": "condition_on_previous_text",
     },
     refused={
@@ -88,8 +88,7 @@ WHISPER = Dialect(
         "prompt_ids": "give the text itself as initial_prompt",
         "prompt_condition_type": "condition_on_prev_tokens=True tells every window the text before it",
         "stride_length_s": "windows of 30 s begin where the last one's text ended, so they need no overlap",
-        "hotwords": "write them into initial_prompt",
-        "hotword_weight": "write the words into initial_prompt",
+        "hotword_weight": "its decoder is told the words and weighs them itself; leave it out",
         "lm": "a language model joins the search of CTC models; Whisper's decoder is one",
         "beam_width": "give num_beams",
         "return_token_timestamps": "give return_timestamps='word'",
@@ -101,10 +100,18 @@ WHISPER = Dialect(
     times={None: None, False: None, True: "segment", "segment": "segment", "word": "word"},
     fixed={
         **_EVERYWHERE_FIXED,
-        **_PLAIN_SEARCH_FIXED,
-        "chunk_length_s": ((0, 30), "it reads windows of 30 s, one after the other; leave it out"),
+        "chunk_length_s": ((0, 30), "it reads windows of 30 s; leave it out"),
     },
-    off=frozenset({"compression_ratio_threshold", "logprob_threshold", "no_speech_threshold", "max_initial_timestamp"}),
+    has_windows=True,
+    off=frozenset(
+        {
+            "compression_ratio_threshold",
+            "language_detection_threshold",
+            "logprob_threshold",
+            "max_initial_timestamp",
+            "no_speech_threshold",
+        }
+    ),
     languages=LANGUAGES,
 )
 

@@ -1,9 +1,11 @@
 """Recordings of any length with Whisper: windows of 30 s, each from where the text before it ended.
 
-All recordings of a call advance together, one window each at a time, as rows of one batch; what a row comes
-to does not depend on the others. Offsets are whole samples, so that times neither drift nor go back.
-Windows are decoded with timestamp tokens whether or not times are asked for, and word times come from a
-pass of their own over the finished text, so that asking for times never changes it.
+A recording is divided into units: stretches of voice, or all of it. Windows follow one another within a unit,
+as rows of a batch; what a row comes to does not depend on the others. One after the other, a unit is told the
+text of those before it; together, they are not, and so the two schedules differ in nothing but that. Offsets
+are whole samples, so that times neither drift nor go back. Windows are decoded with timestamp tokens whether
+or not times are asked for, and word times come from a pass of their own over the finished text, so that
+asking for times never changes it.
 
 Source: openai/whisper transcribe.py; Radford et al. 2022, section 4.5.
 """
@@ -12,26 +14,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from auricle.audio.features import Features
 from auricle.errors import OptionError
-from auricle.results import Segment, Transcript, Warning, Word
-from auricle.speech.languages import language_code
-from auricle.speech.rolling import RollingSamples
-from auricle.speech.whisper_decoder import SECONDS_PER_STEP, Engine, WindowDecoder
+from auricle.results import Transcript, Warning
+from auricle.speech.journal import Journal
+from auricle.speech.journal_entries import warning_to_json
+from auricle.speech.languages import LANGUAGES, language_code
+from auricle.speech.whisper_decoder import SECONDS_PER_STEP, Ask, Engine, WindowDecoder
+from auricle.speech.whisper_guards import voiced_seconds
+from auricle.speech.whisper_languages import SURE, average, most_probable
 from auricle.speech.whisper_options import WhisperOptions
+from auricle.speech.whisper_rows import Reading, Row
+from auricle.speech.whisper_segments import Heard, WindowReader, believed, report_doubts
 from auricle.speech.whisper_tokens import WhisperTokenizer, alignment_heads, read_tokens
-from auricle.speech.whisper_windows import Decoded, Piece, is_repetitive, is_silence, split_window
-from auricle.speech.whisper_words import fit_words, group_words, time_words
+from auricle.speech.whisper_units import Source, Unit
+from auricle.speech.whisper_windows import is_silence
 
 __all__ = ["WhisperOptions", "WhisperRecognizer"]
 
 SHORTEST_REST = 0.1  # seconds: what is left after the last window, if no longer, holds no word
+LEAST_VOICE = 1.0  # seconds of voice in a window that must have text
+BATCH = 8  # windows decoded together if nothing else is asked for
 
 
 class Recording(Protocol):
@@ -53,30 +63,17 @@ class WindowFeatures(Protocol):
         ...
 
 
-@dataclass
-class _Place:
-    """How far one recording has come."""
+@dataclass(frozen=True)
+class _Plan:
+    """What all windows of a call have in common."""
 
-    samples: RollingSamples
-    history: list[int]  # the tokens that the next window is told
-    language: str | None
-    language_probability: float | None = None
-    window: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
-    segments: list[Segment] = field(default_factory=list)
-    warnings: list[Warning] = field(default_factory=list)
-
-    def open_window(self, n_samples: int, shortest: int) -> bool:
-        """Take the next window; False at the recording's end."""
-        self.window = self.samples.window(n_samples)
-        return len(self.window) > (shortest if self.samples.start else 0)
-
-    def warn(self, kind: str, message: str, start: float, end: float) -> None:
-        """Add a warning, or let the last one go on if it says the same up to here."""
-        last = self.warnings[-1] if self.warnings else None
-        if last is not None and (last.kind, last.end) == (kind, start):
-            self.warnings[-1] = replace(last, end=end)
-        else:
-            self.warnings.append(Warning(kind, message, start, end))
+    options: WhisperOptions
+    task: str
+    language: str | None  # None: detected
+    always: list[int]  # tokens that every window is told
+    first: list[int]  # tokens that the first window is told
+    prefix: list[int]
+    n_rows: int  # at most, at once
 
 
 class WhisperRecognizer:
@@ -104,53 +101,78 @@ class WhisperRecognizer:
             generation, config.decoder_layers, config.decoder_attention_heads, self.tokens.multilingual
         )
         self._step_samples = round(SECONDS_PER_STEP * features.sample_rate)
+        self._reader = WindowReader(tokenizer, self.tokens, self._step_samples, features.sample_rate)
 
     def transcribe(
         self,
         audios: Sequence[Recording],
         options: WhisperOptions | None = None,
         progress: Callable[[float], None] | None = None,
+        journals: Sequence[Journal | None] | None = None,
     ) -> list[Transcript]:
-        """Transcribe all recordings side by side, in the memory of one window each.
+        """Transcribe recordings, in the memory of `options.batch_size` windows.
 
-        `progress` is told the seconds done of all recordings together.
+        `progress` is told the seconds done of all recordings together. A journal, one for each recording, is
+        told of every window that is done; what it has of an interrupted run is not decoded again.
 
         Raises:
-            OptionError: for a language or a task that the checkpoint does not have, or a prefix that is too
-            long. AudioError: as reading a recording raises it.
+            OptionError: for a language or a task that the checkpoint does not have, or words that are too many
+            for a prompt. AudioError: as reading a recording raises it.
         """
-        options = options or WhisperOptions()
-        language, task = self._language_and_task(options)
-        prefix = self.decoder.prefix(options.prefix)
-        first = options.initial_prompt.strip() if options.initial_prompt else ""
-        history = self.tokenizer.encode(" " + first) if first else []
-        places = [_Place(RollingSamples(iter(audio.blocks())), list(history), language) for audio in audios]
-        shortest = round(SHORTEST_REST * self.features.sample_rate)
-        while True:
-            active = [one for one in places if one.open_window(self.features.window_samples, shortest)]
-            if not active:
-                return [self._transcript(place) for place in places]
-            self._round(active, task, prefix, options)
+        plan = self._plan(options or WhisperOptions(), len(audios))
+        rate = self.features.sample_rate
+        readings = [
+            Reading(Source(audio.blocks(), rate, plan.options), list(plan.first), plan.language, journal)
+            for audio, journal in zip(audios, journals or [None] * len(audios), strict=True)
+        ]
+        rows: list[Row] = []
+        while rows := self._fill(rows, readings, plan):
             if progress is not None:
-                progress(sum(place.samples.start for place in places) / self.features.sample_rate)
+                progress(sum(reading.n_done for reading in readings) / rate)
+            self._round(rows, plan)
+        transcripts = [reading.transcript() for reading in readings]
+        if progress is not None and readings:
+            progress(sum(reading.source.reader.position for reading in readings) / rate)
+        return transcripts
 
-    def detect_languages(self, audios: Sequence[Recording]) -> list[dict[str, float]]:
-        """The probability of every language the checkpoint knows, from each recording's first window.
+    def detect_languages(
+        self, audios: Sequence[Recording], options: WhisperOptions | None = None
+    ) -> list[dict[str, float]]:
+        """The probability of every language the checkpoint knows, from several windows of each recording's speech.
+
+        A recording without any speech has none.
 
         Raises:
             OptionError: if the checkpoint is English-only.
         """
         if not self.tokens.multilingual:
             raise OptionError("this checkpoint is English-only and detects no language; use a multilingual one")
-        windows = [RollingSamples(iter(one.blocks())).window(self.features.window_samples) for one in audios]
-        return self.decoder.languages(*self.engine.encode(self.features(windows)))
+        plan = replace(self._plan(options or WhisperOptions(), len(audios)), language=None)
+        found = []
+        for audio in audios:
+            source = Source(audio.blocks(), self.features.sample_rate, plan.options)
+            reading = Reading(source, [], None, None)
+            self._detect(reading, plan)
+            found.append(reading.probabilities)
+        return found
+
+    def _plan(self, options: WhisperOptions, n_recordings: int) -> _Plan:
+        language, task = self._language_and_task(options)
+        prompt = options.initial_prompt.strip() if options.initial_prompt else ""
+        first = self.tokenizer.encode(" " + prompt) if prompt else []
+        always = self.decoder.always(options.hotwords)
+        if options.carry_initial_prompt:
+            room = self.decoder.max_positions // 2 - 1 - len(always)
+            always, first = [*always, *first[max(len(first) - room, 0) :]], []
+        n_rows = options.batch_size or (BATCH if options.is_batched else max(n_recordings, 1))
+        return _Plan(options, task, language, always, first, self.decoder.prefix(options.prefix), n_rows)
 
     def _language_and_task(self, options: WhisperOptions) -> tuple[str | None, str]:
         """The language for the prompt, None to detect it, and the task."""
         tokens = self.tokens
         if not tokens.multilingual:
-            for name in ("language", "task"):
-                if getattr(options, name) is not None:
+            for name in ("language", "task", "multilingual"):
+                if getattr(options, name):
                     raise OptionError(
                         f"{name}={getattr(options, name)!r}, but this checkpoint is English-only and has no "
                         f"tokens to choose one; leave {name} out, or use a multilingual checkpoint"
@@ -161,135 +183,191 @@ class WhisperRecognizer:
             raise OptionError(f"task={task!r}: this checkpoint has no token for it; it has {', '.join(tokens.tasks)}")
         if options.language is not None:
             return language_code(options.language, tokens.languages), task
-        return tokens.language, task
+        return None if options.multilingual else tokens.language, task
 
-    def _round(self, places: Sequence[_Place], task: str, prefix: Sequence[int], options: WhisperOptions) -> None:
-        """Decode the window that each recording has open, and move each to its next one."""
-        states, lengths = self.engine.encode(self.features([place.window for place in places]))
-        self._detect(places, states, lengths)
-        starts = [self.decoder.start(place.language, task) for place in places]
-        prompts = [
-            # The prefix begins the recording, so that it is for its first window.
-            self.decoder.prompt(place.history, start, [] if place.samples.start else prefix, options.without_timestamps)
-            for place, start in zip(places, starts, strict=True)
-        ]
-        # Rows of one step have prompts of one length.
-        for length in sorted({len(prompt) for prompt in prompts}):
-            rows = [row for row, prompt in enumerate(prompts) if len(prompt) == length]
-            found = self.decoder.decode(
-                states[rows],
-                lengths[rows],
-                [prompts[row] for row in rows],
-                [places[row].samples.start for row in rows],
-                options,
-            )
-            for row, decoded in zip(rows, found, strict=True):
-                self._accept(places[row], decoded, states[row : row + 1], starts[row], options)
-
-    def _detect(self, places: Sequence[_Place], states: Tensor, lengths: Tensor) -> None:
-        """Give recordings without a language the most probable one of their first window."""
-        rows = [row for row, place in enumerate(places) if place.language is None]
-        if not rows:
-            return
-        found = self.decoder.languages(states[rows], lengths[rows])
-        for row, probabilities in zip(rows, found, strict=True):
-            language, probability = max(probabilities.items(), key=lambda item: item[1])
-            places[row].language, places[row].language_probability = language, probability
-
-    def _accept(
-        self, place: _Place, decoded: Decoded, states: Tensor, start: Sequence[int], options: WhisperOptions
-    ) -> None:
-        """Add the segments of a decoded window, and let go of the samples they used up."""
-        n_samples = len(place.window)
-        span = self._seconds(place, 0), self._seconds(place, None)
-        if is_silence(decoded, options):
-            place.warn("silence", "no speech was found", *span)
-            place.samples.skip(n_samples)
-            return
-        if not decoded.trusted:
-            if is_repetitive(decoded, options):
-                place.warn("repetition", "the text repeats itself at every temperature", *span)
-            else:
-                place.warn("doubtful", "the decoder finds its text improbable at every temperature", *span)
-        pieces, follow = split_window(decoded.generated.tokens, self.tokens.timestamp_begin)
-        n_used = n_samples if follow is None else min(follow * self._step_samples, n_samples)
-        segments = [self._segment(place, decoded, piece) for piece in pieces]
-        if options.return_timestamps == "word":
-            segments = self._with_words(place, decoded, pieces, segments, states, start, n_used, options)
-        said = [segment for segment in segments if segment.text.strip()]
-        place.segments += said
-        place.history += [token for segment in said for token in segment.tokens]
-        doubtful = not decoded.trusted or decoded.temperature > options.prompt_reset_on_temperature
-        if doubtful or not options.condition_on_previous_text:
-            place.history.clear()
-        place.samples.skip(n_used)
-
-    def _segment(self, place: _Place, decoded: Decoded, piece: Piece) -> Segment:
-        generated = decoded.generated
-        probabilities = [math.exp(generated.logprobs[at]) for at in self._spoken(decoded, piece)]
-        tokens = generated.tokens[piece.begin : piece.end]
-        return Segment(
-            text=self.tokenizer.decode(tokens),
-            start=self._seconds(place, piece.first),
-            end=self._seconds(place, piece.last),
-            confidence=float(np.mean(probabilities)) if probabilities else None,
-            language=place.language,
-            tokens=tokens,
-            temperature=decoded.temperature,
-            avg_logprob=decoded.avg_logprob,
-            compression_ratio=decoded.compression_ratio,
-            no_speech_prob=decoded.no_speech_prob,
-        )
-
-    def _with_words(
-        self,
-        place: _Place,
-        decoded: Decoded,
-        pieces: Sequence[Piece],
-        segments: Sequence[Segment],
-        states: Tensor,
-        start: Sequence[int],
-        n_used: int,
-        options: WhisperOptions,
-    ) -> list[Segment]:
-        """The same segments with words, timed within the samples that they used up."""
-        spoken = [self._spoken(decoded, piece) for piece in pieces]
-        text = [decoded.generated.tokens[at] for places in spoken for at in places]
-        if not text:
-            return list(segments)
-        n_frames = max(1, math.ceil(n_used / self._step_samples))
-        frames = self.decoder.onsets(text, start, states, n_frames, self.heads).tolist()
-        times = [self._seconds(place, frame) for frame in frames]
-        found: list[Segment] = []
-        done = 0
-        for segment, at in zip(segments, spoken, strict=True):
-            ids = [decoded.generated.tokens[one] for one in at]
-            marks = options.prepend_punctuations, options.append_punctuations
-            grouped = group_words(ids, self.tokenizer.decode, place.language, *marks)
-            probabilities = [math.exp(decoded.generated.logprobs[one]) for one in at]
-            timed: list[Word] = time_words(grouped, times[done : done + len(ids) + 1], probabilities)
-            assert segment.end is not None, "a window's end is always known"
-            found.append(replace(segment, words=fit_words(timed, segment.start, segment.end)))
-            done += len(ids)
+    def _fill(self, rows: Sequence[Row], readings: Sequence[Reading], plan: _Plan) -> list[Row]:
+        """The rows that go on, and new ones: of a recording one at a time, or together as many as there are."""
+        found = [row for row in rows if self._open(row, plan)]
+        for reading in readings:
+            while len(found) < plan.n_rows:
+                if not plan.options.is_batched and any(row.reading is reading for row in found):
+                    break
+                if reading.language is None and not reading.parts:
+                    self._detect(reading, plan)
+                row = reading.row(plan.options.is_batched, self.features.window_samples)
+                if row is None:
+                    break
+                if self._open(row, plan):
+                    found.append(row)
         return found
 
-    def _spoken(self, decoded: Decoded, piece: Piece) -> list[int]:
-        """Where the text tokens of a segment are: neither timestamps nor other special tokens."""
-        tokens = decoded.generated.tokens
-        return [at for at in range(piece.begin, piece.end) if tokens[at] < self.tokens.eos]
+    def _open(self, row: Row, plan: _Plan) -> bool:
+        """Open a row's next window, and in a recording of several languages find its language."""
+        shortest = round(SHORTEST_REST * self.features.sample_rate)
+        if not row.open_window(self.features.window_samples, shortest):
+            return False
+        if plan.options.multilingual and (row.is_first_window or row.unit.is_endless):
+            row.unit.states = row.unit.states or self._encode([row.window])
+            tracker, before = row.reading.tracker, row.reading.tracker.language
+            [probabilities] = self.decoder.languages(*row.unit.states)
+            if tracker.hear(probabilities):
+                start = row.start / self.features.sample_rate
+                message = f"the language changes from {_name(before)} to {_name(tracker.language)}"
+                row.part.warn("language", message, start, start + len(row.window) / self.features.sample_rate)
+            assert tracker.language is not None, "a window was heard"
+            row.language, row.language_probability = tracker.language, probabilities[tracker.language]
+            row.heard = tracker.language, tracker.rival
+        return True
 
-    def _seconds(self, place: _Place, steps: int | None) -> float:
-        """The time of a step of the open window; None, and what lies behind its samples, is their end."""
-        n_samples = len(place.window)
-        within = n_samples if steps is None else min(steps * self._step_samples, n_samples)
-        return (place.samples.start + within) / self.features.sample_rate
+    def _detect(self, reading: Reading, plan: _Plan) -> None:
+        """Give a recording the language that its first windows of speech agree on most."""
+        options = plan.options
+        n_windows, least = options.language_detection_segments, options.language_detection_threshold
+        heard: list[dict[str, float]] = []
+        probabilities: dict[str, float] = {}
+        # The second time as many windows again, where the first ones do not tell.
+        for first in (0, n_windows):
+            windows = self._speech(reading, first + n_windows)[first:]
+            if not windows:
+                break
+            states, lengths = self._encode([samples for samples, _ in windows])
+            heard += self.decoder.languages(states, lengths)
+            for number, (_, unit) in enumerate(windows):
+                if unit is not None:
+                    unit.states = states[number : number + 1], lengths[number : number + 1]
+            probabilities = average(heard)
+            if least is None or most_probable(probabilities)[1] >= least:
+                break
+        if not probabilities:
+            return
+        language, probability = most_probable(probabilities)
+        warnings = []
+        if least is not None and probability < least:
+            message = f"the language is uncertain: {_name(language)} with a probability of {probability:.2f}"
+            warnings.append(Warning("language", message))
+        reading.detected(probabilities, warnings)
+        if reading.journal is not None:
+            entry = {"probabilities": probabilities, "warnings": [warning_to_json(one) for one in warnings]}
+            reading.journal.append(entry)
 
-    def _transcript(self, place: _Place) -> Transcript:
-        return Transcript(
-            text="".join(segment.text for segment in place.segments),
-            segments=tuple(place.segments),
-            language=place.language,
-            language_probability=place.language_probability,
-            duration=place.samples.end / self.features.sample_rate,
-            warnings=tuple(place.warnings),
+    def _speech(self, reading: Reading, n_windows: int) -> list[tuple[np.ndarray, Unit | None]]:
+        """The first windows of a recording's speech, each with the unit that it is the first window of."""
+        length = self.features.window_samples
+        found: list[tuple[np.ndarray, Unit | None]] = []
+        for unit in reading.ahead(n_windows):
+            n_samples = length * n_windows if unit.is_endless else length
+            samples = unit.samples.window(n_samples)
+            found += [(samples[at : at + length], unit if at == 0 else None) for at in range(0, len(samples), length)]
+        # What is left at a recording's end says little, unless there is nothing else.
+        return [one for one in found[:n_windows] if one[1] or len(one[0]) > LEAST_VOICE * self.features.sample_rate]
+
+    def _encode(self, windows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        return self.engine.encode(self.features(windows))
+
+    def _states(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """The encoder's states of the open windows, computed once for each."""
+        unknown = [row for row in rows if row.unit.states is None]
+        if len(unknown) == len(rows):
+            return self._encode([row.window for row in rows])
+        if unknown:
+            states, lengths = self._encode([row.window for row in unknown])
+            for number, row in enumerate(unknown):
+                row.unit.states = states[number : number + 1], lengths[number : number + 1]
+        known = [row.unit.states for row in rows if row.unit.states is not None]
+        return torch.cat([states for states, _ in known]), torch.cat([lengths for _, lengths in known])
+
+    def _round(self, rows: Sequence[Row], plan: _Plan) -> None:
+        """Decode the window that each row has open, and move each to its next one."""
+        options = plan.options
+        states, lengths = self._states(rows)
+        starts = [self.decoder.start(row.language, plan.task) for row in rows]
+        asks = [
+            Ask(self._prompt(row, start, plan), row.start, self._is_voiced(row))
+            for row, start in zip(rows, starts, strict=True)
+        ]
+        found = self.decoder.decode(states, lengths, asks, options)
+        heard = [self._reader.read(*one) for one in zip(rows, found, starts, strict=True)]
+        if options.return_timestamps == "word" or options.hallucination_silence_threshold is not None:
+            self._time_words(heard, states, options)
+        for one in heard:
+            n_segments, n_warnings = len(one.row.part.segments), len(one.row.part.warnings)
+            self._accept(one, plan)
+            if one.row.reading.journal is not None:
+                one.row.reading.journal.append(one.row.entry(n_segments, n_warnings))
+
+    def _prompt(self, row: Row, start: Sequence[int], plan: _Plan) -> list[int]:
+        prefix = plan.prefix if row.begins else []
+        return self.decoder.prompt(plan.always, row.history, start, prefix, plan.options.without_timestamps)
+
+    def _is_voiced(self, row: Row) -> bool:
+        rate = self.features.sample_rate
+        end = row.start + len(row.window)
+        return voiced_seconds(row.start / rate, end / rate, row.unit.voice.spans or []) >= LEAST_VOICE
+
+    def _time_words(self, heard: Sequence[Heard], states: Tensor, options: WhisperOptions) -> None:
+        """Give words to the segments of all windows that have text, within the samples that they used up."""
+        rows = [number for number, one in enumerate(heard) if one.text and not is_silence(one.decoded, options)]
+        if not rows:
+            return
+        onsets = self.decoder.onsets(
+            [heard[row].text for row in rows],
+            [heard[row].start for row in rows],
+            states[rows],
+            [max(1, math.ceil(heard[row].n_used / self._step_samples)) for row in rows],
+            self.heads,
         )
+        for row, frames in zip(rows, onsets, strict=True):
+            self._reader.with_words(heard[row], frames.tolist(), options)
+
+    def _accept(self, heard: Heard, plan: _Plan) -> None:
+        """Add the segments of a decoded window, and let go of the samples they used up."""
+        row, decoded, options = heard.row, heard.decoded, plan.options
+        rate = self.features.sample_rate
+        start, n_samples = row.start / rate, len(row.window)
+        if is_silence(decoded, options):
+            row.part.warn("no_speech", "no speech was found", start, (row.start + n_samples) / rate)
+            self._forget(row, plan)
+            row.skip(n_samples)
+            return
+        said = believed(heard, options, rate, self._ends_soon(row, options))
+        report_doubts(heard, said, options, rate)
+        if plan.language is None and not options.multilingual:
+            self._report_language(heard)
+        if options.return_timestamps != "word":
+            said = [replace(segment, words=()) for segment in said]
+        elif said and said[-1].words:
+            row.spoken_until = said[-1].words[-1].end
+        row.part.segments += said
+        row.history += [token for segment in said for token in segment.tokens]
+        del row.history[: max(len(row.history) - self.decoder.max_positions, 0)]
+        if not decoded.trusted or decoded.loosened or decoded.temperature > options.prompt_reset_on_temperature:
+            row.history.clear()
+        self._forget(row, plan)
+        row.skip(heard.n_used)
+
+    def _forget(self, row: Row, plan: _Plan) -> None:
+        if not plan.options.is_conditioned:
+            row.history.clear()
+
+    def _ends_soon(self, row: Row, options: WhisperOptions) -> bool:
+        """Whether the unit ends within the threshold of silence after the open window."""
+        threshold = options.hallucination_silence_threshold
+        if threshold is None:
+            return False
+        n_samples = len(row.window) + round(threshold * self.features.sample_rate)
+        return len(row.unit.samples.window(n_samples)) < n_samples
+
+    def _report_language(self, heard: Heard) -> None:
+        """Warn where a window sounds like another language than the one that was detected."""
+        row = heard.row
+        if not heard.text or not heard.decoded.languages:
+            return
+        best, probability = most_probable(dict(zip(self.tokens.languages, heard.decoded.languages, strict=True)))
+        if best != row.language and probability >= SURE:
+            rate = self.features.sample_rate
+            message = f"this sounds like {_name(best)} and is written as {_name(row.language)}"
+            row.part.warn("language", message, row.start / rate, (row.start + heard.n_used) / rate)
+
+
+def _name(code: str | None) -> str:
+    return LANGUAGES.get(code or "", code or "no language").title()

@@ -9,7 +9,7 @@ times).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from auricle.audio.features import Features
 from auricle.decoding import filters
 from auricle.decoding.alignment import token_onsets
-from auricle.decoding.generate import Step, generate
+from auricle.decoding.generate import GenerateOptions, Step, generate
 from auricle.errors import OptionError
 from auricle.speech.whisper_options import WhisperOptions
 from auricle.speech.whisper_tokens import WhisperTokenizer, WhisperTokens, non_speech_tokens
@@ -27,12 +27,15 @@ from auricle.speech.whisper_windows import (
     Decoded,
     best_attempt,
     compression_ratio,
+    is_repetitive,
     needs_fallback,
     previous_prompt,
     seed_of,
 )
 
 SECONDS_PER_STEP = 0.02  # what one timestamp token counts: two feature frames, one encoder frame
+NO_REPEAT = 5  # tokens: a window that only repeated itself is decoded again without any such run twice
+MOST_ATTENTION = 2**26  # numbers of cross-attention in memory at once: 256 MB
 
 
 class Engine(Protocol):
@@ -47,9 +50,18 @@ class Engine(Protocol):
         """Encoder states (R, T, D) and their lengths (R,)."""
         ...
 
-    def decoder(self, states: Tensor, lengths: Tensor) -> Step:
+    def decoder(self, states: Tensor, lengths: Tensor, use_cache: bool = True) -> Step:
         """Start decoding, one row for each of `encode`."""
         ...
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What the decoder is asked about one window."""
+
+    prompt: list[int]
+    start: int  # of the window, in samples: with the seed, it decides what is drawn
+    is_voiced: bool = False  # whether voice was detected in it, so that there is something to write
 
 
 class WindowDecoder:
@@ -76,14 +88,27 @@ class WindowDecoder:
         return [self.tokens.start, self.tokens.languages[language], self.tokens.tasks[task]]
 
     def prompt(
-        self, history: Sequence[int], start: Sequence[int], prefix: Sequence[int], without_timestamps: bool
+        self,
+        always: Sequence[int],
+        history: Sequence[int],
+        start: Sequence[int],
+        prefix: Sequence[int],
+        without_timestamps: bool,
     ) -> list[int]:
         """Everything a window is told before it is decoded."""
-        before = previous_prompt(history, self.tokens.previous, self.max_positions)
+        before = previous_prompt(always, history, self.tokens.previous, self.max_positions)
         mode = [self.tokens.no_timestamps] if without_timestamps else []
         # Text follows an opening timestamp, so that a prefix looks like text that was chosen.
         opening = [self.tokens.timestamp_begin] if prefix and not without_timestamps else []
         return [*before, *start, *mode, *opening, *prefix]
+
+    def always(self, hotwords: Sequence[str]) -> list[int]:
+        """The tokens of hot words, which every window is told.
+
+        Raises:
+            OptionError: if they take more than half of the decoder's positions.
+        """
+        return self._checked("hotwords", ", ".join(hotwords))
 
     def prefix(self, text: str | None) -> list[int]:
         """The tokens of a prefix.
@@ -91,90 +116,139 @@ class WindowDecoder:
         Raises:
             OptionError: if it takes more than half of the decoder's positions.
         """
-        ids = self.tokenizer.encode(" " + text.strip()) if text and text.strip() else []
+        return self._checked("prefix", text or "")
+
+    def _checked(self, name: str, text: str) -> list[int]:
+        ids = self.tokenizer.encode(" " + text.strip()) if text.strip() else []
         most = self.max_positions // 2 - 1
         if len(ids) > most:
-            raise OptionError(f"the prefix has {len(ids)} tokens and may have {most}; shorten it")
+            raise OptionError(f"{name}: {len(ids)} tokens were given and {most} fit; give fewer words")
         return ids
 
     def decode(
         self,
         states: Tensor,
         lengths: Tensor,
-        prompts: Sequence[Sequence[int]],
-        starts: Sequence[int],
+        asks: Sequence[Ask],
         options: WhisperOptions,
     ) -> list[Decoded]:
-        """Decode windows whose prompts are equally long, at rising temperature until each looks right.
+        """Decode windows at rising temperature until each looks right.
 
-        `starts` says where each window begins, in samples: with the seed, it decides what is drawn.
+        A window that repeats itself at every temperature is decoded once more, told nothing and held to
+        repeat nothing.
         """
-        attempts: list[list[Decoded]] = [[] for _ in starts]
-        rows = list(range(len(starts)))
-        for number, temperature in enumerate(options.temperatures):
-            found = self._attempt(
-                self.engine.decoder(states[rows], lengths[rows]),
-                [prompts[row] for row in rows],
-                [seed_of(options.seed, starts[row], number) for row in rows],
-                temperature,
-                options,
-            )
-            for row, decoded in zip(rows, found, strict=True):
+        found = self._by_length(states, lengths, asks, options)
+        rows = [row for row, one in enumerate(found) if not one.trusted and is_repetitive(one, options)]
+        if not rows:
+            return found
+        prompts = [asks[row].prompt for row in rows]
+        plain = [
+            replace(asks[row], prompt=prompt[prompt.index(self.tokens.start) :])
+            for row, prompt in zip(rows, prompts, strict=True)
+        ]
+        again = self._by_length(states[rows], lengths[rows], plain, options, strict=True)
+        for row, decoded in zip(rows, again, strict=True):
+            if decoded.trusted:
+                found[row] = replace(decoded, loosened=True)
+        return found
+
+    def _by_length(
+        self, states: Tensor, lengths: Tensor, asks: Sequence[Ask], options: WhisperOptions, strict: bool = False
+    ) -> list[Decoded]:
+        """Decode together what has prompts of one length and layout, as the rows of one step must."""
+        found: dict[int, Decoded] = {}
+        layouts = [(len(ask.prompt), ask.prompt.index(self.tokens.start)) for ask in asks]
+        for layout in sorted(set(layouts)):
+            rows = [row for row, one in enumerate(layouts) if one == layout]
+            together = self._fall_back(states[rows], lengths[rows], [asks[row] for row in rows], options, strict)
+            found.update(zip(rows, together, strict=True))
+        return [found[row] for row in range(len(asks))]
+
+    def _fall_back(
+        self, states: Tensor, lengths: Tensor, asks: Sequence[Ask], options: WhisperOptions, strict: bool
+    ) -> list[Decoded]:
+        """Decode all rows at the first temperature, those that look wrong at the next, and so on."""
+        attempts: list[list[Decoded]] = [[] for _ in asks]
+        rows = list(range(len(asks)))
+        for number, temperature in enumerate((0.0,) if strict else options.temperatures):
+            search = options.search(self.tokens.eos, temperature)
+            if strict:
+                size = min(options.no_repeat_ngram_size or NO_REPEAT, NO_REPEAT)
+                search = replace(search, no_repeat_ngram_size=size)
+            asked = [asks[row] for row in rows]
+            step = self.engine.decoder(states[rows], lengths[rows], use_cache=options.use_cache)
+            for row, decoded in zip(rows, self._attempt(step, asked, number, search, options), strict=True):
                 attempts[row].append(decoded)
-            rows = [row for row in rows if needs_fallback(attempts[row][-1], options)]
+            rows = [row for row in rows if needs_fallback(attempts[row][-1], options, asks[row].is_voiced)]
             if not rows:
                 break
         chosen = [tries[-1] for tries in attempts]
         for row in rows:
-            chosen[row] = replace(best_attempt(attempts[row], options), trusted=False)
+            chosen[row] = replace(best_attempt(attempts[row], options, asks[row].is_voiced), trusted=False)
         return chosen
 
     def onsets(
         self,
-        text: Sequence[int],
-        start: Sequence[int],
+        texts: Sequence[Sequence[int]],
+        starts: Sequence[Sequence[int]],
         states: Tensor,
-        n_frames: int,
+        n_frames: Sequence[int],
         heads: Sequence[tuple[int, int]],
-    ) -> np.ndarray:
-        """The encoder frame at which each text token of one window begins, and at which the last one ends.
+    ) -> list[np.ndarray]:
+        """For each window the encoder frame at which each text token begins, and at which the last one ends.
 
         A pass of its own over the finished text: whatever search, prompt or batch it came from, its times
-        are the same. Only the first `n_frames` of the window are looked at.
+        are the same. Only the first `n_frames` of a window are looked at. `starts` are equally long.
         """
-        sequence = torch.tensor([[*start, self.tokens.no_timestamps, *text]], device=states.device)  # (1, S)
-        lengths = torch.tensor([n_frames], device=states.device)
-        with torch.inference_mode():
-            attend = self.engine.model.cross_attention
-            weights = attend(sequence, states, lengths, list(heads))  # (1, H, S, T)
-        # The row of a token looks for the next one: those of <|notimestamps|> and of all text tokens are
-        # wanted.
-        return token_onsets(weights[0, :, len(start) :, :n_frames].cpu().numpy())
+        told = [[*start, self.tokens.no_timestamps, *text] for text, start in zip(texts, starts, strict=True)]
+        longest = max(len(one) for one in told)
+        # As many rows at once as their attention has room for: S · T numbers for each head and row.
+        n_rows = max(1, MOST_ATTENTION // (len(heads) * longest * states.shape[1]))
+        found: list[np.ndarray] = []
+        for first in range(0, len(told), n_rows):
+            some = range(first, min(first + n_rows, len(told)))
+            # What follows a row's text changes nothing before it.
+            padded = [told[row] + [self.tokens.eos] * (longest - len(told[row])) for row in some]
+            sequence = torch.tensor(padded, device=states.device)  # (R, S)
+            frames = torch.tensor([n_frames[row] for row in some], device=states.device)
+            with torch.inference_mode():
+                attend = self.engine.model.cross_attention
+                weights = attend(sequence, states[some.start : some.stop], frames, list(heads))  # (R, H, S, T)
+            for row, heard in zip(some, weights, strict=True):
+                # The row of a token looks for the next one: those of <|notimestamps|> and of all text tokens
+                # are wanted.
+                begin, end = len(starts[row]), len(told[row])
+                found.append(token_onsets(heard[:, begin:end, : n_frames[row]].float().cpu().numpy()))
+        return found
 
     def _attempt(
         self,
         step: Step,
-        prompts: Sequence[Sequence[int]],
-        seeds: Sequence[int],
-        temperature: float,
+        asks: Sequence[Ask],
+        number: int,
+        search: GenerateOptions,
         options: WhisperOptions,
     ) -> list[Decoded]:
-        prompt = torch.tensor(prompts)  # (R, S)
-        start = list(prompts[0]).index(self.tokens.start)
+        prompt = torch.tensor([ask.prompt for ask in asks])  # (R, S)
+        start = list(asks[0].prompt).index(self.tokens.start)
         logits = step.advance(prompt, prompt.shape[1] - start)  # (R, S - start, V)
         no_speech = logits[:, 0].softmax(-1)[:, self.tokens.no_speech].tolist()
+        # The start token is followed by the language: what the window sounds like comes for nothing.
+        languages = logits[:, 0, list(self.tokens.languages.values())].softmax(-1).tolist()
+        seeds = [seed_of(options.seed, ask.start, number) for ask in asks]
         found = generate(
             step,
             prompt,
-            options.search(self.tokens.eos, temperature),
-            self._rules(prompts[0], start, options),
+            search,
+            self._rules(asks[0].prompt, start, options),
             logits=logits[:, -1],
             generators=[torch.Generator().manual_seed(seed) for seed in seeds],
         )
         ratios = [compression_ratio(self.tokenizer.decode(one.tokens)) for one in found]
+        temperature = search.sampling_temperature
         return [
-            Decoded(one, temperature, one.avg_logprob, ratio, silence)
-            for one, ratio, silence in zip(found, ratios, no_speech, strict=True)
+            Decoded(one, temperature, one.avg_logprob, ratio, silence, tuple(spoken))
+            for one, ratio, silence, spoken in zip(found, ratios, no_speech, languages, strict=True)
         ]
 
     def _rules(self, prompt: Sequence[int], start: int, options: WhisperOptions) -> list[filters.Filter]:

@@ -43,7 +43,14 @@ class Decoded:
     avg_logprob: float  # per token, the end included
     compression_ratio: float  # how many times smaller zlib makes the text
     no_speech_prob: float
+    languages: tuple[float, ...] = ()  # the probability of each language the checkpoint knows, after its history
     trusted: bool = True  # whether it passed the thresholds
+    loosened: bool = False  # whether it was decoded again without what came before and without repetitions
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no text at all."""
+        return self.compression_ratio == 0.0
 
 
 @dataclass(frozen=True)
@@ -88,12 +95,14 @@ def is_silence(decoded: Decoded, thresholds: Thresholds) -> bool:
     return thresholds.logprob_threshold is None or is_improbable(decoded, thresholds)
 
 
-def needs_fallback(decoded: Decoded, thresholds: Thresholds) -> bool:
+def needs_fallback(decoded: Decoded, thresholds: Thresholds, is_voiced: bool = False) -> bool:
     """Whether to try the next temperature. Silence is not improved by trying.
 
+    `is_voiced` is whether voice was detected, so that there must be text.
     Source: openai/whisper transcribe.py, decode_with_fallback.
     """
     suspicious = is_repetitive(decoded, thresholds) or is_improbable(decoded, thresholds)
+    suspicious = suspicious or (is_voiced and decoded.is_empty)
     silent = (
         thresholds.logprob_threshold is not None
         and thresholds.no_speech_threshold is not None
@@ -102,15 +111,18 @@ def needs_fallback(decoded: Decoded, thresholds: Thresholds) -> bool:
     return suspicious and not silent
 
 
-def best_attempt(attempts: Sequence[Decoded], thresholds: Thresholds) -> Decoded:
+def best_attempt(attempts: Sequence[Decoded], thresholds: Thresholds, is_voiced: bool = False) -> Decoded:
     """Of attempts that all failed, the most probable one, if possible one that does not repeat itself.
+
+    Where voice was detected, one with text.
 
     OpenAI takes the last one, drawn at the highest temperature, which is the least likely to be what was
     said.
     Source: SYSTRAN/faster-whisper transcribe.py, generate_with_fallback.
     """
-    varied = [one for one in attempts if not is_repetitive(one, thresholds)]
-    return max(varied or attempts, key=lambda one: one.avg_logprob)
+    spoken = [one for one in attempts if not (is_voiced and one.is_empty)] or attempts
+    varied = [one for one in spoken if not is_repetitive(one, thresholds)]
+    return max(varied or spoken, key=lambda one: one.avg_logprob)
 
 
 def split_window(tokens: Sequence[int], timestamp_begin: int) -> tuple[list[Piece], int | None]:
@@ -145,11 +157,16 @@ def _piece(tokens: Sequence[int], begin: int, end: int, timestamp_begin: int) ->
     return Piece(begin, end, first, last if last > first else None)
 
 
-def previous_prompt(history: Sequence[int], previous: int, max_positions: int) -> list[int]:
-    """What a window is told of the text before it: its last tokens, at most half of the positions."""
-    if not history:
-        return []
-    return [previous, *history[-(max_positions // 2 - 1) :]]
+def previous_prompt(always: Sequence[int], history: Sequence[int], previous: int, max_positions: int) -> list[int]:
+    """What a window is told of the text before it, at most half of the positions.
+
+    `always` are the tokens that every window is told; they stand first, and the last of the history follow.
+    """
+    room = max_positions // 2 - 1
+    kept = list(always[:room])
+    n_last = min(room - len(kept), len(history))
+    told = [*kept, *history[len(history) - n_last :]]
+    return [previous, *told] if told else []
 
 
 def seed_of(seed: int, start: int, attempt: int) -> int:

@@ -18,6 +18,7 @@ from auricle.speech.languages import UNSPACED
 REPLACEMENT = "�"  # how a decoder writes bytes that are not yet a character
 SENTENCE_ENDS = frozenset(".。!！?？")
 LONGEST_TYPICAL = 0.7  # seconds: the median word is never taken to be longer
+LONGEST_PAUSE = 1.0  # seconds: a word that lasts through a longer pause was given the pause by mistake
 STRETCH = 2.0  # a word at a sentence's border longer than this many medians has swallowed the pause
 
 Decode = Callable[[Sequence[int]], str]
@@ -132,3 +133,25 @@ def fit_words(words: Sequence[Word], start: float, end: float) -> tuple[Word, ..
         fitted[-1] = replace(fitted[-1], end=end)
     assert all(one.end <= other.start for one, other in pairwise(fitted)), "onsets never decrease"
     return tuple(fitted)
+
+
+def snap_words(words: Sequence[Word], voice: Sequence[tuple[float, float]]) -> tuple[Word, ...]:
+    """Take pauses between the spans of `voice`, in seconds, out of words that begin or end in them.
+
+    Only pauses longer than a second count. A word with voice on both sides of one keeps the longer side. A
+    word that lies in a pause altogether stays: it may be too quiet for the detector.
+    """
+    pauses = [(one[1], other[0]) for one, other in pairwise(voice) if other[0] - one[1] > LONGEST_PAUSE]
+    snapped = list(words)
+    for at, word in enumerate(snapped):
+        start, end = word.start, word.end
+        for silent, heard in pauses:
+            before, after = silent - start, end - heard
+            if end <= silent or start >= heard or (before <= 0 and after <= 0):
+                continue
+            if before >= after:
+                end = silent
+            else:
+                start = heard
+        snapped[at] = replace(word, start=start, end=end)
+    return tuple(snapped)

@@ -119,18 +119,19 @@ class ScriptedEngine:
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:
         return features.values, features.lengths
 
-    def decoder(self, states: Tensor, lengths: Tensor) -> ScriptedStep:
+    def decoder(self, states: Tensor, lengths: Tensor, use_cache: bool = True) -> ScriptedStep:
         places = [divmod(int(value), 10**9) for value in states[:, 0, 0].tolist()]
         return ScriptedStep(self.script, [(number, start / RATE) for number, start in places])
 
     def cross_attention(self, tokens: Tensor, states: Tensor, lengths: Tensor, heads: list[tuple[int, int]]) -> Tensor:
         self.asked_heads = heads
-        S, n_frames = tokens.shape[1], int(lengths[0])
-        n_before = tokens[0].tolist().index(NO_TIMESTAMPS)
-        edges = np.linspace(0, n_frames, S - n_before + 1).round().astype(int)
-        weights = torch.full((1, len(heads), S, 1500), 1e-6)
-        for row, (begin, end) in enumerate(pairwise(edges)):
-            weights[0, :, n_before + row, begin:end] = 1.0
+        weights = torch.full((len(tokens), len(heads), tokens.shape[1], 1500), 1e-6)
+        for row, (told, n_frames) in enumerate(zip(tokens.tolist(), lengths.tolist(), strict=True)):
+            n_before = told.index(NO_TIMESTAMPS)
+            n_told = told.index(EOS) if EOS in told else len(told)
+            edges = np.linspace(0, n_frames, n_told - n_before + 1).round().astype(int)
+            for place, (begin, end) in enumerate(pairwise(edges)):
+                weights[row, :, n_before + place, begin:end] = 1.0
         return weights
 
 
@@ -199,7 +200,8 @@ def recognizer(script: Script, **generation: Any) -> WhisperRecognizer:
     return WhisperRecognizer(ScriptedEngine(script), WindowsOfSound(), ByteTokenizer(), config, settings)
 
 
-ENGLISH = WhisperOptions(language="en")
+ENGLISH = WhisperOptions(language="en", vad=False)
+ANY = WhisperOptions(vad=False)
 
 
 def transcribe(
@@ -339,15 +341,28 @@ def test_if_every_attempt_fails_the_most_probable_varied_one_is_kept_with_a_warn
 
 
 def test_text_that_repeats_at_every_temperature_is_reported() -> None:
-    found, _ = transcribe({0.0: [Line(LOOP)] * 2}, 25.0, replace(ENGLISH, temperature=(0.0, 0.5)))
-    assert [warning.kind for warning in found.warnings] == ["repetition"]
+    found, script = transcribe({0.0: [Line(LOOP)] * 3}, 25.0, replace(ENGLISH, temperature=(0.0, 0.5)))
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("repetition", 0.0, 25.0)]
+    assert script.attempts == {(0, 0.0): 3}
+
+
+def test_what_repeats_at_every_temperature_is_decoded_again_told_nothing_and_without_repetitions() -> None:
+    options = replace(ENGLISH, temperature=(0.0, 0.5), initial_prompt="Names", hotwords=("Aurelia",))
+    once = Line(said(0.0, " never again", 2.0))
+    lines: dict[float, Line | list[Line]] = {0.0: [Line(LOOP), Line(LOOP), once], 30.0: Line(said(0.0, " x", 1.0))}
+    found, script = transcribe(lines, 35.0, options)
+    assert spans(found) == [(" never again", 0.0, 2.0), (" x", 30.0, 31.0)]
+    told = [prompt[: prompt.index(START)] for _, _, prompt in script.prompts]
+    always = [PREVIOUS, *said(" Aurelia")]
+    assert told == [[*always, *said(" Names")], [*always, *said(" Names")], [], always]
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("repetition", 0.0, 30.0)]
 
 
 def test_silence_is_skipped_and_reported_as_one_span() -> None:
     silent = Line(said(0.0, " thanks for watching", 2.0), probability=0.2, no_speech=0.9)
     found, script = transcribe({0.0: silent, 30.0: silent, 60.0: Line(said(0.0, " hi", 1.0))}, 70.0)
     assert spans(found) == [(" hi", 60.0, 61.0)]
-    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("silence", 0.0, 60.0)]
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("no_speech", 0.0, 60.0)]
     assert script.attempts == {(0, 0.0): 1, (0, 30.0): 1, (0, 60.0): 1}
 
 
@@ -420,7 +435,7 @@ def test_a_prefix_begins_the_first_window_and_is_not_repeated() -> None:
 
 
 def test_a_prefix_that_fills_half_of_the_positions_is_refused() -> None:
-    with pytest.raises(OptionError, match="prefix has 301 tokens and may have 223"):
+    with pytest.raises(OptionError, match="prefix: 301 tokens were given and 223 fit"):
         transcribe({}, 5.0, replace(ENGLISH, prefix="x" * 300))
 
 
@@ -458,11 +473,11 @@ def test_the_language_is_detected_once_with_its_probability() -> None:
     script = Script(
         {(0, 0.0): [Line(said(0.0, " ja", 30.0))], (0, 30.0): [Line(said(0.0, " ja", 1.0))]}, {0: (0.2, 0.7)}
     )
-    [found] = recognizer(script).transcribe([Sound(35.0)])
+    [found] = recognizer(script).transcribe([Sound(35.0)], ANY)
     assert (found.language, found.segments[1].language) == ("de", "de")
     assert found.language_probability == pytest.approx(0.7 / 0.9)
     assert all(prompt[-3:] == [START, DE, TRANSCRIBE] for _, _, prompt in script.prompts)
-    [probabilities] = recognizer(script).detect_languages([Sound(35.0)])
+    [probabilities] = recognizer(script).detect_languages([Sound(35.0)], ANY)
     assert probabilities == pytest.approx({"en": 0.2 / 0.9, "de": 0.7 / 0.9})
 
 
@@ -524,12 +539,12 @@ def long_and_short() -> tuple[Script, list[Sound]]:
 
 def test_recordings_decoded_together_come_to_what_they_come_to_alone() -> None:
     script, sounds = long_and_short()
-    together = recognizer(script).transcribe(sounds)
+    together = recognizer(script).transcribe(sounds, ANY)
     assert script.batches[0] == 4
     alone = []
     for sound in sounds:
         script, _ = long_and_short()
-        alone += recognizer(script).transcribe([sound])
+        alone += recognizer(script).transcribe([sound], ANY)
     assert together == alone
     assert [one.text for one in together] == [" one two three", " short", " eins", " y"]
 
@@ -541,7 +556,7 @@ def test_no_recordings_give_no_transcripts() -> None:
 def test_progress_ends_at_the_seconds_of_all_recordings() -> None:
     script, sounds = long_and_short()
     heard: list[float] = []
-    recognizer(script).transcribe(sounds, progress=heard.append)
+    recognizer(script).transcribe(sounds, ANY, progress=heard.append)
     assert heard == sorted(heard)
     assert heard[-1] == pytest.approx(45.0 + 3.0 + 10.0 + 32.0)
 
@@ -595,7 +610,7 @@ def test_the_text_does_not_depend_on_the_times_asked_for() -> None:
     texts = []
     for times in (False, "segment", "word"):
         script, sounds = long_and_short()
-        found = recognizer(script).transcribe(sounds, WhisperOptions(return_timestamps=times))
+        found = recognizer(script).transcribe(sounds, replace(ANY, return_timestamps=times))
         texts.append([(one.text, spans(one)) for one in found])
         assert any(one.words for one in found) == (times == "word")
     assert texts[0] == texts[1] == texts[2]

@@ -169,8 +169,8 @@ def test_the_compression_ratio_is_of_the_text_s_bytes() -> None:
 
 
 def test_the_prompt_of_no_history_is_empty_and_a_long_one_keeps_its_end() -> None:
-    assert previous_prompt([], 9, 448) == []
-    assert previous_prompt(list(range(1000)), 9, 448) == [9, *range(777, 1000)]
+    assert previous_prompt([], [], 9, 448) == []
+    assert previous_prompt([], list(range(1000)), 9, 448) == [9, *range(777, 1000)]
 
 
 def test_seeds_differ_by_seed_window_and_attempt() -> None:
