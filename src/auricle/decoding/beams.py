@@ -135,8 +135,8 @@ class _Search:
         rows = places // V + torch.arange(R, device=ids.device)[:, None] * K  # (R, N)
         gained = log_probs[rows.flatten(), ids.flatten()].view(R, -1)  # (R, N)
         n_new = group.logprobs.shape[1] + 1
-        ends = (ids == self.options.eos) | (n_new >= self.limits[:, None])  # (R, N)
-        self._collect(group, ends[:, :K], rows, ids, gained, top)
+        ends = ids == self.options.eos  # (R, N)
+        self._collect(group, (ends | (n_new >= self.limits[:, None]))[:, :K], rows, ids, gained, top)
 
         group.scores, best = (top + ends * NO_BEAM).topk(K)  # (R, K)
         rows, chosen, values = (one.gather(1, best).flatten() for one in (rows, ids, gained))  # (R·K,)

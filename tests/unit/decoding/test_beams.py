@@ -128,6 +128,18 @@ def test_the_second_group_leaves_what_the_first_one_chose() -> None:
     assert run(tables, replace(options, diversity_penalty=None))[0].tokens[0] == 2
 
 
+def test_at_the_limit_too_an_end_is_not_what_others_are_kept_from() -> None:
+    """What runs on is what the next group leaves; a hypothesis that ends is out of its way."""
+    tables = torch.full((1, V, V), -9.0)
+    tables[0, PROMPT, 2], tables[0, PROMPT, 3] = 1.0, 0.9
+    tables[0, 2, :] = 0.0
+    tables[0, 2, EOS], tables[0, 2, 5] = 0.1, 0.05
+    tables[0, 3, EOS], tables[0, 3, 4] = 2.0, 1.5
+    options = GenerateOptions(eos=EOS, n_beams=2, n_beam_groups=2, diversity_penalty=1.0, max_new_tokens=2)
+    [found] = run(tables, options)
+    assert (found.tokens, found.ended) == ((3,), True)
+
+
 def test_groups_without_penalty_are_one_search_several_times() -> None:
     tables = random_tables(8, seed=1)
     groups = GenerateOptions(eos=EOS, n_beams=6, n_beam_groups=3, diversity_penalty=0.0, max_new_tokens=LIMIT)

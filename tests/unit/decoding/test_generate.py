@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -122,6 +123,70 @@ def test_max_new_tokens_and_the_step_s_room_both_limit() -> None:
     assert len(filled.tokens) == TableStep.max_length - 1
     assert not filled.ended
     assert len(filled.logprobs) == len(filled.tokens)
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_tokens"),
+    [
+        ({"max_length": 4}, 3),  # one of them is the prompt's
+        ({"max_length": 4, "max_new_tokens": 6}, 6),
+        ({"max_length": 1, "max_new_tokens": 2}, 2),
+        ({"max_length": 448}, TableStep.max_length - 1),
+    ],
+)
+def test_max_length_counts_the_prompt_and_yields_to_max_new_tokens(changes: dict[str, int], n_tokens: int) -> None:
+    tables = random_tables(1)
+    tables[..., EOS] = -50.0
+    assert len(run(tables, GenerateOptions(eos=EOS, **changes))[0].tokens) == n_tokens
+
+
+def test_a_prompt_as_long_as_max_length_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"max_length=1 counts the prompt, which alone has 1 tokens.*max_new_tokens"):
+        run(random_tables(1), GenerateOptions(eos=EOS, max_length=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_tokens"),
+    [
+        ({"min_length": 4}, 3),
+        ({"min_new_tokens": 4}, 4),
+        ({"min_length": 9, "min_new_tokens": 4}, 4),
+        ({"min_length": 9, "min_new_tokens": 0}, 0),
+        ({"min_length": 1}, 0),
+        ({"min_new_tokens": 100}, TableStep.max_length - 1),
+    ],
+)
+@pytest.mark.parametrize(
+    "search",
+    [
+        {},
+        {"n_beams": 2},
+        {"n_beams": 2, "n_beam_groups": 2},
+        {"temperature": 0.1},
+        {"n_beams": 2, "temperature": 0.1},
+    ],
+    ids=str,
+)
+def test_a_row_goes_on_until_its_least_length(changes: dict[str, int], n_tokens: int, search: dict[str, Any]) -> None:
+    table = torch.zeros(1, V, V, V)
+    table[..., EOS] = 50.0  # whoever may end, does
+    options = GenerateOptions(eos=EOS, **changes, **search)
+    assert len(run(table, options, generators=seeded(1))[0].tokens) == n_tokens
+
+
+def test_do_sample_alone_samples_at_temperature_one() -> None:
+    tables = random_tables(20)
+    drawn = run(tables, GenerateOptions(eos=EOS, do_sample=True), generators=seeded(20))
+    assert drawn == run(tables, GenerateOptions(eos=EOS, temperature=1.0), generators=seeded(20))
+    assert drawn != run(tables, GenerateOptions(eos=EOS, do_sample=False))
+    assert run(tables, GenerateOptions(eos=EOS, do_sample=False)) == run(tables, GenerateOptions(eos=EOS))
+
+
+def test_samples_report_the_probabilities_of_temperature_one_among_all_tokens() -> None:
+    tables = random_tables(10, seed=8)
+    options = GenerateOptions(eos=EOS, temperature=0.5, top_k=2, top_p=0.9, typical_p=0.9)
+    for found, table in zip(run(tables, options, generators=seeded(10)), tables, strict=True):
+        assert found.sum_logprob == pytest.approx(score_of(table, list(found.tokens), found.ended), abs=1e-4)
 
 
 @pytest.mark.parametrize("n_beams", [1, 3])
@@ -294,6 +359,34 @@ def test_repetition_penalty_leaves_a_loop() -> None:
         ({"patience": 2.0}, "set n_beams above 1"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size"),
+        ({"min_new_tokens": -1}, "min_new_tokens is -1; expected 0 or more"),
+        ({"max_length": 0}, "max_length is 0; expected 1 or more"),
+        ({"min_length": -1}, "min_length is -1; expected 0 or more"),
+        ({"min_length": 9, "max_length": 8}, "min_length=9 is more than max_length=8"),
+        ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens=9 is more than max_new_tokens=8"),
+        ({"do_sample": "yes"}, "do_sample is 'yes'; expected True, False or None"),
+        ({"do_sample": False, "temperature": 0.7}, "leave out temperature to search, or do_sample to sample"),
+        ({"do_sample": True, "temperature": 0.0}, "do_sample=True draws tokens and temperature=0 takes the best"),
+        ({"top_p": 1.1, "do_sample": True}, "top_p is 1.1; expected 0 to 1"),
+        ({"top_p": 0.9}, "top_p=0.9 chooses among samples, but the temperature is 0; set a temperature above 0 or do_"),
+        ({"typical_p": 0.0, "do_sample": True}, "typical_p is 0.0; expected above 0 and at most 1"),
+        ({"typical_p": 0.9}, "typical_p=0.9 chooses among samples"),
+        ({"epsilon_cutoff": 1.0, "do_sample": True}, "epsilon_cutoff is 1.0; expected 0"),
+        ({"epsilon_cutoff": 0.1}, "epsilon_cutoff=0.1 chooses among samples"),
+        ({"eta_cutoff": math.nan, "do_sample": True}, "eta_cutoff is nan; expected 0"),
+        ({"eta_cutoff": 0.1}, "eta_cutoff=0.1 chooses among samples"),
+        ({"length_penalty": math.nan}, "length_penalty is nan"),
+        ({"n_beam_groups": 2}, "n_beam_groups is 2; expected 1 to n_beams, which is 1"),
+        ({"n_beam_groups": 2, "n_beams": 5}, "n_beams=5 cannot be divided into n_beam_groups=2"),
+        ({"diversity_penalty": 0.5, "n_beams": 4}, "diversity_penalty=0.5 is between groups of beams; set n_beam_gr"),
+        ({"diversity_penalty": -0.5, "n_beams": 4, "n_beam_groups": 2}, "diversity_penalty is -0.5"),
+        ({"n_beam_groups": 2, "n_beams": 4, "do_sample": True}, "do_sample=True draws them; choose one"),
+        ({"n_beams": 4, "do_sample": True, "best_of": 2}, "best_of=2 draws independent samples and n_beams=4"),
+        ({"penalty_alpha": 1.5, "top_k": 4}, "penalty_alpha is 1.5; expected 0 .off. to 1"),
+        ({"penalty_alpha": 0.6}, "top_k=0 tokens; give top_k of 2 to 256, such as 4"),
+        ({"penalty_alpha": 0.6, "top_k": 1}, "top_k=1 tokens"),
+        ({"penalty_alpha": 0.6, "top_k": 4, "n_beams": 2}, "n_beams=2 several; choose one"),
+        ({"penalty_alpha": 0.6, "top_k": 4, "temperature": 0.5}, "temperature=0.5 does; choose one"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_by_name(changes: dict[str, object], named: str) -> None:

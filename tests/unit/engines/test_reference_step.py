@@ -54,6 +54,46 @@ def test_reordered_step_goes_on_from_the_rows_it_kept(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["whisper", "moonshine"])
+@pytest.mark.parametrize("use_cache", [True, False])
+@torch.inference_mode()
+def test_hidden_states_are_those_of_the_tokens_last_appended(family: str, use_cache: bool) -> None:
+    model, features = small(family)
+    engine = make_engine(model)
+    states, lengths = engine.encode(features)
+    tokens = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
+    expected = model.hidden_states(tokens, model.new_cache(states, lengths))
+
+    step = engine.decoder(states, lengths, use_cache)
+    step.advance(tokens[:, :3])
+    torch.testing.assert_close(step.hidden, expected[:, :3], atol=1e-5, rtol=0)
+    logits = step.advance(tokens[:, 3:])
+    torch.testing.assert_close(step.hidden, expected[:, 3:], atol=1e-5, rtol=0)
+
+    torch.testing.assert_close(logits, model.logits(step.hidden), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["whisper", "moonshine"])
+def test_step_without_a_cache_computes_every_token_again_and_comes_to_the_same(family: str) -> None:
+    model, features = small(family)
+    engine = make_engine(model)
+    states, lengths = engine.encode(features)
+    seen: list[int] = []
+    read = model.hidden_states
+    model.hidden_states = lambda tokens, cache: (seen.append(tokens.shape[1]), read(tokens, cache))[1]  # type: ignore
+    logits = []
+    for use_cache in (True, False):
+        step = engine.decoder(states, lengths, use_cache)
+        step.advance(torch.tensor([[1, 2], [3, 4]]))
+        step.reorder(torch.tensor([1, 1, 0]))
+        step.advance(torch.tensor([[5], [6], [7]]))
+        logits.append(step.advance(torch.tensor([[8], [9], [1]])))
+        assert (step.n_rows, step.length) == (3, 4)
+
+    assert seen == [2, 1, 1, 2, 3, 4]
+    torch.testing.assert_close(*logits, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["whisper", "moonshine"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_stays_near_float32_and_answers_in_float32(family: str, dtype: str) -> None:
     tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
