@@ -52,8 +52,8 @@ def border() -> Iterator[None]:
     except AuricleError as error:
         say(f"auricle: {error}")
         raise typer.Exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind))) from None
-    except KeyboardInterrupt:
-        say("auricle: interrupted; what was finished is kept")
+    except KeyboardInterrupt as interrupt:
+        say(f"auricle: interrupted; {str(interrupt) or 'what was finished is kept'}")
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
         raise typer.Exit(lost_output(error)) from None

@@ -13,6 +13,7 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -30,6 +31,13 @@ class AudioColumn(ProgressColumn):
         return Text(f"{clock(task.completed, '.')[:8]}{total} of audio", style="progress.download")
 
 
+class SpeedColumn(ProgressColumn):
+    """Seconds of audio done in a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}x" if task.speed else "", style="progress.percentage")
+
+
 class Bar:
     """A bar over the audio of a whole run; without a terminal on stderr, or when quiet, nothing."""
 
@@ -40,9 +48,13 @@ class Bar:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
+            TaskProgressColumn(),
             AudioColumn(),
+            SpeedColumn(),
             TimeRemainingColumn(),
             console=console,
+            # A window may take 10 s; rich's own 30 s would show a speed that jumps.
+            speed_estimate_period=300.0,
             disable=not self.live,
             transient=True,
             # rich would move what is printed to stderr's console; stdout is for the text alone.

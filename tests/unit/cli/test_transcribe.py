@@ -11,13 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 import auricle.cli.transcribe as command
-from auricle.cli import app
+from auricle.cli import app, outputs
 from auricle.errors import ModelNotFoundError, OptionError
 
 # A process of its own with the same fake recognizer: what a shell sees.
@@ -158,6 +159,17 @@ def test_existing_results_are_skipped_until_overwrite(tmp_path: Path) -> None:
         ["--timestamps", "none", "--format", "srt"],
         ["--language", "xx"],
         ["--batch-size", "0"],
+        ["--option", "top_k"],
+        ["--option", "=5"],
+        ["--option", "batch_size=5"],
+        ["--option", "top_k=5", "--option", "top_k=6"],
+        ["--option", "task=translate", "--task", "transcribe"],
+        ["--temperature", "warm"],
+        ["--max-lines", "1"],
+        ["--max-lines", "1", "--format", "srt", "--timestamps", "word"],
+        ["--max-lines", "0", "--format", "srt"],
+        ["--word-cues"],
+        ["--paragraphs", "--format", "srt"],
         ["--frobnicate"],
     ],
 )
@@ -191,7 +203,7 @@ def test_output_folder_that_takes_no_files_is_refused_before_work(
     def refuse(dir: Path) -> None:
         raise OSError(30, "Read-only file system", str(dir / "tmp123"))
 
-    monkeypatch.setattr(command.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(outputs.tempfile, "TemporaryFile", refuse)
     result = run(recording(tmp_path, "a.wav", "one"), "-o", tmp_path)
     assert result.exit_code == 2
     assert f"cannot write to '{tmp_path}': Read-only file system" in result.stderr
@@ -228,9 +240,52 @@ def test_only_given_parameters_reach_the_pipeline(fake: Any, tmp_path: Path) -> 
     assert expected.items() <= fake.asked.items()
 
 
-def test_subtitles_ask_for_segments(fake: Any, tmp_path: Path) -> None:
-    run(recording(tmp_path, "a.wav", "one"), "--format", "vtt")
+def test_subtitles_ask_for_words_where_the_model_times_them(fake: Any, tmp_path: Path) -> None:
+    path = recording(tmp_path, "a.wav", "one")
+    run(path, "--format", "vtt")
+    assert fake.asked["return_timestamps"] == "word"
+    run(path, "--format", "vtt", "--timestamps", "segment")
     assert fake.asked["return_timestamps"] == "segment"
+    fake.dialect = SimpleNamespace(times={None: None, "segment": "segment"})
+    run(path, "--format", "vtt")
+    assert fake.asked["return_timestamps"] == "segment"
+    result = run(path, "--format", "vtt", "--word-cues")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "auricle: --word-cues needs the times of words, and this model has none; leave it out\n",
+    )
+
+
+def test_every_flag_of_the_text_reaches_its_parameter(fake: Any, tmp_path: Path) -> None:
+    path = recording(tmp_path, "a.wav", "one")
+    run(path, "--no-vad", "--schedule", "batched", "--channels", "split", "--no-condition", "--prefix", "So",
+        "--temperature", "0,0.4")  # fmt: skip
+    expected = {"vad": False, "schedule": "batched", "channels": "split", "condition_on_prev_tokens": False,
+                "prefix": "So", "temperature": (0.0, 0.4)}  # fmt: skip
+    assert expected.items() <= fake.asked.items()
+    run(path, "--vad", "--condition", "--channels", "1", "--temperature", "0.5")
+    expected = {"vad": True, "condition_on_prev_tokens": True, "channels": 1, "temperature": 0.5}
+    assert expected.items() <= fake.asked.items()
+
+
+def test_any_parameter_is_set_by_its_name_as_json_or_text(fake: Any, tmp_path: Path) -> None:
+    given = {"top_k": 5, "suppress_tokens": [1, 2], "hotword_weight": "x", "lm": None}
+    pairs = ["top_k=5", "suppress-tokens=[1, 2]", "hotword_weight=x", "lm=null"]
+    run(recording(tmp_path, "a.wav", "one"), *[part for pair in pairs for part in ("--option", pair)])
+    assert given.items() <= fake.asked.items()
+
+
+@pytest.mark.usefixtures("fake")
+def test_subtitles_are_shaped_by_their_flags(tmp_path: Path) -> None:
+    path = recording(tmp_path, "a.wav", "one two three four five")
+    lines = run(path, "-f", "srt", "--max-line-length", 9, "--max-lines", 1).stdout.splitlines()
+    assert max(len(line) for line in lines if "-->" not in line) <= 9
+    assert "<00:00:00.500>" in run(path, "-f", "vtt", "--word-cues").stdout
+
+
+@pytest.mark.usefixtures("fake")
+def test_provenance_is_in_the_json(tmp_path: Path) -> None:
+    assert "provenance" in json.loads(run(recording(tmp_path, "a.wav", "one"), "-f", "json").stdout)
 
 
 @pytest.mark.usefixtures("fake")
@@ -340,7 +395,7 @@ def test_files_of_a_failed_write_do_not_stay(tmp_path: Path) -> None:
     blocked.mkdir()
     (blocked / "full").touch()
     with pytest.raises(OptionError, match="cannot write"):
-        command.write_whole({blocked: "{}", good: "text"})
+        outputs.write_whole({blocked: "{}", good: "text"})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json"]
 
 
