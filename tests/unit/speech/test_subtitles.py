@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from auricle.errors import OptionError
 from auricle.results import Segment, Transcript, Word
+from auricle.speech.formats.cues import ticked, word_ticks
 from auricle.speech.subtitles import (
     LONGEST_DELAY_S,
     SHORTEST_S,
@@ -265,7 +266,7 @@ def test_the_cheapest_of_all_divisions_is_found() -> None:
         places = [0]
         for cue in _divide(run, math.inf, rules, ""):
             places.append(places[-1] + len(cue.words))
-        found = [costs.cue(first, end) for first, end in itertools.pairwise(places)]
+        found = [costs.cue(first, end) for first, end in pairwise(places)]
         assert places[-1] == len(run)
         assert sum(cue[0] for cue in found if cue is not None) == pytest.approx(cheapest(0))
 
@@ -299,7 +300,7 @@ def assert_rules_are_kept(cues: list[Cue], rules: SubtitleRules) -> None:
         for row, line in zip(cue.rows, cue.lines, strict=True):
             assert width(line) <= rules.max_line_length or len(row) == 1
         assert SHORTEST_S - CLOSE <= cue.end - cue.start <= rules.max_duration + CLOSE
-    for before, after in itertools.pairwise(cues):
+    for before, after in pairwise(cues):
         assert after.start - before.end >= rules.min_gap - CLOSE
         gap = after.start - before.end
         chained = gap <= rules.min_gap + CLOSE or gap >= rules.chain_gap - CLOSE
@@ -330,6 +331,20 @@ def test_all_rules_are_kept_on_random_speech(seed: int) -> None:
         if cue.end - cue.start < min(needed, rules.max_duration) - CLOSE:
             full = place + 1 < len(cues) and cues[place + 1].start - cue.end <= rules.min_gap + CLOSE
             assert full or cue.end >= cue.words[-1].end + rules.max_linger - CLOSE
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("per_second", [10, 100, 1000])
+def test_subtitles_do_not_overlap_in_a_formats_ticks_either(seed: int, per_second: int) -> None:
+    random.seed(seed)
+    ticks = ticked(shape(random_transcript(), SubtitleRules(min_gap=0.0)), per_second)
+    assert all(tick.start < tick.end for tick in ticks)
+    assert all(before.end <= after.start for before, after in pairwise(ticks))
+    for tick in ticks:
+        spoken = [time for row in word_ticks(tick, per_second) for _, *times in row for time in times]
+        assert spoken == sorted(spoken)
+        assert tick.start <= spoken[0]
+        assert spoken[-1] <= tick.end
 
 
 @pytest.mark.parametrize("seed", range(30))
