@@ -32,13 +32,15 @@ def generate(
     logits: Tensor | None = None,
     generators: Sequence[torch.Generator] | None = None,
     limits: Sequence[int] | None = None,
+    uncounted: int = 0,
 ) -> list[Generated]:
     """Continue each row of an (R, S) prompt until its end token or its limit.
 
     `step` has R rows. It has seen nothing yet, or, if `logits` (R, V) is given, exactly the prompt, at once.
     Sampling needs one CPU generator per row, so that a row draws the same numbers whatever its neighbours
-    do. `limits` gives each row its own number of new tokens, at most that of the options. The option's own
-    penalties come before `filters`.
+    do. `limits` gives each row its own number of new tokens, at most that of the options. max_length and min_length count
+    the prompt but for its first `uncounted` tokens: text of an earlier window says nothing of how long this one's is.
+    The option's own penalties come before `filters`.
 
     Raises:
         OptionError: if the prompt leaves no room, or a sampling temperature comes without generators.
@@ -52,12 +54,12 @@ def generate(
         )
     if options.sampling_temperature > 0 and generators is None:
         raise OptionError(f"temperature={options.sampling_temperature} samples; pass one generator per row")
-    most = options.most_new_tokens(n_prompt, room)
+    most = options.most_new_tokens(n_prompt - uncounted, room)
     allowed = [min(limit, most) for limit in limits] if limits is not None else [most] * len(prompt)
     if logits is None:
         logits = step.advance(prompt)[:, -1]  # (R, V)
     prompt = prompt.to(logits.device)
-    rules = [*_own_filters(options, n_prompt), *filters]
+    rules = [*_own_filters(options, n_prompt, uncounted), *filters]
     if options.n_beams > 1:
         return beam_search(step, prompt, logits, options, rules, allowed, generators)
     if options.penalty_alpha > 0:
@@ -65,14 +67,14 @@ def generate(
     return _sample(step, prompt, logits, options, rules, allowed, generators)
 
 
-def _own_filters(options: GenerateOptions, n_prompt: int) -> list[Filter]:
+def _own_filters(options: GenerateOptions, n_prompt: int, uncounted: int = 0) -> list[Filter]:
     """Those of the options, in the order of transformers."""
     found: list[Filter] = []
     if options.repetition_penalty != 1.0:
         found.append(repetition_penalty(options.repetition_penalty))
     if options.no_repeat_ngram_size > 0:
         found.append(no_repeat_ngram(options.no_repeat_ngram_size))
-    fewest = options.fewest_new_tokens(n_prompt)
+    fewest = options.fewest_new_tokens(n_prompt - uncounted)
     if fewest > 0:
         found.append(suppress_until(options.eos, n_prompt + fewest))
     return found
