@@ -12,10 +12,11 @@ from auricle.errors import AudioError, AuricleError
 from auricle.pipelines.journal import ChannelJournal, FileJournal
 from auricle.results import Transcript, Warning
 from auricle.speech.channels import merge_channels
+from auricle.speech.clipping import ClippingDetector
 
 
 class GuardedAudio:
-    """A recording that ends where it breaks off and keeps the error: its batch is not to suffer."""
+    """A recording that ends where it breaks off and keeps the error: its batch is not to suffer. Notes clipping."""
 
     def __init__(self, audio: Audio) -> None:
         self.audio = audio
@@ -23,11 +24,14 @@ class GuardedAudio:
         self.duration = audio.duration
         self.name = audio.name
         self.error: AudioError | None = None
+        self.clipping = ClippingDetector(audio.sample_rate)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Mono float32 samples, up to the end or to where the recording breaks off."""
         try:
-            yield from self.audio.blocks()
+            for block in self.audio.blocks():
+                self.clipping(block)
+                yield block
         except AudioError as error:
             self.error = error
 
@@ -57,7 +61,7 @@ class Opened:
             if row.error is not None:
                 return row.error
             # What is wrong with the recording itself stands before what the recognizer found.
-            found = [Warning("recording", message) for message in row.audio.warnings]
+            found = [Warning("recording", message) for message in row.audio.warnings] + [*row.clipping.warnings()]
             whole.append(replace(transcript, warnings=(*found, *transcript.warnings)) if found else transcript)
         return merge_channels(whole, [row.audio.channel or 0 for row in self.rows]) if self.is_split else whole[0]
 

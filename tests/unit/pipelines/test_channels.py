@@ -224,6 +224,16 @@ def test_pipeline_of_a_folder_knows_its_model(tmp_path: Path) -> None:
     assert identity.revision.startswith("sha256:")
 
 
+def test_clipped_samples_are_told_with_their_times_for_every_channel(pipe: Any) -> None:
+    clipped = call()
+    clipped[1, 20000:24000] = np.clip(2 * np.sin(np.arange(4000) / 5), -1, 1)
+    (found,) = pipe.transcripts([clipped], channels="split")
+    (warning,) = found.warnings
+    assert warning.kind == "clipped"
+    assert warning.message.startswith("channel 1: ")
+    assert (warning.start, warning.end) == (pytest.approx(1.25, abs=0.01), pytest.approx(1.5, abs=0.01))
+
+
 # What callers of the plain dictionary are told
 
 
