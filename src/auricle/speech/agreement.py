@@ -9,6 +9,7 @@ Real-Time Transcription System".
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,16 +31,28 @@ class LocalAgreement:
         self.kept: list[Word] = []  # final words that the next hypothesis will hear again
         self.tentative: tuple[Word, ...] = ()  # what the last hypothesis said after the final words
 
-    def update(self, hypothesis: Sequence[Word], settled_until: float, received: float) -> tuple[Word, ...]:
+    def update(
+        self, hypothesis: Sequence[Word], settled_until: float, received: float, overdue_until: float = -math.inf
+    ) -> tuple[Word, ...]:
         """Return the words that are final by now, in this hypothesis' form; `tentative` is what follows them.
 
-        A word that ends after `settled_until` is not final, since the sound may have been cut off inside it.
-        No time lies after `received`; both are in seconds.
+        A word that ends after `settled_until` is not final, since the sound may have been cut off inside it; one
+        that ends by `overdue_until` is, whatever the last hypothesis had in its place. No time lies after
+        `received`. All are in seconds.
         """
         words = self._new(hypothesis, received)
-        n_final = 0
-        for old, new in zip(self.tentative, words, strict=False):
-            if key(old.text) != key(new.text) or new.end > settled_until:
+        n_final = place = 0
+        for word in words:
+            agreed = place < len(self.tentative) and key(self.tentative[place].text) == key(word.text)
+            if agreed and word.end <= settled_until:
+                place += 1
+            elif word.end <= overdue_until:
+                # What the last hypothesis said after it is compared with what follows.
+                place = next(
+                    (at for at, old in enumerate(self.tentative) if old.start + old.end > 2 * word.end),
+                    len(self.tentative),
+                )
+            else:
                 break
             n_final += 1
         self.tentative = words

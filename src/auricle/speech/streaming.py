@@ -1,9 +1,9 @@
 """Speech as it comes in: words that are final as soon as two hypotheses agree on them.
 
 Sound is held from where an utterance begins. Every `latency` seconds all of it is transcribed anew; the words
-that this hypothesis and the one before agree on are final. A pause ends the utterance and makes the rest final;
-where no voice is detected nothing is decoded. In long utterances the sound of final words is let go of, so
-that memory and the time for one hypothesis are bounded.
+that this hypothesis and the one before agree on are final, and so is what they dispute for too long. A pause
+ends the utterance and makes the rest final; where no voice is detected nothing is decoded. In long utterances
+the sound of final words is let go of, so that memory and the time for one hypothesis are bounded.
 
 Any recognizer that times words will do: one pass knows nothing of the one before but, for models with a
 prompt, the final text whose sound is gone.
@@ -34,6 +34,14 @@ COMFORTABLE = 0.6  # of the longest sound held; beyond it, sound of final words 
 PROMPT_CHARACTERS = 200  # of final text before the sound held, told to models that take a prompt
 SURE_LANGUAGE = 0.5  # a language this probable, heard in at least so many seconds, holds for the utterance
 SURE_LANGUAGE_S = 2.0
+LIMITS = {
+    "latency": (PIECE_S, 5.0),
+    "overdue_s": (0.5, 30.0),
+    "pause_s": (0.2, 5.0),
+    "pad_s": (0.0, 2.0),
+    "buffer_s": (2.0, 30.0),
+    "threshold": (0.01, 0.99),
+}
 
 
 class Recognizer(Protocol):
@@ -49,18 +57,23 @@ class StreamOptions:
     """When to listen and when to decide; seconds."""
 
     latency: float = 1.0  # of new sound between two hypotheses
+    overdue_s: float = 2.0  # beyond `latency`; a word with so much sound after it is final without agreement
     pause_s: float = 0.6  # a silence that ends an utterance
     pad_s: float = 0.3  # of sound before the first voice and after the last that is decoded, too
     buffer_s: float = 20.0  # the longest sound that is decoded at once
     threshold: float = 0.5  # the probability from which on there is voice
 
     def __post_init__(self) -> None:
-        longest = self.buffer_s / 4
-        for name, least, most in (("latency", PIECE_S, longest), ("buffer_s", 4.0, 30.0), ("pause_s", 0.2, longest),
-                                  ("pad_s", 0.0, longest), ("threshold", 0.01, 0.99)):  # fmt: skip
+        for name, (least, most) in LIMITS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
                 raise OptionError(f"{name}={value!r}; expected a number from {least:g} to {most:g}")
+        longest = max(self.latency, self.pause_s)
+        if self.buffer_s < 4 * longest:
+            raise OptionError(
+                f"buffer_s={self.buffer_s:g} is too short for latency={self.latency:g} and pause_s={self.pause_s:g}; "
+                f"expected {4 * longest:g} or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -253,7 +266,8 @@ class StreamingTranscriber:
             self._language = transcript.language
         words = [replace(word, start=word.start + offset, end=word.end + offset) for word in transcript.words]
         heard = end / self._rate
-        return self._agreement.update(words, heard - TOUCH_S, heard)
+        overdue = heard - self.how.overdue_s - self.how.latency
+        return self._agreement.update(words, heard - TOUCH_S, heard, overdue)
 
     def _make_room(self) -> tuple[Word, ...]:
         """Let go of sound where much is held; return the words that became final for it without agreement."""

@@ -124,3 +124,14 @@ def test_keys_are_equal_for_forms_of_one_word_only() -> None:
     assert key(" Don't,") == key("dont") == key("DON’T")
     assert key("Straße") == key("STRASSE")
     assert key("two") != key("too")
+
+
+def test_words_in_dispute_for_too_long_are_final_and_hold_up_nothing_after_them() -> None:
+    agreement = LocalAgreement()
+    agreement.update(said("a cat sat down"), 9.0, 9.0)
+    assert texts(agreement.update(said("a hat sat down"), 9.0, 9.0, overdue_until=0.9)) == ["a"]
+    assert texts(agreement.update(said("a bat sat up"), 9.0, 9.0, overdue_until=1.0)) == ["bat", "sat"]
+    # Two words where the last hypothesis had one: what follows is found by its time.
+    agreement = LocalAgreement()
+    agreement.update([Word("apart", 0.0, 1.0, 0.9), *said("of it", 1.0)], 9.0, 9.0)
+    assert texts(agreement.update(said("a part of it"), 9.0, 9.0, overdue_until=1.0)) == ["a", "part", "of", "it"]

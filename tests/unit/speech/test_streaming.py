@@ -273,6 +273,8 @@ def test_a_language_that_is_sure_holds_until_the_utterance_ends() -> None:
 def test_times_that_cannot_be_kept_are_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(wrong))}=.*expected a number from"):
         StreamOptions(**wrong)
+    with pytest.raises(OptionError, match="buffer_s=3 is too short for latency=1 and"):
+        StreamOptions(latency=1, buffer_s=3)
 
 
 def test_sound_is_cut_in_the_widest_of_the_later_gaps() -> None:
@@ -281,3 +283,10 @@ def test_sound_is_cut_in_the_widest_of_the_later_gaps() -> None:
     assert widest_gap(words, 1.0) == 2.0
     assert widest_gap(words, 9.0) == pytest.approx(5.05)
     assert widest_gap(words[:1], 0.0) is None
+
+
+def test_no_word_waits_longer_than_its_time_even_if_hypotheses_never_agree() -> None:
+    given = speech(60, unsure_s=1e9)
+    updates = run(given, latency=1.0, overdue_s=2.0)
+    assert len(finals(updates)) == 60
+    assert max(update.latency_s or 0.0 for update in updates) <= 4.1
