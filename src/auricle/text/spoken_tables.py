@@ -1,0 +1,190 @@
+"""How abbreviations and signs are said, by language; several ways with the usual one first.
+
+English is complete; the other languages have the signs that stand beside numbers.
+"""
+
+from __future__ import annotations
+
+# Without their last full stop; those that are words of their own without it are in NEEDS_STOP.
+ABBREVIATIONS: dict[str, tuple[str, ...]] = {
+    "mr": ("mister",),
+    "mrs": ("missus",),
+    "ms": ("miz", "miss"),
+    "messrs": ("messieurs",),
+    "dr": ("doctor", "drive"),
+    "prof": ("professor",),
+    "st": ("saint", "street"),
+    "jr": ("junior",),
+    "sr": ("senior",),
+    "rev": ("reverend",),
+    "hon": ("honorable",),
+    "lt": ("lieutenant",),
+    "capt": ("captain",),
+    "col": ("colonel",),
+    "gen": ("general",),
+    "sgt": ("sergeant",),
+    "maj": ("major",),
+    "cmdr": ("commander",),
+    "gov": ("governor",),
+    "sen": ("senator",),
+    "rep": ("representative",),
+    "pres": ("president",),
+    "mt": ("mount",),
+    "ft": ("feet", "fort", "foot"),
+    "ave": ("avenue",),
+    "rd": ("road",),
+    "blvd": ("boulevard",),
+    "co": ("company",),
+    "corp": ("corporation",),
+    "inc": ("incorporated", "inc"),
+    "ltd": ("limited",),
+    "dept": ("department",),
+    "univ": ("university",),
+    "est": ("established",),
+    "approx": ("approximately",),
+    "vs": ("versus",),
+    "etc": ("et cetera",),
+    "e.g": ("for example", "e g"),
+    "i.e": ("that is", "i e"),
+    "vol": ("volume",),
+    "fig": ("figure",),
+    "no": ("no", "number"),
+    "nos": ("numbers",),
+    "jan": ("january",),
+    "feb": ("february",),
+    "apr": ("april",),
+    "aug": ("august",),
+    "sept": ("september",),
+    "oct": ("october",),
+    "nov": ("november",),
+    "dec": ("december",),
+    "oz": ("ounces", "ounce"),
+    "lb": ("pounds", "pound"),
+    "lbs": ("pounds",),
+}
+# Known without the full stop, too, when they begin with a capital letter or have no other meaning.
+NEEDS_NO_STOP = frozenset(
+    {"mr", "mrs", "ms", "messrs", "dr", "prof", "jr", "sr", "sgt", "blvd", "ltd", "vs", "etc", "lbs"}
+)
+
+SIGNS: dict[str, dict[str, tuple[str, ...]]] = {
+    "en": {
+        "&": ("and",),
+        "+": ("plus", "and"),
+        "@": ("at",),
+        "#": ("number", "hash", "hashtag"),
+        "%": ("percent",),
+        "‰": ("per mille",),
+        "°": ("degrees", "degree"),
+        "=": ("equals", "is"),
+        "×": ("times", "by"),
+        "÷": ("divided by",),
+        "±": ("plus or minus",),
+        "<": ("less than",),
+        ">": ("greater than",),
+        "§": ("section",),
+        "½": ("one half", "a half", "half"),
+        "¼": ("one quarter", "a quarter"),
+        "¾": ("three quarters",),
+        "²": ("squared",),
+        "³": ("cubed",),
+    },
+    "de": {
+        "&": ("und",),
+        "+": ("plus",),
+        "@": ("ät",),
+        "%": ("prozent",),
+        "°": ("grad",),
+        "=": ("gleich",),
+        "§": ("paragraph",),
+    },
+    "fr": {"&": ("et",), "+": ("plus",), "@": ("arobase",), "%": ("pour cent",), "°": ("degrés",), "=": ("égale",)},
+    "es": {"&": ("y",), "+": ("más",), "@": ("arroba",), "%": ("por ciento",), "°": ("grados",), "=": ("igual a",)},
+    "it": {"&": ("e",), "+": ("più",), "@": ("chiocciola",), "%": ("per cento",), "°": ("gradi",), "=": ("uguale",)},
+    "pt": {"&": ("e",), "+": ("mais",), "@": ("arroba",), "%": ("por cento",), "°": ("graus",), "=": ("igual a",)},
+    "nl": {"&": ("en",), "+": ("plus",), "@": ("apenstaartje",), "%": ("procent",), "°": ("graden",), "=": ("is",)},
+    "ru": {"&": ("и",), "+": ("плюс",), "%": ("процентов", "процента", "процент"), "=": ("равно",)},
+    "pl": {"&": ("i",), "+": ("plus",), "%": ("procent",), "=": ("równa się",)},
+    "sv": {"&": ("och",), "+": ("plus",), "%": ("procent",), "=": ("är lika med",)},
+}
+
+# One and many of each unit of money, then its hundredth; only in English are the parts said apart.
+MONEY: dict[str, dict[str, tuple[str, str, str]]] = {
+    "en": {
+        "$": ("dollar", "dollars", "cents"),
+        "£": ("pound", "pounds", "pence"),
+        "€": ("euro", "euros", "cents"),
+        "¥": ("yen", "yen", "sen"),
+        "₹": ("rupee", "rupees", "paise"),
+    },
+    "de": {"$": ("dollar", "dollar", "cent"), "£": ("pfund", "pfund", "pence"), "€": ("euro", "euro", "cent")},
+    "fr": {"$": ("dollar", "dollars", "cents"), "£": ("livre", "livres", "pence"), "€": ("euro", "euros", "centimes")},
+    "es": {
+        "$": ("dólar", "dólares", "centavos"),
+        "£": ("libra", "libras", "peniques"),
+        "€": ("euro", "euros", "céntimos"),
+    },
+    "it": {
+        "$": ("dollaro", "dollari", "centesimi"),
+        "£": ("sterlina", "sterline", "penny"),
+        "€": ("euro", "euro", "centesimi"),
+    },
+    "pt": {
+        "$": ("dólar", "dólares", "centavos"),
+        "£": ("libra", "libras", "pence"),
+        "€": ("euro", "euros", "cêntimos"),
+    },
+    "nl": {"$": ("dollar", "dollar", "cent"), "£": ("pond", "pond", "pence"), "€": ("euro", "euro", "cent")},
+}
+MAGNITUDES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "tn": "trillion"}
+MAGNITUDE_WORDS = frozenset({"hundred", "thousand", "million", "billion", "trillion"})
+
+UNITS: dict[str, tuple[str, ...]] = {
+    "km": ("kilometers", "kilometer", "k m"),
+    "m": ("meters", "meter", "million", "m"),
+    "cm": ("centimeters", "centimeter"),
+    "mm": ("millimeters", "millimeter"),
+    "kg": ("kilograms", "kilogram", "kilos"),
+    "g": ("grams", "gram", "g"),
+    "mg": ("milligrams", "milligram"),
+    "l": ("liters", "liter"),
+    "ml": ("milliliters", "milliliter"),
+    "ft": ("feet", "foot"),
+    "in": ("inches", "inch"),
+    "mi": ("miles", "mile"),
+    "lb": ("pounds", "pound"),
+    "lbs": ("pounds",),
+    "oz": ("ounces", "ounce"),
+    "mph": ("miles per hour", "m p h"),
+    "km/h": ("kilometers per hour", "kilometers an hour"),
+    "hz": ("hertz",),
+    "khz": ("kilohertz",),
+    "mhz": ("megahertz",),
+    "ghz": ("gigahertz",),
+    "kb": ("kilobytes", "k b"),
+    "mb": ("megabytes", "m b"),
+    "gb": ("gigabytes", "g b"),
+    "tb": ("terabytes", "t b"),
+    "s": ("seconds", "second"),
+    "ms": ("milliseconds", "millisecond"),
+    "min": ("minutes", "minute"),
+    "h": ("hours", "hour"),
+    "hr": ("hours", "hour"),
+    "hrs": ("hours",),
+    "am": ("a m",),
+    "pm": ("p m",),
+    "°c": ("degrees celsius", "degrees centigrade", "degrees"),
+    "°f": ("degrees fahrenheit", "degrees"),
+    "°": ("degrees", "degree"),
+    "%": ("percent",),
+    "k": ("thousand", "k"),
+    "bn": ("billion",),
+    "w": ("watts", "watt"),
+    "kw": ("kilowatts", "kilowatt"),
+    "v": ("volts", "volt"),
+}
+
+# What a Roman numeral may follow: it is said as a cardinal number after these.
+NUMBERED = frozenset(
+    "chapter part volume book act scene section article phase type class war figure table appendix psalm canto".split()
+)
