@@ -8,7 +8,7 @@ from itertools import groupby, pairwise
 
 from auricle.decoding.ctc import Token
 from auricle.results import Character, Segment, Warning, Word
-from auricle.speech.voice import Region
+from auricle.speech.voice import WEAK_VOICE, Region
 from auricle.text import Tokenizer
 
 PAUSE_S = 0.6  # a silence between words that ends a segment
@@ -75,14 +75,14 @@ def without_invented(
     Tokens and regions are in samples. A run of words wholly outside the regions of voice is dropped if the
     decoder is unsure of it: voice can be missed, and words can be invented, but hardly both at once.
     """
-    regions = tuple(regions)
+    proven = [region for region in regions if region.peak >= WEAK_VOICE]
     times = [(one.start / sample_rate, one.end / sample_rate) for one in tokens]
     spans = _spans(tokens, tokenizer, times)
     kept, dropped = list(tokens), []
 
     def heard(span: _Span) -> bool:
         start, end = tokens[span.first].start, tokens[span.last].end
-        return any(region.start < end and start < region.end for region in regions)
+        return any(region.start < end and start < region.end for region in proven)
 
     for is_heard, group in reversed([(key, list(group)) for key, group in groupby(spans, key=heard)]):
         sure = sum(span.word.confidence for span in group) / len(group)

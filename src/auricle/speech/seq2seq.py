@@ -1,7 +1,8 @@
 """Recordings of any length with encoder-decoders that write plain text: Moonshine.
 
-Such a model writes no times and hears one stretch of sound at a time, so that a long recording is cut where
-it is quiet; a segment is a stretch. All recordings of a call advance together, one stretch each at a time.
+Such a model writes no times and hears one stretch of sound at a time, so that a long recording is divided by
+where voice is, or cut where it is quiet; a segment is a stretch. All recordings of a call advance together, one
+stretch each at a time.
 
 Source: Jeffries et al. 2024, "Moonshine" (arXiv 2410.15608): inputs of up to 30 s in training; the limit of
 6.5 tokens per second of sound, against endless repetition, is that of the model's authors.
@@ -10,7 +11,7 @@ Source: Jeffries et al. 2024, "Moonshine" (arXiv 2410.15608): inputs of up to 30
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
@@ -22,14 +23,28 @@ from auricle.audio.features import Features
 from auricle.decoding.generate import Generated, GenerateOptions, Step, generate
 from auricle.errors import ConfigError, OptionError
 from auricle.results import Segment, Transcript, Warning
-from auricle.speech.rolling import RollingSamples
+from auricle.speech.journal import Journal
+from auricle.speech.journal_entries import segment_from_json, segment_to_json, warning_from_json, warning_to_json
+from auricle.speech.stretches import (
+    AUTOMATIC_S,
+    Gap,
+    Stretch,
+    longer_than,
+    quiet_stretches,
+    skipped,
+    stretches,
+    voice_regions,
+)
+from auricle.speech.voice import WEAK_VOICE, Region, VoiceOptions
 from auricle.speech.whisper_windows import compression_ratio, seed_of
 
 LONGEST_S = 30.0  # what the models were trained on
 SHORTEST_S = 0.1  # what is left after the last cut, if no longer, holds no word
-PAUSE_S = 0.2  # the stretch of quiet that a cut looks for
-STEP_S = 0.02  # how finely it looks
 NO_REPEAT = 3  # a stretch that repeats itself is decoded again without any three tokens twice
+
+# Mean log-probabilities of tokens. The lower is OpenAI's logprob_threshold for Whisper; the other is not measured yet.
+DOUBTFUL = -1.0  # a segment with less is told
+INVENTED = -0.5  # less, where no voice was detected, is not believed
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,10 @@ class Seq2SeqOptions:
     """Options of a transcription."""
 
     return_timestamps: Literal[False, "segment"] = False  # segments, one per stretch, are always there
+    vad: bool | None = None  # decode only where voice is; None: above 30 s; False: everything
+    vad_threshold: float = 0.5  # probability of voice from which on a region begins
+    min_silence_s: float = 0.4  # a shorter pause ends no region of voice
+    speech_pad_s: float = 0.2  # heard before and after a region of voice
     chunk_length_s: float = 0.0  # longest stretch; 0: 30 s, or what the decoder has room for
     tokens_per_second: float = 6.5  # at most, of sound; more for scripts with several tokens a letter
     compression_ratio_threshold: float | None = 2.4  # zlib shrinks repetitions more than this; None: off
@@ -79,7 +98,23 @@ class Seq2SeqOptions:
             raise OptionError(f"tokens_per_second={self.tokens_per_second}; expected a number above 0")
         if ratio is not None and not ratio >= 0:
             raise OptionError(f"compression_ratio_threshold={ratio}; expected 0 or more, or None to switch it off")
-        self.search(0)  # its options check the rest
+        for name, given in (("vad_threshold", 0.5), ("min_silence_s", 0.4), ("speech_pad_s", 0.2)):
+            if self.vad is False and getattr(self, name) != given:
+                raise OptionError(f"{name}={getattr(self, name)!r} has no effect with vad=False; leave one of them out")
+        # These check the rest.
+        self.voice(LONGEST_S)
+        self.search(0)
+
+    def voice(self, longest_s: float) -> VoiceOptions | None:
+        """How voice is found; None where everything is decoded, whether voice is in it or not."""
+        if self.vad is False:
+            return None
+        return VoiceOptions(
+            threshold=self.vad_threshold,
+            min_silence_s=self.min_silence_s,
+            pad_s=self.speech_pad_s,
+            longest_s=longest_s,
+        )
 
     def search(self, eos: int) -> GenerateOptions:
         """How to generate."""
@@ -151,17 +186,46 @@ class Decoder(Protocol):
 class _Place:
     """How far one recording has come."""
 
-    samples: RollingSamples
-    stretch: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
+    parts: Iterator[Stretch | Gap]
+    voice: VoiceOptions | None  # for the guard of short recordings; None: the parts know where voice is, or nobody does
+    detected: bool  # whether the parts were divided by voice
+    journal: Journal | None = None
+    known: dict[int, dict[str, Any]] = field(default_factory=dict)  # the journal's entries, by where they begin
+    stretch: Stretch = field(default_factory=lambda: Stretch(np.zeros(0, dtype=np.float32), 0, ()))
+    end: int = 0  # samples that were read
+    gaps: list[Gap] = field(default_factory=list)
     segments: list[Segment] = field(default_factory=list)
     warnings: list[Warning] = field(default_factory=list)
 
-    def open_stretch(self, longest: int, sample_rate: int) -> bool:
+    def open_stretch(self, sample_rate: int) -> bool:
         """Take what is decoded next; False at the recording's end."""
-        waiting = self.samples.window(longest + 1)
-        more = len(waiting) > longest
-        self.stretch = waiting[: quietest(waiting, longest, sample_rate)] if more else waiting
-        return len(self.stretch) > (SHORTEST_S * sample_rate if self.samples.start else 0)
+        for part in self.parts:
+            self.end = part.end
+            if isinstance(part, Gap):
+                self.gaps.append(part)
+            elif part.start in self.known:
+                entry = self.known[part.start]
+                self.segments += [segment_from_json(one) for one in entry["segments"]]
+                self.warnings += [warning_from_json(one) for one in entry["warnings"]]
+            elif len(part.samples) > (SHORTEST_S * sample_rate if part.start else 0):
+                self.stretch = part
+                return True
+        return False
+
+    def regions(self, sample_rate: int) -> tuple[Region, ...] | None:
+        """Where voice is in the open stretch; None where nobody looked."""
+        if self.voice is not None:
+            return voice_regions(self.stretch.samples, sample_rate, self.voice)
+        return self.stretch.regions if self.detected else None
+
+    def close_stretch(self, segments: list[Segment], warnings: list[Warning]) -> None:
+        """Add what the open stretch came to."""
+        self.segments += segments
+        self.warnings += warnings
+        if self.journal is not None:
+            found = [segment_to_json(one) for one in segments]
+            told = [warning_to_json(one) for one in warnings]
+            self.journal.append({"start": self.stretch.start, "segments": found, "warnings": told})
 
 
 class Seq2SeqRecognizer:
@@ -195,10 +259,12 @@ class Seq2SeqRecognizer:
         audios: Sequence[Recording],
         options: Seq2SeqOptions | None = None,
         progress: Callable[[float], None] | None = None,
+        journals: Sequence[Journal | None] | None = None,
     ) -> list[Transcript]:
         """Transcribe all recordings side by side, in the memory of one stretch each.
 
-        `progress` is told the seconds done of all recordings together.
+        `progress` is told the seconds done of all recordings together. What a recording's journal has is not
+        decoded again.
 
         Raises:
             AudioError: as reading a recording raises it.
@@ -207,19 +273,31 @@ class Seq2SeqRecognizer:
         rate = self.features.sample_rate
         # A stretch with more sound than tokens would lose its end.
         longest_s = min(options.chunk_length_s or LONGEST_S, self.most_tokens / options.tokens_per_second)
-        longest = int(longest_s * rate)
-        places = [_Place(RollingSamples(iter(audio.blocks()))) for audio in audios]
+        places = [
+            self._open(audio, options, longest_s, journal)
+            for audio, journal in zip(audios, journals or [None] * len(audios), strict=True)
+        ]
         while True:
-            active = [one for one in places if one.open_stretch(longest, rate)]
+            active = [one for one in places if one.open_stretch(rate)]
             if not active:
                 return [self._transcript(place) for place in places]
             self._round(active, options)
             if progress is not None:
-                progress(sum(place.samples.start for place in places) / rate)
+                progress(sum(place.end for place in places) / rate)
+
+    def _open(self, audio: Recording, options: Seq2SeqOptions, longest_s: float, journal: Journal | None) -> _Place:
+        rate = self.features.sample_rate
+        voice, blocks = options.voice(longest_s), iter(audio.blocks())
+        by_voice = bool(options.vad)
+        if options.vad is None:
+            by_voice, blocks = longer_than(blocks, round(AUTOMATIC_S * rate))
+        known = {entry["start"]: entry for entry in journal.entries()} if journal is not None else {}
+        parts = stretches(blocks, rate, voice) if by_voice else quiet_stretches(blocks, int(longest_s * rate), rate)
+        return _Place(parts, None if by_voice else voice, by_voice, journal, known)
 
     def _round(self, places: Sequence[_Place], options: Seq2SeqOptions) -> None:
         """Decode the open stretch of every recording, once more where it repeats itself."""
-        states, lengths = self.engine.encode(self.features([place.stretch for place in places]))
+        states, lengths = self.engine.encode(self.features([place.stretch.samples for place in places]))
         found = self._decode(places, states, lengths, options)
         rows = [row for row, one in enumerate(found) if self._repeats(one, options)]
         repeating = set(rows)
@@ -234,9 +312,9 @@ class Seq2SeqRecognizer:
     def _decode(
         self, places: Sequence[_Place], states: Tensor, lengths: Tensor, options: Seq2SeqOptions
     ) -> list[Generated]:
-        seconds = [len(place.stretch) / self.features.sample_rate for place in places]
+        seconds = [len(place.stretch.samples) / self.features.sample_rate for place in places]
         limits = [min(self.most_tokens, math.ceil(one * options.tokens_per_second)) for one in seconds]
-        seeds = [seed_of(options.seed, place.samples.start, 0) for place in places]
+        seeds = [seed_of(options.seed, place.stretch.start, 0) for place in places]
         return generate(
             self.engine.decoder(states, lengths, options.use_cache),
             torch.full((len(places), 1), self.start),
@@ -250,49 +328,46 @@ class Seq2SeqRecognizer:
         return limit is not None and compression_ratio(self.tokenizer.decode(found.tokens)) > limit
 
     def _accept(self, place: _Place, found: Generated, repeated: bool, options: Seq2SeqOptions) -> None:
-        """Add a stretch as a segment, unless it has no text, and let go of its samples."""
+        """Add a stretch as a segment, unless it has no text or nobody said it."""
         rate = self.features.sample_rate
-        start, end = place.samples.start / rate, (place.samples.start + len(place.stretch)) / rate
-        if repeated and self._repeats(found, options):
-            place.warnings.append(Warning("repetition", "the text repeats itself", start, end))
+        start, end = place.stretch.start / rate, place.stretch.end / rate
         text = self.tokenizer.decode(found.tokens).strip()
-        if text:
-            probabilities = [math.exp(value) for value in found.logprobs[: len(found.tokens)]]
-            place.segments.append(
-                Segment(
-                    text=text,
-                    start=start,
-                    end=end,
-                    confidence=float(np.mean(probabilities)),
-                    tokens=found.tokens,
-                    temperature=options.search(self.eos).sampling_temperature,
-                    avg_logprob=found.avg_logprob,
-                    compression_ratio=compression_ratio(text),
-                )
-            )
-        place.samples.skip(len(place.stretch))
+        if not text:
+            return place.close_stretch([], [])
+        regions = place.regions(rate) if found.avg_logprob < INVENTED else None
+        if regions is not None and not any(region.peak >= WEAK_VOICE for region in regions):
+            message = f"{text!r} was dropped: no voice was detected, and the decoder is unsure of it"
+            kind = "hallucination" if regions else "no_speech"
+            return place.close_stretch([], [Warning(kind, message, start, end)])
+        warnings = []
+        if repeated and self._repeats(found, options):
+            warnings.append(Warning("repetition", "the text repeats itself", start, end))
+        if found.avg_logprob < DOUBTFUL:
+            warnings.append(Warning("doubtful", f"the decoder is unsure of {text!r}", start, end))
+        probabilities = [math.exp(value) for value in found.logprobs[: len(found.tokens)]]
+        segment = Segment(
+            text=text,
+            start=start,
+            end=end,
+            confidence=float(np.mean(probabilities)),
+            tokens=found.tokens,
+            temperature=options.temperature,
+            avg_logprob=found.avg_logprob,
+            compression_ratio=compression_ratio(text),
+        )
+        return place.close_stretch([segment], warnings)
 
     def _transcript(self, place: _Place) -> Transcript:
+        duration = place.end / self.features.sample_rate
+        warnings = [*skipped(place.gaps, self.features.sample_rate), *place.warnings]
+        if not place.segments and not any(one.kind == "no_speech" for one in warnings):
+            warnings.append(Warning("no_speech", "no speech was recognized", 0.0, duration))
         return Transcript(
             text=" ".join(segment.text for segment in place.segments),
             segments=tuple(place.segments),
-            duration=place.samples.end / self.features.sample_rate,
-            warnings=tuple(place.warnings),
+            duration=duration,
+            warnings=tuple(sorted(warnings, key=lambda one: one.start or 0.0)),
         )
-
-
-def quietest(samples: np.ndarray, longest: int, sample_rate: int) -> int:
-    """Where to cut: the middle of the quietest 0.2 s within the last third of what may be kept."""
-    step, n_steps = round(STEP_S * sample_rate), round(PAUSE_S / STEP_S)
-    first = longest * 2 // 3
-    n_frames = (longest - first) // step
-    if n_frames < n_steps:
-        return longest
-    energy = np.square(samples[first : first + n_frames * step], dtype=np.float64).reshape(-1, step).sum(1)
-    pauses = np.convolve(energy, np.ones(n_steps), mode="valid")
-    # Of equally quiet pauses the last one, so that stretches stay long.
-    at = len(pauses) - 1 - int(pauses[::-1].argmin())
-    return first + at * step + n_steps * step // 2
 
 
 def _token(name: str, generation: dict[str, Any], config: Any) -> int:

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from auricle.errors import OptionError
 
 FRAME_S = 0.032  # of a probability
 _RATE, _FRAME = 125, 4  # the same as a ratio: a frame is 4 / 125 s
 CUT_FRAMES = 3  # a cut in a long region is where so many frames have the least voice
-NAMES = {"threshold": "vad_threshold", "pad_s": "speech_pad_s"}  # of the recognizers' options, for messages
+WEAK_VOICE = 0.7  # a region of no higher probability proves nothing: of speech, one in 100 is so weak
+NAMES = {
+    "threshold": "vad_threshold",
+    "pad_s": "speech_pad_s",
+    "longest_s": "chunk_length_s",
+}  # of the recognizers' options, for messages
 SMALLEST_S = {"longest_s": 1.0, "longest_pause_s": 0.0, "min_speech_s": 0.0, "min_silence_s": 0.032, "pad_s": 0.0}
 
 
@@ -67,6 +72,7 @@ class Region:
 
     start: int
     end: int
+    peak: float = field(default=1.0, compare=False)  # the highest probability in it
 
 
 class RegionFinder:
@@ -146,7 +152,7 @@ class RegionFinder:
         end = end if n_samples is None else min(end, n_samples)
         long_enough = (stop - self._begun) * FRAME_S >= self.options.min_speech_s
         if stop > self._begun and (long_enough or self._continues) and end > self._start:
-            found.append(Region(self._start, end))
+            found.append(Region(self._start, end, max(self._held)))
             self._last_end = end
         self._start = None
 
@@ -160,7 +166,7 @@ class RegionFinder:
         # Of equally voiced points the last one, so that pieces stay long.
         at = max(1, first) + min(range(len(spans)), key=lambda place: (spans[place], -place))
         cut = (self.sample(self._begun + at) + self.sample(self._begun + at + 1)) // 2
-        found.append(Region(self._start, cut))
+        found.append(Region(self._start, cut, max(self._held[:at])))
         rest, frame = self._held[at:], self._begun + at
         self._start, self._begun, self._last_end = cut, frame, cut
         self._silent, self._continues, self._held, self.n_frames = None, True, [], frame

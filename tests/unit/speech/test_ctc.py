@@ -154,7 +154,9 @@ def test_windows_of_several_recordings_share_a_batch() -> None:
 
 def test_beams_read_the_same_as_greedy_where_the_model_is_sure() -> None:
     ids = babble(4000, seed=3)
-    best_path, beams = (recognizer().transcribe([Recording(ids)], CTCOptions(vad=False, beam_width=width))[0] for width in (1, 4))
+    best_path, beams = (
+        recognizer().transcribe([Recording(ids)], CTCOptions(vad=False, beam_width=width))[0] for width in (1, 4)
+    )
     assert beams.text == best_path.text
     assert [(word.start, word.end) for word in beams.words] == [(word.start, word.end) for word in best_path.words]
 

@@ -15,7 +15,8 @@ from auricle.audio.waveform import WaveformFeatures
 from auricle.engines import make_engine
 from auricle.errors import ConfigError, OptionError
 from auricle.models.moonshine import Moonshine
-from auricle.speech.seq2seq import Seq2SeqOptions, Seq2SeqRecognizer, quietest
+from auricle.speech.seq2seq import Seq2SeqOptions, Seq2SeqRecognizer
+from auricle.speech.stretches import quietest
 
 RATE = 16_000
 
@@ -69,7 +70,7 @@ def test_stretches_cover_the_recording_without_gap_or_overlap(recognizer: Seq2Se
     samples = noise(75.0)
     for second in (22, 47, 70):
         samples[second * RATE : second * RATE + 4000] = 0.0
-    options = Seq2SeqOptions(compression_ratio_threshold=None)
+    options = Seq2SeqOptions(vad=False, compression_ratio_threshold=None)
     [found] = recognizer.transcribe([Sound(samples)], options)
     spans = [(segment.start, segment.end) for segment in found.segments]
     assert spans[0][0] == 0.0
@@ -80,7 +81,8 @@ def test_stretches_cover_the_recording_without_gap_or_overlap(recognizer: Seq2Se
 
 def test_recordings_decoded_together_come_to_what_they_come_to_alone(recognizer: Seq2SeqRecognizer) -> None:
     sounds = [Sound(noise(seconds, index)) for index, seconds in enumerate((0.03, 2.0, 35.0, 7.5))]
-    for options in (Seq2SeqOptions(), Seq2SeqOptions(n_beams=3), Seq2SeqOptions(temperature=0.7, best_of=2)):
+    searches: list[dict[str, Any]] = [{}, {"n_beams": 3}, {"temperature": 0.7, "best_of": 2}]
+    for options in (Seq2SeqOptions(vad=False, **search) for search in searches):
         together = recognizer.transcribe(sounds, options)
         alone = [recognizer.transcribe([sound], options)[0] for sound in sounds]
         assert [one.text for one in together] == [one.text for one in alone]
@@ -90,7 +92,7 @@ def test_recordings_decoded_together_come_to_what_they_come_to_alone(recognizer:
 
 def test_no_stretch_has_more_seconds_than_the_decoder_has_tokens(recognizer: Seq2SeqRecognizer) -> None:
     assert recognizer.most_tokens == 193
-    [found] = recognizer.transcribe([Sound(np.zeros(40 * RATE))], Seq2SeqOptions())
+    [found] = recognizer.transcribe([Sound(np.zeros(40 * RATE))], Seq2SeqOptions(vad=False))
     assert all(segment.end - segment.start <= 193 / 6.5 for segment in found.segments if segment.end)
 
 
@@ -122,7 +124,7 @@ def test_a_loop_is_decoded_again_without_repeating_itself() -> None:
     sound = Sound(noise(20.0))
     [looping] = stuck(config, [3, 4, 5]).transcribe([sound], Seq2SeqOptions(compression_ratio_threshold=None))
     assert looping.text.startswith("abcabcabc")
-    [found] = stuck(config, [3, 4, 5]).transcribe([sound])
+    [found] = stuck(config, [3, 4, 5]).transcribe([sound], Seq2SeqOptions(vad=False))
     ids = found.segments[0].tokens
     triples = list(zip(ids, ids[1:], ids[2:], strict=False))
     assert len(set(triples)) == len(triples)
