@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from auricle import __version__
-from auricle.cli import doctor, download, listen, models, transcribe
+from auricle.cli import align, doctor, download, listen, models, transcribe
 
 app = typer.Typer(
     name="auricle",
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("transcribe", no_args_is_help=True)(transcribe.transcribe)
+app.command("align", no_args_is_help=True)(align.align)
 app.command("listen")(listen.listen)
 app.command("models")(models.models)
 app.command("download", no_args_is_help=True)(download.download)
