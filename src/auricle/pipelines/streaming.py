@@ -23,6 +23,14 @@ _REFUSED = {
     "on_error": "a stream that fails raises, after its updates so far",
     "channels": "channels are averaged; give blocks of the one to be heard",
 }
+# Options of a recognizer, however they were given.
+_REFUSED_OPTIONS = {
+    "prefix": "it begins the text of a recording, and a stream is decoded again and again; give initial_prompt",
+    "clip_timestamps": "what is heard is chosen by the source",
+    "schedule": "a stream is decoded as it comes",
+    "chunk_length_s": "how much is decoded at once follows from pauses and final words",
+    "stride_length_s": "how much is decoded at once follows from pauses and final words",
+}
 # Options about voice: the stream has a detector of its own, and what it hands on is voice.
 _VOICE = ("vad", "vad_threshold", "min_silence_s", "speech_pad_s")
 
@@ -92,11 +100,9 @@ def stream(
 
 def _heard(options: Any, latency: float) -> tuple[StreamOptions, bool, Any]:
     """Take what is about voice out of a recognizer's options: it is decided before the recognizer hears anything."""
-    if getattr(options, "prefix", None):
-        raise OptionError(
-            f"prefix={options.prefix!r} is refused in a stream: it begins a recording's text, and a stream is decoded "
-            "again and again; give initial_prompt"
-        )
+    for name, reason in _REFUSED_OPTIONS.items():
+        if getattr(options, name, None):
+            raise OptionError(f"{name}={getattr(options, name)!r} is refused in a stream: {reason}; leave it out")
     given = {one.name: one for one in fields(options) if one.name in _VOICE}
     values = {name: getattr(options, name) for name in given}
     how = {"latency": latency}
