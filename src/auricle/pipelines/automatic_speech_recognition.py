@@ -244,7 +244,7 @@ def _log(transcript: Transcript) -> None:
             logger.log(level, "%s from %.1f to %.1f s: %s", warning.kind, warning.start, warning.end, warning.message)
 
 
-def _recognizer(loaded: Loaded, engine: Any) -> tuple[Any, Dialect]:
+def _recognizer(loaded: Loaded, engine: Any) -> tuple[Recognizer, Dialect]:
     """Return what transcribes with a loaded model, and the parameters that it understands."""
     from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
 

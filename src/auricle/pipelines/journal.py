@@ -7,6 +7,7 @@ Each is on disk before the next step begins, and a last line that was cut off by
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 from collections import Counter
@@ -19,6 +20,7 @@ from auricle.errors import OptionError
 
 FORMAT = 1
 ENDING = ".auricle-journal.jsonl"
+_BEGINNING = b'{"auricle_journal":'
 # How many windows are computed together decides how fast it goes, and not what comes out; a model's name is only
 # told: its revision says which one it is.
 _MAY_DIFFER = frozenset({"batch_size", "name"})
@@ -38,30 +40,25 @@ class FileJournal:
         self.path = Path(path)
         self._header = {"auricle_journal": FORMAT, **json.loads(json.dumps(header))}
         self._file: BinaryIO | None = None
-        self._steps: list[tuple[int, dict[str, Any]]] = []
         self._n_bytes = 0  # of the lines that are whole
-        try:
-            content = self.path.read_bytes() if self.path.exists() else b""
-        except OSError as error:
-            raise self._unusable(error) from None
-        lines = _whole_lines(content)
-        if lines:
-            self._compare(lines[0].value)
-            self._steps = [(int(line.value["channel"]), line.value["entry"]) for line in lines[1:]]
-            self._n_bytes = lines[-1].end
-
-    @property
-    def n_steps(self) -> int:
-        """How many finished steps there are, of all channels."""
-        return len(self._steps)
+        self.n_steps = 0  # of all channels
+        for line in self._lines():
+            if not self._n_bytes:
+                self._compare(line.value)
+            else:
+                self.n_steps += 1
+            self._n_bytes = line.end
+        if not self._n_bytes:
+            self._refuse_other_content()
 
     def channel(self, channel: int) -> ChannelJournal:
         """Return the part that belongs to one channel; 0 where channels are mixed."""
         return ChannelJournal(self, channel)
 
     def entries(self, channel: int) -> list[dict[str, Any]]:
-        """Return the finished steps of a channel, in order."""
-        return [entry for of, entry in self._steps if of == channel]
+        """Return the finished steps of a channel, in order; read from the file, which holds them for us."""
+        steps = itertools.islice(self._lines(), 1, 1 + self.n_steps)
+        return [step.value["entry"] for step in steps if step.value["channel"] == channel]
 
     def append(self, channel: int, entry: dict[str, Any]) -> None:
         """Add a finished step; it is on disk when this returns.
@@ -76,7 +73,7 @@ class FileJournal:
             os.fsync(file.fileno())
         except OSError as error:
             raise self._unusable(error) from None
-        self._steps.append((channel, entry))
+        self.n_steps += 1
 
     def close(self) -> None:
         """Close the file; what it holds stays."""
@@ -95,6 +92,22 @@ class FileJournal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _lines(self) -> Iterator[_Line]:
+        """Read lines up to the first that is not whole: what comes after it is decoded again."""
+        try:
+            with self.path.open("rb") as file:
+                end = 0
+                for line in file:
+                    end += len(line)
+                    value = _value(line)
+                    if not isinstance(value, dict) or (end > len(line) and not {"channel", "entry"} <= value.keys()):
+                        return
+                    yield _Line(value, end)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unusable(error) from None
+
     def _open(self) -> BinaryIO:
         """Open the file behind its last whole line, with the header if it is new."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,15 +120,26 @@ class FileJournal:
 
     def _compare(self, found: Mapping[str, Any]) -> None:
         if found.get("auricle_journal") != FORMAT:
-            raise OptionError(
-                f"{self.path} is no journal of this version of auricle; give another place, or remove the file"
-            )
+            raise self._no_journal()
         differing = _differences(found, self._header)
         if differing:
             raise OptionError(
                 f"{self.path} is the journal of another run: {'; '.join(differing)}. Run with what it was begun with, "
                 "or remove it to begin anew"
             )
+
+    def _refuse_other_content(self) -> None:
+        """Refuse a file that is not even the beginning of a journal: it would be written over."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                begins = file.read(len(_BEGINNING))
+            if begins != _BEGINNING[: len(begins)]:
+                raise self._no_journal()
+
+    def _no_journal(self) -> OptionError:
+        return OptionError(
+            f"{self.path} is no journal of this version of auricle; give another place, or remove the file"
+        )
 
     def _unusable(self, error: OSError) -> OptionError:
         return OptionError(f"the journal {self.path} cannot be used: {error.strerror or error}; give another place")
@@ -191,20 +215,11 @@ def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass") + b"\n"
 
 
-def _whole_lines(content: bytes) -> list[_Line]:
-    """Read lines up to the first that is not whole: what comes after it is decoded again."""
-    found: list[_Line] = []
-    end = 0
-    for line in content.splitlines(keepends=True):
-        end += len(line)
-        try:
-            value = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            value = None
-        if not isinstance(value, dict) or (found and not {"channel", "entry"} <= value.keys()):
-            break
-        found.append(_Line(value, end))
-    return found
+def _value(line: bytes) -> Any:
+    try:
+        return json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:
+        return None
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], within: str = "") -> list[str]:

@@ -148,18 +148,22 @@ def test_how_many_windows_go_together_may_differ(tmp_path: Path) -> None:
     assert FileJournal(tmp_path / "j.jsonl", other).n_steps == 1
 
 
-def test_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ['{"my": "notes"}\n', "my notes", "\n", "[]\n"])
+def test_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: str) -> None:
     path = tmp_path / "notes.jsonl"
-    path.write_text('{"my": "notes"}\n')
+    path.write_text(content)
     with pytest.raises(OptionError, match="is no journal"):
         FileJournal(path, HEADER)
-    assert path.read_text() == '{"my": "notes"}\n'
+    assert path.read_text() == content
 
 
 def test_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    journal = FileJournal(tmp_path / "file" / "j.jsonl", HEADER)
     with pytest.raises(OptionError, match=r"journal .*j\.jsonl cannot be used: .*give another place"):
+        FileJournal(tmp_path / "file" / "j.jsonl", HEADER)
+    journal = FileJournal(tmp_path / "later" / "j.jsonl", HEADER)
+    (tmp_path / "later").touch()
+    with pytest.raises(OptionError, match="cannot be used"):
         journal.append(0, {})
 
 
