@@ -129,8 +129,8 @@ class _Search:
         V = log_probs.shape[1]
         log_probs, ranked = self._ranked(group.tokens, log_probs, times_chosen)  # (R·K, V)
         totals = (ranked.view(R, K, V) + group.scores[:, :, None]).view(R, K * V)
-        noise = gumbel_noise(K * V, self.generators, totals.device) if self.generators else 0.0
-        places = (totals + noise).topk(2 * K).indices  # (R, N)
+        drawn = totals + gumbel_noise(K * V, self.generators, totals.device) if self.generators else totals
+        places = drawn.topk(2 * K).indices  # (R, N)
         top, ids = totals.gather(1, places), places % V
         rows = places // V + torch.arange(R, device=ids.device)[:, None] * K  # (R, N)
         gained = log_probs[rows.flatten(), ids.flatten()].view(R, -1)  # (R, N)

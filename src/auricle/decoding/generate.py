@@ -38,12 +38,12 @@ def generate(
 
     `step` has R rows. It has seen nothing yet, or, if `logits` (R, V) is given, exactly the prompt, at once.
     Sampling needs one CPU generator per row, so that a row draws the same numbers whatever its neighbours
-    do. `limits` gives each row its own number of new tokens, at most that of the options. max_length and min_length count
-    the prompt but for its first `uncounted` tokens: text of an earlier window says nothing of how long this one's is.
-    The option's own penalties come before `filters`.
+    do. `limits` gives each row its own number of new tokens, at most that of the options. The options' own
+    filters come before `filters`. max_length and min_length count the prompt but for its first `uncounted`
+    tokens: text of an earlier window says nothing of how long this one's is.
 
     Raises:
-        OptionError: if the prompt leaves no room, or a sampling temperature comes without generators.
+        OptionError: if the prompt leaves no room in the step or in max_length, or sampling comes without generators.
     """
     n_prompt = prompt.shape[1]
     room = step.max_length - n_prompt
