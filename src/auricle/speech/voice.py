@@ -93,6 +93,7 @@ class RegionFinder:
         self._continues = False  # whether the open region is the rest of a cut one
         self._held: list[float] = []  # probabilities since `_begun`, of the open region
         self._pad = round(options.pad_s * sample_rate)
+        self._longest = round(options.longest_s * sample_rate)
         # Two regions that touch when they are padded are one.
         self._silence_frames = math.ceil(max(options.min_silence_s, 2 * options.pad_s) / FRAME_S - 1e-6)
 
@@ -142,7 +143,7 @@ class RegionFinder:
             self._silent = frame
         if self._silent is not None and self.n_frames - self._silent >= self._silence_frames:
             self._close(self._silent, found, None)
-        elif self.sample(self.n_frames) + self._pad - self._start > self.options.longest_s * self.sample_rate:
+        elif self._silent is None and self.sample(self.n_frames) + self._pad - self._start > self._longest:
             self._cut(found)
 
     def _close(self, stop: int, found: list[Region], n_samples: int | None) -> None:
@@ -156,15 +157,25 @@ class RegionFinder:
             self._last_end = end
         self._start = None
 
+    def _at(self, place: int) -> int:
+        """How many samples of the open region lie before a held frame."""
+        assert self._start is not None, "only an open region holds frames"
+        return self.sample(self._begun + place) - self._start
+
     def _cut(self, found: list[Region]) -> None:
         """Give out the open region up to its least voiced point, and begin the rest there."""
         assert self._start is not None, "only an open region is cut"
-        longest = round(self.options.longest_s * self.sample_rate)
-        n_held = len(self._held)
-        first = next(at for at in range(n_held) if self.sample(self._begun + at) - self._start >= longest * 2 // 3)
-        spans = [sum(self._held[at - 1 : at + CUT_FRAMES - 1]) for at in range(max(1, first), n_held - 1)]
-        # Of equally voiced points the last one, so that pieces stay long.
-        at = max(1, first) + min(range(len(spans)), key=lambda place: (spans[place], -place))
+        # Silence at the end of what is held may have let it grow beyond a piece.
+        last = min(len(self._held) - 2, self._longest * _RATE // (_FRAME * self.sample_rate) - 1)
+        while self._at(last + 1) > self._longest:
+            last -= 1
+        first = next(at for at in range(1, last + 1) if self._at(at) >= self._longest * 2 // 3 or at == last)
+
+        def voiced(at: int) -> tuple[float, float, int]:
+            # Of equally voiced points the last one, so that pieces stay long.
+            return sum(self._held[at - 1 : at + CUT_FRAMES - 1]), self._held[at], -at
+
+        at = min(range(first, last + 1), key=voiced)
         cut = (self.sample(self._begun + at) + self.sample(self._begun + at + 1)) // 2
         found.append(Region(self._start, cut, max(self._held[:at])))
         rest, frame = self._held[at:], self._begun + at
