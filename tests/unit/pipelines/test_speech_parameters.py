@@ -207,14 +207,20 @@ GENERATION: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("dialect", [pytest.param(one, id=one.model) for one in (WHISPER, SEQ2SEQ)])
 @pytest.mark.parametrize("name", GENERATION)
-def test_every_generation_parameter_of_the_hub_reaches_its_option(name: str) -> None:
-    options = read(SEQ2SEQ, generate_kwargs=GENERATION[name]).options
+def test_every_generation_parameter_of_the_hub_reaches_the_search(dialect: Dialect, name: str) -> None:
+    given = GENERATION[name]
+    options = read(dialect, generate_kwargs=given).options
     own = {"num_beams": "n_beams", "num_beam_groups": "n_beam_groups"}
-    assert {key: getattr(options, own.get(key, key)) for key in GENERATION[name]} == GENERATION[name]
-    search = options.search(0)
-    passed = {key: getattr(search, own.get(key, key)) for key in GENERATION[name] if key != "use_cache"}
-    assert passed == {key: value for key, value in GENERATION[name].items() if key != "use_cache"}
+    searches = [options.search(0)] if dialect is SEQ2SEQ else [options.search(0, one) for one in options.temperatures]
+    for key, value in given.items():
+        if key == "use_cache":  # of the engine's decoder, not of a search
+            assert options.use_cache is value
+        elif key == "do_sample":
+            assert all(one.sampling_temperature > 0 for one in searches)
+        else:
+            assert value in [getattr(one, own.get(key, key)) for one in searches]
 
 
 @pytest.mark.parametrize("name", sorted(GENERATION.keys() - {"num_beams"}))
