@@ -351,7 +351,7 @@ class Seq2SeqRecognizer:
             end=end,
             confidence=float(np.mean(probabilities)),
             tokens=found.tokens,
-            temperature=options.temperature,
+            temperature=options.search(self.eos).sampling_temperature,
             avg_logprob=found.avg_logprob,
             compression_ratio=compression_ratio(text),
         )
