@@ -165,10 +165,13 @@ class _Packer:
             self.packed.append(region)
 
     def _give_out_what_cannot_grow(self) -> Iterator[Stretch | Gap]:
-        """Give out the stretch if what comes next is too far, as it is known before its own end is."""
+        """Give out what the region to come cannot join, before that region's end is known."""
+        region = self.finder.open_region
         start = self.finder.settled
         if self.packed and start - self.packed[-1].end > self.longest_pause:
             yield from self._give_out(len(self.packed))
+        while region is not None and self.packed and not self._fits(region.start, region.end):
+            yield from self._give_out(self._best_cut(region))
 
     def _fits(self, start: int, end: int) -> bool:
         pause = start - self.packed[-1].end
@@ -192,8 +195,13 @@ class _Packer:
         if start > self.done:
             yield Gap(self.done, start)
         self.done = end
-        held = np.concatenate(self.held)
-        yield Stretch(held[start - self.held_start : end - self.held_start].copy(), start, regions)
+        self._let_go(start)
+        n_steps = next(count for count in range(1, len(self.held) + 1) if self._held_end(count) >= end)
+        held = np.concatenate(self.held[:n_steps])
+        yield Stretch(held[start - self.held_start : end - self.held_start], start, regions)
+
+    def _held_end(self, n_steps: int) -> int:
+        return self.held_start + sum(map(len, self.held[:n_steps]))
 
     def _let_go(self, before: int) -> None:
         """Forget the held steps that lie before a sample."""

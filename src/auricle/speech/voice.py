@@ -18,6 +18,7 @@ FRAME_S = 0.032  # of a probability
 _RATE, _FRAME = 125, 4  # the same as a ratio: a frame is 4 / 125 s
 CUT_FRAMES = 3  # a cut in a long region is where so many frames have the least voice
 WEAK_VOICE = 0.7  # a region of no higher probability proves nothing: of speech, one in 100 is so weak
+WEAK_S = 1.0  # so weak and so short a region is none: hum and chords begin like that
 NAMES = {
     "threshold": "vad_threshold",
     "pad_s": "speech_pad_s",
@@ -102,9 +103,12 @@ class RegionFinder:
         return frame * _FRAME * self.sample_rate // _RATE
 
     @property
-    def open_start(self) -> int | None:
-        """The first sample of a region that has begun and may yet turn out too short; None in a pause."""
-        return self._start
+    def open_region(self) -> Region | None:
+        """What is known of a region that has begun and is sure to be given out; it can only grow."""
+        stop = self.n_frames if self._silent is None else self._silent
+        if self._start is None or not self._is_voice(stop):
+            return None
+        return Region(self._start, self.sample(stop) + self._pad, max(self._held))
 
     @property
     def settled(self) -> int:
@@ -151,11 +155,19 @@ class RegionFinder:
         assert self._start is not None, "only an open region is closed"
         end = self.sample(stop) + self._pad
         end = end if n_samples is None else min(end, n_samples)
-        long_enough = (stop - self._begun) * FRAME_S >= self.options.min_speech_s
-        if stop > self._begun and (long_enough or self._continues) and end > self._start:
+        if self._is_voice(stop) and end > self._start:
             found.append(Region(self._start, end, max(self._held)))
             self._last_end = end
         self._start = None
+
+    def _is_voice(self, stop: int) -> bool:
+        """Whether the open region, up to frame `stop`, is long and sure enough."""
+        if self._continues:
+            return stop > self._begun
+        # A lower threshold wants weaker voices, too.
+        weak = max(self._held) < min(WEAK_VOICE, self.options.threshold + 0.2)
+        least = max(self.options.min_speech_s, WEAK_S if weak else FRAME_S)
+        return (stop - self._begun) * FRAME_S >= least
 
     def _at(self, place: int) -> int:
         """How many samples of the open region lie before a held frame."""

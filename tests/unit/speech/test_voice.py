@@ -19,7 +19,7 @@ def found(probabilities: list[float], options: VoiceOptions = BARE, n_frames: in
 
 
 def test_a_region_begins_at_the_threshold_and_ends_below_the_lower_one() -> None:
-    assert found([0.1, 0.4, 0.6, 0.4, 0.4, 0.36, 0.3, 0.1, 0.1, 0.1, 0.1]) == [(2, 6)]
+    assert found([0.1, 0.4, 0.8, 0.4, 0.4, 0.36, 0.3, 0.1, 0.1, 0.1, 0.1]) == [(2, 6)]
     assert found([0.49] * 9) == []
 
 
@@ -47,6 +47,12 @@ def test_what_is_shorter_than_speech_is_no_region() -> None:
     assert found([0.9, 0.9, 0, 0, 0, 0, 0.9, 0.9, 0.9, 0, 0, 0, 0], patient) == [(6, 9)]
 
 
+def test_what_is_weak_must_last_to_be_voice() -> None:
+    assert found([0.6] * 31 + [0.0] * 9 + [0.6] * 32) == [(40, 72)]
+    assert found([0.4] * 5, VoiceOptions(threshold=0.3, min_speech_s=0.0, pad_s=0.0)) == []
+    assert found([0.5] * 5, VoiceOptions(threshold=0.3, min_speech_s=0.0, pad_s=0.0)) == [(0, 5)]
+
+
 def test_a_long_region_is_cut_where_it_has_least_voice_in_its_last_third() -> None:
     options = VoiceOptions(min_speech_s=0.0, min_silence_s=0.128, pad_s=0.0, longest_s=30 * 0.032 * 2)
     probabilities = [0.9] * 100
@@ -67,7 +73,7 @@ def test_a_cut_in_silence_leaves_the_silence_out_of_the_rest() -> None:
 
 
 def test_regions_know_their_highest_probability() -> None:
-    assert [one.peak for one in regions([0.6, 0.7, 0, 0, 0, 0, 0.9], BARE, RATE, 7 * FRAME)] == [0.7, 0.9]
+    assert [one.peak for one in regions([0.7, 0.8, 0, 0, 0, 0, 0.9], BARE, RATE, 7 * FRAME)] == [0.8, 0.9]
 
 
 @pytest.mark.parametrize("seed", range(30))
