@@ -5,9 +5,7 @@ What is there already, a file or an array, is opened as any recording is and rea
 
 from __future__ import annotations
 
-import itertools
 import os
-import queue
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,14 +19,20 @@ from auricle.audio.arrays import ArrayRecording, checked_rate
 from auricle.audio.container import _FORMATS
 from auricle.audio.decode import open_audio
 from auricle.audio.limits import DEFAULT_LIMITS, AudioLimits
+from auricle.audio.microphone import Microphone
 from auricle.audio.resample import resampled
 from auricle.audio.spool import open_pipe, read_pipe
-from auricle.errors import AudioError, AudioFormatError, AudioInputError, MissingExtraError, OptionError
+from auricle.errors import (
+    AudioError,
+    AudioFormatError,
+    AudioInputError,
+    AudioTooLargeError,
+    OptionError,
+)
 
 MICROPHONE = "mic"
 _PIPE_BYTES = 1 << 16  # what a pipe holds
 _SLOW_BYTES = 1 << 12  # asked of what only gives all that is asked: 0.13 s of raw samples at 16 kHz
-_BLOCK_S = 0.05  # what the microphone gives at once
 _MAX_DAMAGED_IN_A_ROW = 500  # packets; past that the rest is taken for lost
 
 
@@ -76,19 +80,19 @@ def open_live(
         raise OptionError(f"sampling_rate={sampling_rate!r} is of no use: {_named(source)} says its own; leave it out")
     rate = sample_rate if sampling_rate is None else checked_rate(sampling_rate, "sampling_rate")
     if isinstance(source, str) and source == MICROPHONE:
-        return Microphone(sample_rate)
+        return _Stream(MICROPHONE, Microphone().blocks(), sample_rate, limits, True)
     if raw:
         chunks, in_real_time = (source, False) if gives_blocks else _chunks(source, limits)
         if chunks is None:
             raise OptionError(f"raw=True takes a path, '-', bytes or a file object; {_named(source)} arrived")
-        return _Stream(_named(source), _pcm(chunks, rate), sample_rate, in_real_time)
+        return _Stream(_named(source), _pcm(chunks, rate), sample_rate, limits, in_real_time)
     if gives_blocks:
-        return _Stream("<blocks>", _converted(source, rate), sample_rate, False)
+        return _Stream("<blocks>", _converted(source, rate), sample_rate, limits, False)
     if _is_pipe(source):
         chunks, _ = _chunks(source, limits)
         assert chunks is not None, "a pipe gives bytes"
         name = _named(source)
-        return _Stream(name, _decoded(chunks, name, limits), sample_rate, True)
+        return _Stream(name, _decoded(chunks, name, limits), sample_rate, limits, True)
     if isinstance(source, str) and source == "-":
         source = sys.stdin.buffer  # a file that the shell has opened
     if is_array:
@@ -111,14 +115,26 @@ class _Stream:
     """Blocks at their own rates, brought to one."""
 
     def __init__(
-        self, name: str, found: Iterator[tuple[np.ndarray, int]], sample_rate: int, in_real_time: bool
+        self,
+        name: str,
+        found: Iterator[tuple[np.ndarray, int]],
+        sample_rate: int,
+        limits: AudioLimits,
+        in_real_time: bool,
     ) -> None:
         self.name, self.in_real_time = name, in_real_time
-        self._found, self._sample_rate = found, sample_rate
+        self._found, self._sample_rate, self._limits = found, sample_rate, limits
 
     def blocks(self) -> Iterator[np.ndarray]:
+        n_samples, limit = 0, self._limits.max_duration
         try:
             for block in resampled(self._found, self._sample_rate):
+                n_samples += len(block)
+                if limit is not None and n_samples > limit * self._sample_rate:
+                    raise AudioTooLargeError(
+                        f"{self.name} lasts longer than {limit:g} s, the limit of AudioLimits.max_duration; end it "
+                        "sooner or raise the limit"
+                    )
                 if not np.isfinite(block).all():
                     raise AudioFormatError(f"{self.name} holds samples that are NaN or infinite; give finite ones")
                 if block.size:
@@ -136,71 +152,6 @@ class _Stream:
         close = getattr(self._found, "close", None)
         if close is not None:
             close()
-
-
-class Microphone:
-    """The default input device, through PortAudio, at the device's own rate.
-
-    Recording begins with the first block. What comes while nobody reads is kept and given as one block.
-    """
-
-    name = MICROPHONE
-    in_real_time = True
-
-    def __init__(self, sample_rate: int) -> None:
-        try:
-            import sounddevice
-        except ImportError as error:
-            raise MissingExtraError(
-                "the microphone needs the package sounddevice; install it with: pip install 'auricle[mic]'"
-            ) from error
-        except OSError as error:  # the package is there and the library that it wraps is not
-            raise MissingExtraError(
-                f"the microphone needs the library PortAudio: {error}; install it (Debian and Ubuntu: libportaudio2)"
-            ) from error
-        self._module, self._sample_rate = sounddevice, sample_rate
-        self._waiting: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
-        self._stream: Any = None
-        try:
-            self._device_rate = round(sounddevice.query_devices(kind="input")["default_samplerate"])
-        except (sounddevice.PortAudioError, ValueError) as error:
-            raise AudioInputError(f"there is no microphone: {error}; connect one, or name another source") from error
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """Record until the device goes away or the microphone is closed."""
-        try:
-            self._stream = self._module.InputStream(
-                samplerate=self._device_rate,
-                channels=1,
-                dtype="float32",
-                blocksize=round(_BLOCK_S * self._device_rate),
-                callback=lambda frames, *_: self._waiting.put(frames[:, 0].copy()),
-                finished_callback=lambda: self._waiting.put(None),
-            )
-            self._stream.start()
-            yield from resampled(((block, self._device_rate) for block in self._recorded()), self._sample_rate)
-        except self._module.PortAudioError as error:
-            raise AudioInputError(f"the microphone cannot be used: {error}; free it, or name another source") from error
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Stop recording."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    def _recorded(self) -> Iterator[np.ndarray]:
-        """Give all that waits as one block; None ends it."""
-        while True:
-            found = [self._waiting.get()]
-            while not self._waiting.empty():
-                found.append(self._waiting.get())
-            there = list(itertools.takewhile(lambda block: block is not None, found))
-            if there:
-                yield np.concatenate([block for block in there if block is not None])
-            if len(there) < len(found):
-                return
 
 
 def _gives_blocks(source: Any) -> bool:

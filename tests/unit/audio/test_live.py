@@ -16,8 +16,16 @@ import av
 import numpy as np
 import pytest
 
+from auricle.audio.limits import AudioLimits
 from auricle.audio.live import open_live
-from auricle.errors import AudioError, AudioFormatError, AudioInputError, MissingExtraError, OptionError
+from auricle.errors import (
+    AudioError,
+    AudioFormatError,
+    AudioInputError,
+    AudioTooLargeError,
+    MissingExtraError,
+    OptionError,
+)
 
 RATE = 16000
 
@@ -256,18 +264,20 @@ class FakeStream:
 
     opened: dict[str, Any]
     closed = False
+    status = ""
 
     def __init__(self, **options: Any) -> None:
         FakeStream.opened, FakeStream.closed = options, False
 
-    def start(self) -> None:
+    def __enter__(self) -> FakeStream:
         size, rate = FakeStream.opened["blocksize"], FakeStream.opened["samplerate"]
         frames = sound(3 * size / rate, rate)[:, None]
         for at in range(3):
-            FakeStream.opened["callback"](frames[at * size : (at + 1) * size], size, None, None)
+            FakeStream.opened["callback"](frames[at * size : (at + 1) * size], size, None, FakeStream.status)
         FakeStream.opened["finished_callback"]()
+        return self
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         FakeStream.closed = True
 
 
@@ -297,6 +307,23 @@ def test_microphone_gives_all_that_waits_as_one_block_at_the_rate_asked_for(monk
     assert FakeStream.closed
     assert len(found) == round(0.15 * RATE)
     assert np.abs(found - sound(0.15))[300:-300].max() < 0.01
+
+
+def test_sound_that_the_microphone_lost_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_sounddevice(monkeypatch)
+    monkeypatch.setattr(FakeStream, "status", "input overflow")
+    heard("mic")
+    assert caplog.messages == ["the microphone: input overflow; some sound is lost"] * 3
+
+
+def test_what_lasts_longer_than_the_limit_is_refused_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_sounddevice(monkeypatch)
+    limits = AudioLimits(max_duration=0.1)
+    for source in ("mic", OneWay(wav(sound())), [sound()]):
+        with pytest.raises(AudioTooLargeError, match=r"lasts longer than 0\.1 s"):
+            list(open_live(source, RATE, limits=limits).blocks())
 
 
 def test_microphone_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
