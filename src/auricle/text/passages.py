@@ -69,7 +69,9 @@ def _ends_sentence(before: str, after: str) -> bool:
     if stopped is None:
         return True
     last = stopped[1].lstrip("([\"'“‘«").lower()
-    # "a.m." and "etc." can end a sentence; a title, "No." and an initial stand before something.
+    if last == "no" and first.isdigit():
+        return False
+    # "a.m." and "etc." can end a sentence; a title and an initial stand before something.
     is_initial = len(last) == 1 and last.isalpha() and last != "i"
     return not is_initial and (
         last not in ABBREVIATIONS or last in ("etc", "no", "inc", "ltd", "co", "jr", "sr", "corp")
