@@ -45,7 +45,7 @@ def contrastive_search(
         gained, candidates = log_probs.topk(K)  # (R, K)
         logits = step.advance(candidates.view(-1, 1))[:, -1]  # (R·K, V)
         hidden = F.normalize(step.hidden[:, -1].float(), dim=-1)  # (R·K, D)
-        likeness = (hidden.view(R, K, 1, -1) * context[:, None]).sum(-1).amax(-1)  # (R, K)
+        likeness = (hidden.view(R, K, -1) @ context.transpose(1, 2)).amax(-1)  # (R, K)
         scores = (1 - alpha) * gained.exp() - alpha * likeness
         best = scores.masked_fill(gained == -math.inf, -math.inf).argmax(-1)  # (R,)
         chosen = candidates.gather(1, best[:, None])[:, 0].masked_fill(done, options.eos)  # (R,)
