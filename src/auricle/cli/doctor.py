@@ -214,6 +214,7 @@ def check_extras() -> Iterator[Finding]:
 
     for package, extra, purpose in (
         ("kenlm", "lm", "n-gram language models (--lm)"),
+        ("sounddevice", "mic", "the microphone (auricle listen)"),
         ("jiwer", "train", "scoring while training"),
     ):
         if importlib.util.find_spec(package):

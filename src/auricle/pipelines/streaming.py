@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any, Protocol
 
@@ -57,14 +58,16 @@ def stream(
     latency: float = 1.0,
     raw: bool = False,
     sampling_rate: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
     **parameters: Any,
 ) -> Iterator[StreamUpdate]:
     """Give updates while a source is heard, from "mic", a pipe, blocks of samples or any recording.
 
     A hypothesis is made after every `latency` seconds of new sound; words that two in a row agree on are final
     and never change, and a pause makes all before it final. `raw` and `sampling_rate` are of the source, see
-    `auricle.audio.live.open_live`; the other parameters are those of a call of the pipeline. Interrupted by
-    Ctrl-C, it makes what it has heard final in a last update before it raises KeyboardInterrupt.
+    `auricle.audio.live.open_live`; `clock` gives the seconds by which computing is measured; the other parameters
+    are those of a call of the pipeline. Interrupted by Ctrl-C, it makes what it has heard final in a last update
+    before it raises KeyboardInterrupt.
 
     Example:
         >>> for update in listen.stream("mic", latency=0.5):
@@ -91,7 +94,9 @@ def stream(
             from auricle.audio.vad import VoiceProbabilities
 
             detector = VoiceProbabilities(pipeline.sample_rate)
-        transcriber = StreamingTranscriber(pipeline.recognizer, options, pipeline.sample_rate, how, detector=detector)
+        transcriber = StreamingTranscriber(
+            pipeline.recognizer, options, pipeline.sample_rate, how, detector=detector, clock=clock
+        )
     except BaseException:
         live.close()
         raise
