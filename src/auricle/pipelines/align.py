@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from auricle.audio.decode import open_audio
 from auricle.audio.limits import AudioLimits
 from auricle.engines import make_engine, resolve_device
-from auricle.errors import OptionError, TaskError
+from auricle.errors import AuricleError, OptionError, TaskError
 from auricle.loading import load
 from auricle.pipelines.inputs import recording_of
+from auricle.pipelines.provenance import identify, provenance
+from auricle.pipelines.recordings import GuardedAudio, Opened
+from auricle.pipelines.speech_parameters import Request
 from auricle.results import Transcript
 from auricle.speech.align import AlignOptions, CTCAligner
 
@@ -88,6 +93,7 @@ class Aligner:
         self.sample_rate = loaded.features.sample_rate
         parts: Any = loaded.model
         engine = make_engine(loaded.model, device=self.device, dtype=next(loaded.model.parameters()).dtype)
+        self.identity = identify(loaded, engine, target_lang)
         self.aligner = CTCAligner(engine, loaded.features, loaded.tokenizer, parts.samples_per_frame)
 
     def __call__(
@@ -99,9 +105,18 @@ class Aligner:
         by: str = "sentence",
         progress: Callable[[float], None] | None = None,
     ) -> Transcript:
-        """Align one recording; `progress` is called with the seconds that are done."""
+        """Align one recording; `progress` is called with the seconds that are done.
+
+        The transcript carries its provenance, and warnings about the recording itself.
+        """
         if not isinstance(text, str):
             raise OptionError(f"text is a {type(text).__name__}; expected the words of the recording as a string")
         source = recording_of(recording) if isinstance(recording, Mapping) else recording
-        audio = open_audio(source, self.sample_rate, limits=self.limits)
-        return self.aligner.align(audio, text, AlignOptions(language, by), progress)
+        options = AlignOptions(language, by)
+        audio = GuardedAudio(open_audio(source, self.sample_rate, limits=self.limits))
+        with closing(Opened([audio])) as opened:
+            digest = audio.audio.sha256()
+            result = opened.result([self.aligner.align(audio, text, options, progress)])
+        if isinstance(result, AuricleError):
+            raise result
+        return replace(result, provenance=provenance(self.identity, Request(options), digest))

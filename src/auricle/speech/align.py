@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from torch import Tensor
@@ -24,9 +24,6 @@ from auricle.speech.windows import cut, kept_frames, plan_windows
 from auricle.text import Tokenizer
 from auricle.text.passages import split_text
 from auricle.text.spoken import spoken
-
-if TYPE_CHECKING:
-    from auricle.audio.decode import Audio
 
 SHORTEST_S = 0.025  # what the front ends look at for their first frame; with less there is none
 # A CTC model writes a letter while it hears it, and the first of a word late. Measured by benchmarks/alignment.py
@@ -54,6 +51,19 @@ class AlignOptions:
     search: ForcedOptions = field(default_factory=ForcedOptions)
 
 
+class Recording(Protocol):
+    """Where the sound comes from, in blocks of mono float32 samples."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Give the samples, at the rate of the model."""
+        ...
+
+
 class CTCAligner:
     """Finds given texts in recordings with an engine, its front end and its vocabulary."""
 
@@ -66,7 +76,7 @@ class CTCAligner:
         self.samples_per_frame = samples_per_frame
 
     def align(
-        self, audio: Audio, text: str, options: AlignOptions, progress: Callable[[float], None] | None = None
+        self, audio: Recording, text: str, options: AlignOptions, progress: Callable[[float], None] | None = None
     ) -> Transcript:
         """Return the text with the times of its passages, words and characters.
 
@@ -104,7 +114,7 @@ class CTCAligner:
         placed = self._placed(words, said, spellings, search.finish(), speller, duration)
         return make_transcript(passages, placed, options.language, duration, speller.missing)
 
-    def _frames(self, audio: Audio) -> Iterator[tuple[np.ndarray, float]]:
+    def _frames(self, audio: Recording) -> Iterator[tuple[np.ndarray, float]]:
         """Give the log-probabilities (T, V) of each window's own frames, and the seconds read so far."""
         rate = self.features.sample_rate
         for window in cut(audio.blocks(), plan_windows(0.0, None, rate, self.samples_per_frame)):

@@ -85,7 +85,7 @@ def frames_of(text: str) -> list[int]:
 def align(ids: Sequence[int], text: str, tokenizer: Tokenizer | None = None, **options: Any) -> Any:
     tokenizer = tokenizer or letters()
     aligner = CTCAligner(ReadingEngine(tokenizer.vocab_size), PlainFeatures(), tokenizer, PER_FRAME)
-    return aligner.align(Recording(ids), text, AlignOptions(**options))  # type: ignore[arg-type]
+    return aligner.align(Recording(ids), text, AlignOptions(**options))
 
 
 def test_words_touch_without_a_pause_and_leave_it_out() -> None:
@@ -223,7 +223,7 @@ def test_a_long_recording_is_aligned_window_by_window_without_drift() -> None:
     engine = ReadingEngine(letters().vocab_size)
     aligner = CTCAligner(engine, PlainFeatures(), letters(), PER_FRAME)
 
-    found = aligner.align(Recording(frames), " ".join(words), AlignOptions())  # type: ignore[arg-type]
+    found = aligner.align(Recording(frames), " ".join(words), AlignOptions())
 
     expected = [one * FRAME_S - LEAD_S for one in at]
     assert [word.start for word in found.words[1:]] == pytest.approx(expected[1:], abs=1e-4)
@@ -261,7 +261,7 @@ def test_the_bundled_model_finds_synthesized_words(tmp_path: Path) -> None:
 
 def test_a_text_that_is_no_string_is_refused() -> None:
     with pytest.raises(OptionError, match="text is a list"):
-        Aligner()("x.wav", ["a"])  # type: ignore[arg-type]
+        Aligner()("x.wav", ["a"])
 
 
 def test_a_model_that_is_no_ctc_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,3 +272,15 @@ def test_a_model_that_is_no_ctc_model_is_refused(monkeypatch: pytest.MonkeyPatch
 
     with pytest.raises(TaskError, match="only CTC models align"):
         Aligner("openai/whisper-tiny")
+
+
+def test_the_transcript_says_what_made_it_and_what_is_wrong_with_the_recording() -> None:
+    loud = np.sign(np.sin(np.arange(16_000) / 20)).astype(np.float32)
+
+    found = Aligner()({"array": loud, "sampling_rate": 16000}, "buzz", language="en", by="line")
+
+    assert found.provenance is not None
+    assert found.provenance.model == "bundled"
+    assert found.provenance.options["by"] == "line"
+    assert found.provenance.audio_sha256 is not None
+    assert "clipped" in {warning.kind for warning in found.warnings}
