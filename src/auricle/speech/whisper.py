@@ -290,10 +290,11 @@ class WhisperRecognizer:
         if options.return_timestamps == "word" or options.hallucination_silence_threshold is not None:
             self._time_words(heard, states, options)
         for one in heard:
-            n_segments, n_warnings = len(one.row.part.segments), len(one.row.part.warnings)
+            row, part = one.row, one.row.part
+            before = row.start, len(part.segments), len(part.warnings)
             self._accept(one, plan)
-            if one.row.reading.journal is not None:
-                one.row.reading.journal.append(one.row.entry(n_segments, n_warnings))
+            if row.reading.journal is not None:
+                row.reading.journal.append(row.entry(*before))
 
     def _prompt(self, row: Row, start: Sequence[int], plan: _Plan) -> list[int]:
         prefix = plan.prefix if row.begins else []

@@ -83,11 +83,12 @@ class Row:
         self.reading.n_done += n_samples
         self.unit.states = None
 
-    def entry(self, n_segments: int, n_warnings: int) -> dict[str, Any]:
-        """What a journal keeps of the last window, when there were so many segments and warnings before it."""
+    def entry(self, start: int, n_segments: int, n_warnings: int) -> dict[str, Any]:
+        """What a journal keeps of the window from `start`, before which there were so many segments and warnings."""
         first_warning = max(n_warnings - 1, 0)  # the last one may have gone on
         return {
             "unit": self.number,
+            "start": start / self.reading.source.sample_rate,
             "position": self.start,
             "segments": [segment_to_json(one) for one in self.part.segments[n_segments:]],
             "warnings": [warning_to_json(one) for one in self.part.warnings[first_warning:]],

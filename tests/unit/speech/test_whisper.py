@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tracemalloc
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from auricle.audio.features import Features
+from auricle.decoding.generate import GenerateOptions
 from auricle.errors import OptionError
 from auricle.results import Transcript
 from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
@@ -72,6 +74,7 @@ class Line:
     tokens: list[int]
     probability: float = 0.99  # of every token
     no_speech: float = 0.01
+    odd: dict[int, float] = field(default_factory=dict)  # place -> probability of the token there
 
 
 @dataclass
@@ -79,10 +82,16 @@ class Script:
     """Lines by recording and by the second at which their window begins; several for several attempts."""
 
     lines: dict[tuple[int, float], list[Line]]
-    language: dict[int, tuple[float, float]] = field(default_factory=dict)  # recording -> p(en), p(de)
+    # Recording, or recording and second of a window -> p(en), p(de).
+    language: dict[int | tuple[int, float], tuple[float, float]] = field(default_factory=dict)
     attempts: dict[tuple[int, float], int] = field(default_factory=dict)
     prompts: list[tuple[int, float, list[int]]] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)  # rows of each prefill
+    heard: list[tuple[int, float]] = field(default_factory=list)  # windows whose language was asked for
+    ends_after: int | None = None  # prefills after which the computer is switched off
+
+    def languages(self, place: tuple[int, float]) -> tuple[float, float]:
+        return self.language.get(place) or self.language.get(place[0], (0.5, 0.5))
 
 
 class Sound:
@@ -95,6 +104,29 @@ class Sound:
         for begin in range(0, self.n_samples, self.block):
             places = np.arange(begin, min(begin + self.block, self.n_samples), dtype=np.float64)
             yield places + self.number * 1e9
+
+
+@pytest.fixture
+def voice(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[tuple[float, float]]]:
+    """Where the detector finds voice in the `Sound` of each number, in seconds; none if it is not here."""
+    spans: dict[int, list[tuple[float, float]]] = {}
+
+    class Detector:
+        def __init__(self, sample_rate: int) -> None:
+            assert sample_rate == RATE
+
+        def __call__(self, samples: np.ndarray) -> np.ndarray:
+            places = [divmod(float(first), 1e9) for first in samples[::512]]
+            return np.array([self.probability(int(number), first / RATE) for number, first in places])
+
+        def probability(self, number: int, second: float) -> float:
+            return float(any(start <= second < end for start, end in spans.get(number, [])))
+
+        def end(self) -> np.ndarray:
+            return np.zeros(0)
+
+    monkeypatch.setattr("auricle.speech.stretches.VoiceProbabilities", Detector)
+    return spans
 
 
 class WindowsOfSound:
@@ -160,9 +192,11 @@ class ScriptedStep:
         for at, row in enumerate(self.rows):
             line, place = self.lines[row], self.length - self.n_prompt
             wanted = line.tokens[place] if place < len(line.tokens) else EOS
-            logits[at, -1] = distribution(wanted, line.probability)
+            logits[at, -1] = distribution(wanted, line.odd.get(place, line.probability))
             if n_last > 1 and place == 0:
                 logits[at, 0] = distribution(NO_SPEECH, line.no_speech)
+                # Far below the rest, so that only their ratio counts.
+                logits[at, 0, [EN, DE]] = torch.tensor(self.script.languages(self.places[row])).log() - 40
         if n_last == 1 and self.length == self.n_prompt:  # English-only: the start token is the last one
             logits[:, 0, NO_SPEECH] = -30.0
         return logits
@@ -171,6 +205,8 @@ class ScriptedStep:
         self.rows = [self.rows[row] for row in rows.tolist()]
 
     def _begin(self, tokens: Tensor) -> None:
+        if self.script.ends_after is not None and len(self.script.batches) >= self.script.ends_after:
+            raise KeyboardInterrupt
         self.n_prompt = tokens.shape[1]
         self.script.batches.append(self.n_rows)
         for place, prompt in zip(self.places, tokens.tolist(), strict=True):
@@ -181,8 +217,9 @@ class ScriptedStep:
 
     def _languages(self) -> Tensor:
         logits = torch.zeros(self.n_rows, 1, VOCABULARY)
-        for row, (number, _) in enumerate(self.places):
-            logits[row, 0, [EN, DE]] = torch.tensor(self.script.language[number]).log() + 20
+        for row, place in enumerate(self.places):
+            self.script.heard.append(place)
+            logits[row, 0, [EN, DE]] = torch.tensor(self.script.languages(place)).log() + 20
         return logits
 
 
@@ -653,6 +690,30 @@ def test_a_window_without_text_has_no_words() -> None:
         ({"max_initial_timestamp": math.inf}, "max_initial_timestamp"),
         ({"no_speech_threshold": -0.1}, "no_speech_threshold"),
         ({"max_initial_timestamp": -1.0}, "max_initial_timestamp"),
+        ({"schedule": "batch"}, "did you mean 'batched'"),
+        ({"schedule": "batched", "condition_on_previous_text": True}, "cannot be told the text before"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"carry_initial_prompt": True}, "no initial_prompt"),
+        ({"vad": False, "vad_threshold": 0.7}, "vad_threshold=0.7 detects voice"),
+        ({"vad_threshold": 1.5}, "threshold=1.5"),
+        ({"min_silence_s": -1.0}, "min_silence_s"),
+        ({"multilingual": True, "language": "de"}, "language='de' fixes it"),
+        ({"language_detection_threshold": 2.0}, "language_detection_threshold=2"),
+        ({"language_detection_segments": 0}, "1 window or more"),
+        ({"hotwords": "Aurelia"}, "is one text"),
+        ({"clip_timestamps": (3.0, 2.0)}, "rising seconds"),
+        ({"clip_timestamps": (2.0, 2.0)}, "rising seconds"),
+        ({"clip_timestamps": "1,x"}, "start,end,start,end"),
+        ({"clip_timestamps": (-1.0,)}, "rising seconds"),
+        ({"hallucination_silence_threshold": -1.0}, "hallucination_silence_threshold"),
+        ({"do_sample": False, "temperature": 0.5}, "leave one of them out"),
+        ({"do_sample": True, "temperature": (0.0, 0.5)}, "leave one of them out"),
+        ({"temperature": 0.0, "top_p": 0.9}, "top_p=0.9 is for sampling"),
+        ({"temperature": 0.5, "n_beam_groups": 2}, "n_beam_groups=2 is for temperature 0"),
+        ({"temperature": 0.5, "penalty_alpha": 0.6, "top_k": 4}, "penalty_alpha=0.6 is for temperature 0"),
+        ({"penalty_alpha": 0.6}, "top_k"),
+        ({"n_beams": 3, "n_beam_groups": 2}, "equal size"),
+        ({"min_new_tokens": 9, "max_new_tokens": 3}, "min_new_tokens=9"),
         ({"best_of": 0}, "best_of"),
     ],
 )
@@ -664,3 +725,388 @@ def test_options_that_make_no_sense_are_refused_by_name(changes: dict[str, Any],
 def test_one_temperature_may_be_given_as_a_number() -> None:
     assert WhisperOptions(temperature=0).temperatures == (0.0,)
     assert WhisperOptions(temperature=[0.0, 0.3]).temperatures == (0.0, 0.3)  # type: ignore[arg-type]
+    assert WhisperOptions(do_sample=False).temperatures == (0.0,)
+    assert WhisperOptions(do_sample=True).temperatures == (0.2, 0.4, 0.6, 0.8, 1.0)
+    assert replace(WhisperOptions(do_sample=True), seed=1).temperatures == (0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def test_searches_are_for_temperature_0_and_samplers_for_those_above() -> None:
+    options = WhisperOptions(
+        n_beams=4, n_beam_groups=2, diversity_penalty=0.3, patience=2.0, top_k=5, top_p=0.9, typical_p=0.8,
+        epsilon_cutoff=0.01, eta_cutoff=0.02, best_of=3, min_new_tokens=2, max_length=40, min_length=5,
+    )  # fmt: skip
+    assert options.search(7, 0.0) == GenerateOptions(
+        eos=7, temperature=0.0, n_beams=4, n_beam_groups=2, diversity_penalty=0.3, patience=2.0, early_stopping=True,
+        renormalize=True, min_new_tokens=2, max_length=40, min_length=5,
+    )  # fmt: skip
+    assert options.search(7, 0.4) == GenerateOptions(
+        eos=7, temperature=0.4, top_k=5, top_p=0.9, typical_p=0.8, epsilon_cutoff=0.01, eta_cutoff=0.02, best_of=3,
+        early_stopping=True, renormalize=True, min_new_tokens=2, max_length=40, min_length=5,
+    )  # fmt: skip
+    contrastive = WhisperOptions(penalty_alpha=0.6, top_k=4)
+    assert (contrastive.search(7, 0.0).top_k, contrastive.search(7, 0.0).penalty_alpha) == (4, 0.6)
+    assert (contrastive.search(7, 0.2).top_k, contrastive.search(7, 0.2).penalty_alpha) == (4, 0.0)
+
+
+def test_a_length_with_the_prompt_is_held_to_the_decoder_s_positions() -> None:
+    endless = said(0.0, "".join(chr(97 + index * 7 % 26) for index in range(500)))
+    options = replace(ENGLISH, compression_ratio_threshold=None)
+    for max_length, n_tokens in ((20, 20 - 3), (10_000, 448 - 3)):
+        found, _ = transcribe({0.0: Line(endless)}, 5.0, replace(options, max_length=max_length))
+        assert len(found.segments[0].tokens) == n_tokens
+
+
+def test_clips_are_pairs_of_seconds_and_the_last_end_may_be_left_out() -> None:
+    assert WhisperOptions().clips == [(0.0, None)]
+    assert WhisperOptions(clip_timestamps="0").clips == [(0.0, None)]
+    assert WhisperOptions(clip_timestamps=(1, 2, 2, 5)).clips == [(1.0, 2.0), (2.0, 5.0)]
+    assert WhisperOptions(clip_timestamps="1,2,3.5").clips == [(1.0, 2.0), (3.5, None)]
+
+
+# Stretches of voice, and two schedules.
+
+# Regions are padded by 0.2 s, and frames are 0.032 s: these stretches begin at 3.0, 41.4 and 60.6 s.
+SPOKEN = [(3.2, 19.2), (41.6, 57.6), (60.8, 76.8)]
+BATCHED = WhisperOptions(language="en", schedule="batched", temperature=(0.0, 0.5), best_of=2)
+SEQUENTIAL = replace(BATCHED, schedule="sequential")
+UNCONDITIONED = replace(SEQUENTIAL, condition_on_previous_text=False)
+SHORT_LOOP = said(0.0, *[" again"] * 12, 9.0)
+
+
+def spoken_script() -> Script:
+    """Everything that can happen to windows: a tail heard again, fallback, silence, doubt, repetition."""
+    unsure = Line(said(0.0, " maybe not", 2.0), probability=0.2)
+    return Script(
+        {
+            (0, 3.0): [Line(said(0.0, " one", 4.0, 4.0, " tw"))],
+            (0, 7.0): [Line(SHORT_LOOP), Line(said(0.0, " two", 9.0))],
+            (0, 41.4): [Line(said(0.0, " thank you", 2.0), probability=0.2, no_speech=0.9)],
+            (0, 60.6): [unsure] * 2,
+            (1, 0.0): [Line(said(0.0, " short", 2.0))],
+            (2, 3.0): [*[Line(SHORT_LOOP)] * 2, Line(said(0.5, " x", 3.0, 3.0, " y", 3.5))],
+            (2, 41.4): [Line(said(0.0, " drei", 2.0, 2.5, " vier", 5.0, 5.0, " f"))],
+            (2, 46.4): [Line(said(0.2, " f", 1.0))],
+        },
+    )
+
+
+def spoken_sounds() -> list[Sound]:
+    return [Sound(80.0, 0), Sound(3.0, 1), Sound(60.0, 2)]
+
+
+def put_voice(voice: dict[int, list[tuple[float, float]]]) -> None:
+    voice.update({0: SPOKEN, 1: [(0.32, 2.24)], 2: SPOKEN[:2]})
+
+
+def test_only_stretches_of_voice_are_decoded_and_gaps_are_reported(voice: dict[int, Any]) -> None:
+    put_voice(voice)
+    script = spoken_script()
+    found = recognizer(script).transcribe(spoken_sounds(), UNCONDITIONED)
+    assert spans(found[0]) == [(" one", 3.0, 7.0), (" two", 7.0, 16.0), (" maybe not", 60.6, 62.6)]
+    assert [(one.kind, one.start, one.end) for one in found[0].warnings] == [
+        ("skipped", 0.0, 3.0),
+        ("skipped", 19.4, 41.4),
+        ("no_speech", 41.4, 57.8),
+        ("skipped", 57.8, 60.6),
+        ("doubtful", 60.6, 77.0),
+        ("skipped", 77.0, 80.0),
+    ]
+    assert [one.duration for one in found] == [80.0, 3.0, 60.0]
+    # The computed windows begin where a stretch or an unclosed tail does.
+    assert sorted({place for *place, _ in map(list, script.prompts) for place in [tuple(place)]}) == sorted(
+        script.lines
+    )
+
+
+@pytest.mark.parametrize("times", ["segment", "word"])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_batched_is_sequential_without_conditioning(voice: dict[int, Any], batch_size: int, times: Any) -> None:
+    put_voice(voice)
+    sequential = recognizer(spoken_script()).transcribe(
+        spoken_sounds(), replace(UNCONDITIONED, return_timestamps=times, batch_size=1)
+    )
+    script = spoken_script()
+    batched = recognizer(script).transcribe(
+        spoken_sounds(), replace(BATCHED, return_timestamps=times, batch_size=batch_size)
+    )
+    assert batched == sequential
+    assert script.batches[0] == min(batch_size, 6)
+    one_by_one = [
+        recognizer(spoken_script()).transcribe([sound], replace(BATCHED, return_timestamps=times))[0]
+        for sound in spoken_sounds()
+    ]
+    assert one_by_one == sequential
+    assert any(one.words for one in sequential) == (times == "word")
+
+
+def test_in_sequence_stretches_are_told_the_text_before_and_together_they_are_not(voice: dict[int, Any]) -> None:
+    put_voice(voice)
+    told = {}
+    for options in (replace(BATCHED, initial_prompt="Names"), replace(SEQUENTIAL, initial_prompt="Names")):
+        script = spoken_script()
+        recognizer(script).transcribe([Sound(60.0, 2)], options)
+        told[options.schedule] = [prompt[: prompt.index(START)] for _, _, prompt in script.prompts]
+    names, drei = [PREVIOUS, *said(" Names")], [PREVIOUS, *said(0.0, " drei", 2.0, 2.5, " vier", 5.0)]
+    assert sorted(told["batched"]) == [[], [], [], names, names]
+    # What had to be held to repeat nothing tells the next one nothing.
+    assert told["sequential"] == [names, names, [], [], drei]
+
+
+def test_hot_words_and_a_carried_prompt_are_told_to_every_window(voice: dict[int, Any]) -> None:
+    put_voice(voice)
+    for schedule in ("batched", "sequential"):
+        options = replace(
+            UNCONDITIONED,
+            schedule=schedule,
+            hotwords=["Aurelia", " Ohm "],
+            initial_prompt="Hi.",
+            carry_initial_prompt=True,
+            prefix="So",
+        )
+        script = spoken_script()
+        recognizer(script).transcribe([Sound(80.0, 0)], options)
+        always = [PREVIOUS, *said(" Aurelia, Ohm Hi."), START, EN, TRANSCRIBE]
+        by_window = {start: prompt for _, start, prompt in script.prompts}
+        assert by_window.pop(3.0) == [*always, *said(0.0, " So")]
+        assert all(prompt == always for prompt in by_window.values())
+
+
+def test_hot_words_stay_in_front_when_the_history_is_cut() -> None:
+    words = " ".join(str(number) for number in range(200))
+    options = replace(ENGLISH, initial_prompt=words, hotwords=("Ohm",))
+    _, script = transcribe({0.0: Line(said(0.0, " a", 1.0))}, 5.0, options)
+    assert script.prompts[0][2] == [PREVIOUS, *said(" Ohm"), *said(words)[-219:], START, EN, TRANSCRIBE]
+    with pytest.raises(OptionError, match="hotwords: 301 tokens were given and 223 fit"):
+        transcribe({}, 5.0, replace(ENGLISH, hotwords=("x" * 300,)))
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "batched"])
+def test_only_clips_are_heard_each_as_a_recording_at_its_place(voice: dict[int, Any], schedule: Any) -> None:
+    voice[0] = SPOKEN
+    lines = {
+        (0, 2.5): [Line(said(0.5, " clip", 9.0))],
+        (0, 41.4): [Line(said(0.0, " long", 9.0))],
+        (0, 60.6): [Line(said(0.0, " rest", 9.0))],
+    }
+    options = WhisperOptions(language="en", schedule=schedule, clip_timestamps=(2.5, 12.5, 28.8))
+    [found] = recognizer(Script(lines)).transcribe([Sound(80.0)], options)
+    assert spans(found) == [(" clip", 3.0, 11.5), (" long", 41.4, 50.4), (" rest", 60.6, 69.6)]
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [
+        ("skipped", 28.8, 41.4),
+        ("skipped", 57.8, 60.6),
+        ("skipped", 77.0, 80.0),
+    ]
+    lines = {(0, 2.5): [Line(said(0.5, " clip", 4.0))], (0, 20.0): [Line(said(0.0, " two", 1.0))]}
+    options = WhisperOptions(language="en", schedule=schedule, clip_timestamps="2.5,5,20,21.5", vad=False)
+    [found] = recognizer(Script(lines)).transcribe([Sound(80.0)], options)
+    assert spans(found) == [(" clip", 3.0, 5.0), (" two", 20.0, 21.0)]
+    assert (found.warnings, found.duration) == ((), 21.5)
+
+
+def test_without_voice_detection_batches_are_cut_where_it_is_quiet() -> None:
+    # Positions grow, so that the quietest place is the first that may be cut at.
+    script = Script({(0, start): [Line(said(0.0, " a", 1.0))] for start in (0.0, 20.1, 40.2)})
+    [found] = recognizer(script).transcribe([Sound(60.0)], replace(BATCHED, vad=False))
+    assert spans(found) == [(" a", 0.0, 1.0), (" a", 20.1, 21.1), (" a", 40.2, 41.2)]
+
+
+# What nobody said.
+
+
+@pytest.mark.parametrize(
+    ("line", "dropped"),
+    [
+        (Line(said(0.0, " thank you", 2.0), probability=0.5), True),
+        (Line(said(0.0, " thank you", 2.0), probability=0.95, no_speech=0.4), True),
+        (Line(said(0.0, " thank you", 2.0), probability=0.95), False),
+    ],
+    ids=["improbable", "half silent", "confident"],
+)
+def test_a_short_recording_without_voice_keeps_confident_text_only(
+    voice: dict[int, Any], line: Line, dropped: bool
+) -> None:
+    [found] = recognizer(Script({(0, 0.0): [line]})).transcribe([Sound(5.0)], WhisperOptions(language="en"))
+    assert (found.text == "") == dropped
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("no_speech", 0.0, 2.0)] * dropped
+    assert all("thank you" in one.message for one in found.warnings)
+    assert transcribe({0.0: line}, 5.0)[0].text == " thank you"
+    voice[0] = [(0.32, 1.28)]
+    [found] = recognizer(Script({(0, 0.0): [line]})).transcribe([Sound(5.0)], WhisperOptions(language="en"))
+    assert found.text == " thank you"
+
+
+def test_improbable_text_in_a_pause_of_a_stretch_is_dropped(voice: dict[int, Any]) -> None:
+    voice[0] = [(3.2, 6.4), (9.6, 12.8)]
+    line = Line(said(0.0, " one", 3.6, 4.4, " thanks", 6.0, 6.4, " two", 9.8), probability=0.5)
+    [found] = recognizer(Script({(0, 3.0): [line]})).transcribe([Sound(40.0)], UNCONDITIONED)
+    assert spans(found) == [(" one", 3.0, 6.6), (" two", 9.4, 12.8)]
+    kinds = [(one.kind, one.start, one.end) for one in found.warnings]
+    assert kinds == [("skipped", 0.0, 3.0), ("hallucination", 7.4, 9.0), ("skipped", 13.0, 40.0)]
+    line = replace(line, probability=0.95)
+    [found] = recognizer(Script({(0, 3.0): [line]})).transcribe([Sound(40.0)], UNCONDITIONED)
+    assert found.text == " one thanks two"
+
+
+def test_a_window_with_voice_and_no_text_is_tried_again(voice: dict[int, Any]) -> None:
+    voice[0] = [(3.2, 6.4)]
+    options = replace(UNCONDITIONED, suppress_blank=False)
+    for attempts, text, kinds in (
+        ([Line(said(0.0)), Line(said(0.0, " hi", 1.0))], " hi", []),
+        ([Line(said(0.0)), Line(said(0.0))], "", ["no_speech"]),
+    ):
+        script = Script({(0, 3.0): attempts})
+        [found] = recognizer(script).transcribe([Sound(40.0)], options)
+        assert found.text == text
+        assert [one.kind for one in found.warnings if one.kind != "skipped"] == kinds
+        assert script.attempts == {(0, 3.0): 2}
+
+
+def test_a_loop_too_fast_to_be_spoken_is_dropped_but_for_its_first() -> None:
+    loop = [part for at in range(6) for part in (2 + at * 0.02, " bla bla", 2.02 + at * 0.02)]
+    options = replace(ENGLISH, compression_ratio_threshold=None)
+    found, _ = transcribe({0.0: Line(said(0.0, " so", 2.0, *loop, 5.0, " end", 6.0))}, 10.0, options)
+    assert found.text == " so bla bla end"
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("hallucination", 2.02, 2.12)]
+
+
+def test_an_improbable_segment_is_reported_at_its_place() -> None:
+    line = Line(said(0.0, " sure", 2.0, 2.0, " hm", 3.0))
+    model = recognizer(Script({(0, 0.0): [line]}))
+    line.odd = {7: 0.1, 8: 0.2, 9: 0.2}
+    [found] = model.transcribe([Sound(5.0)], ENGLISH)
+    assert found.text == " sure hm"
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("doubtful", 2.0, 3.0)]
+
+
+def test_silence_before_odd_words_is_skipped() -> None:
+    options = replace(ENGLISH, hallucination_silence_threshold=2.0, logprob_threshold=None, max_initial_timestamp=None)
+    lines: dict[float, Line | list[Line]] = {
+        0.0: Line(said(5.0, " uh", 6.0), probability=0.1),
+        5.0: Line(said(0.0, " hello", 1.0)),
+    }
+    found, _ = transcribe(lines, 9.0, options)
+    assert spans(found) == [(" hello", 5.0, 6.0)]
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("hallucination", 5.0, 6.0)]
+    assert found.words == ()
+
+
+# Languages of several windows.
+
+
+def test_the_language_is_the_one_that_windows_of_speech_agree_on(voice: dict[int, Any]) -> None:
+    voice[0] = SPOKEN
+    places = (3.0, 41.4, 60.6)
+    script = Script({(0, place): [Line(said(0.0, " a", 1.0))] for place in places})
+    script.language = {(0, 3.0): (0.9, 0.1), (0, 41.4): (0.2, 0.8), (0, 60.6): (0.1, 0.9)}
+    [found] = recognizer(script).transcribe([Sound(80.0)])
+    assert found.language == "de"
+    assert found.language_probability == pytest.approx(0.6)
+    assert found.language_probabilities == pytest.approx({"en": 0.4, "de": 0.6})
+    assert script.heard == [(0, place) for place in places]
+    assert [one.language_probability for one in found.segments] == pytest.approx([0.1, 0.8, 0.9])
+    languages = [(one.start, one.end) for one in found.warnings if one.kind == "language"]
+    assert languages == [(3.0, 19.4)]  # which sounds like English
+    [probabilities] = recognizer(script).detect_languages([Sound(80.0)])
+    assert probabilities == pytest.approx({"en": 0.4, "de": 0.6})
+
+
+def test_more_windows_are_heard_where_the_first_ones_do_not_tell(voice: dict[int, Any]) -> None:
+    voice[0] = SPOKEN
+    for threshold, n_heard in ((0.5, 1), (0.7, 2), (None, 1)):
+        script = Script({(0, place): [Line(said(0.0, " a", 1.0))] for place in (3.0, 41.4, 60.6)})
+        script.language = {0: (0.4, 0.6)}
+        options = WhisperOptions(language_detection_segments=1, language_detection_threshold=threshold)
+        [found] = recognizer(script).transcribe([Sound(80.0)], options)
+        assert (len(script.heard), found.language) == (n_heard, "de")
+        assert [one.kind for one in found.warnings].count("language") == (threshold == 0.7)
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "batched"])
+def test_a_language_changes_where_it_is_clear_or_twice_likely(voice: dict[int, Any], schedule: Any) -> None:
+    # Five stretches, from 0.0, 12.6, 25.4, 38.2 and 51.0 s.
+    voice[0] = [(round(12.8 * at, 1), 12.8 * at + 6.4) for at in range(5)]
+    chances = [0.1, 0.9, 0.4, 0.4, 0.45]  # of German
+    places = [0.0, *(12.8 * at - 0.2 for at in range(1, 5))]
+    script = Script({(0, round(place, 1)): [Line(said(0.0, " a", 1.0))] for place in places})
+    script.language = {(0, round(place, 1)): (1 - one, one) for place, one in zip(places, chances, strict=True)}
+    options = WhisperOptions(multilingual=True, schedule=schedule, condition_on_previous_text=False)
+    [found] = recognizer(script).transcribe([Sound(60.0)], options)
+    assert [one.language for one in found.segments] == ["en", "de", "de", "en", "en"]
+    assert [one.language_probability for one in found.segments] == pytest.approx([0.9, 0.9, 0.4, 0.6, 0.55])
+    changes = [(one.start, one.message) for one in found.warnings if one.kind == "language"]
+    assert changes == [
+        (12.6, "the language changes from English to German"),
+        (38.2, "the language changes from German to English"),
+    ]
+    assert [prompt[1] for _, _, prompt in sorted(script.prompts)] == [EN, DE, DE, EN, EN]
+
+
+def test_a_given_language_is_not_doubted() -> None:
+    script = Script({(0, 0.0): [Line(said(0.0, " a", 1.0))]}, {0: (0.05, 0.95)})
+    [found] = recognizer(script).transcribe([Sound(5.0)], ENGLISH)
+    assert (script.heard, found.warnings, found.language_probability) == ([], (), None)
+    assert found.segments[0].language_probability == pytest.approx(0.05)
+
+
+# Journals.
+
+
+class Notes:
+    """A journal as a file keeps it: only what JSON can say."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines]
+
+    def append(self, entry: dict[str, Any]) -> None:
+        self.lines.append(json.dumps(entry))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        replace(SEQUENTIAL, language=None, initial_prompt="Names"),
+        replace(BATCHED, language=None, batch_size=2),
+        replace(SEQUENTIAL, language=None, multilingual=True),
+        replace(BATCHED, language=None, multilingual=True, batch_size=3, return_timestamps="word"),
+        replace(SEQUENTIAL, language=None, vad=False, return_timestamps="word"),
+    ],
+    ids=["in sequence", "batched", "languages", "batched languages", "without voice"],
+)
+def test_an_interrupted_run_goes_on_and_decodes_nothing_twice(voice: dict[int, Any], options: WhisperOptions) -> None:
+    voice[0] = SPOKEN
+
+    def script() -> Script:
+        found = spoken_script()
+        if options.vad is False:
+            found.lines = {
+                (0, 0.0): [Line(said(0.0, " one", 29.0, 29.0, " tw"))],
+                (0, 29.0): [Line(SHORT_LOOP), Line(said(0.0, " two", 29.5))],
+                (0, 59.0): [Line(said(0.0, " thank you", 2.0), probability=0.2, no_speech=0.9)],
+            }
+        found.language = {0: (0.2, 0.8), (0, 41.4): (0.6, 0.4), (0, 60.6): (0.7, 0.3)}
+        return found
+
+    whole = script()
+    wanted = recognizer(whole).transcribe([Sound(80.0)], options)
+    n_prefills = len(whole.batches)
+    assert n_prefills >= 3
+    for ends_after in range(n_prefills):
+        first, second, notes = script(), script(), Notes()
+        first.ends_after = ends_after
+        with pytest.raises(KeyboardInterrupt):
+            recognizer(first).transcribe([Sound(80.0)], options, journals=[notes])
+        done = {(0, entry["start"]) for entry in notes.entries() if "unit" in entry}
+        heard: list[float] = []
+        found = recognizer(second).transcribe([Sound(80.0)], options, heard.append, [notes])
+        assert found == wanted
+        assert not done & second.attempts.keys()
+        assert done | second.attempts.keys() == whole.attempts.keys()
+        assert heard == sorted(heard)
+        assert heard[-1] == 80.0
+        # What is finished is only read.
+        third = Script({})
+        assert recognizer(third).transcribe([Sound(80.0)], options, journals=[notes]) == wanted
+        assert (third.attempts, third.heard) == ({}, [])
