@@ -5,6 +5,8 @@ prepare     recordings -> stored features
 train       stored features -> a run (killed and started again, it goes on)
 curve       a run's snapshots -> word error rates
 export      a run -> a checkpoint folder
+
+whisper-decoder  the same for a decoder upon a Whisper encoder, see whisper_commands.py
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+
+from auricle.training import whisper_commands
 
 # Shares of each corpus heard in an epoch: of people about 9 hours, a quarter of the four variants stored of each
 # recording; of learners of English less, whose words often differ from the prompt that is their transcript.
@@ -56,6 +60,8 @@ def _arguments() -> argparse.Namespace:
     export.add_argument("--out", type=Path, required=True)
     export.add_argument("--name", required=True, help="what the model calls itself")
     export.add_argument("--summary", required=True, help="one line with its measured accuracy")
+    whisper = commands.add_parser("whisper-decoder", help="train a decoder upon a frozen Whisper encoder")
+    whisper_commands.add_arguments(whisper)
     return parser.parse_args()
 
 
@@ -95,6 +101,8 @@ def main() -> None:
         )
     elif arguments.command == "curve":
         _curve(arguments)
+    elif arguments.command == "whisper-decoder":
+        whisper_commands.main(arguments)
     else:
         import torch
 
