@@ -10,6 +10,7 @@ from auricle.results import Character, Segment, Transcript, Warning, Word
 from auricle.text.passages import Passage
 
 SHOWN = 6  # words of a warning
+MOST_LOST = 0.5  # of the words; with more lost the text seems to be another's
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ def _warnings(
     """One warning for each run of words that were not found; signs that nobody says are none."""
     is_lost = [one is None and any(map(str.isalnum, word)) for one, word in zip(placed, words, strict=True)]
     found = []
+    n_lost, n_said = sum(is_lost), sum(any(map(str.isalnum, word)) for word in words)
+    if n_lost > MOST_LOST * n_said:
+        message = f"only {n_said - n_lost} of {n_said} words were found in the sound; check that it has this text"
+        found.append(Warning("unaligned", message, whole[0].start, whole[-1].end))
     for lost, group in groupby(range(len(words)), key=is_lost.__getitem__):
         places = list(group)
         if not lost:
