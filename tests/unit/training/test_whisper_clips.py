@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from auricle.errors import CheckpointError, OptionError
-from auricle.training.whisper_clips import Clip, make_clips, read_clips, tested_forms, wanted_rows
+from auricle.training import whisper_clips
+from auricle.training.whisper_clips import Clip, make_clips, read_clips, wanted_rows
 
 SPEECH = Path(__file__).parents[4] / "shared" / "speech"
 ROWS = [
@@ -25,7 +26,7 @@ ROWS = [
 def test_english_rows_whose_words_are_known_and_not_tested_teach(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    wanted = list(wanted_rows(manifest, ["read"], tested_forms(manifest)))
+    wanted = list(wanted_rows(manifest, ["read"], whisper_clips.tested_forms(manifest)))
     assert [(row["path"], row["words"]) for row in wanted] == [("a.wav", ["one", "two"])]
 
 
