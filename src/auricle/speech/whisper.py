@@ -35,7 +35,7 @@ from auricle.speech.whisper_rows import Reading, Row
 from auricle.speech.whisper_segments import Heard, WindowReader, believed, report_doubts
 from auricle.speech.whisper_tokens import WhisperTokenizer, alignment_heads, read_tokens
 from auricle.speech.whisper_units import Source, Unit
-from auricle.speech.whisper_windows import is_silence
+from auricle.speech.whisper_windows import is_silence, text_before
 
 __all__ = ["WhisperOptions", "WhisperRecognizer"]
 
@@ -73,6 +73,7 @@ class _Plan:
     always: list[int]  # tokens that every window is told
     first: list[int]  # tokens that the first window is told
     prefix: list[int]
+    room: int  # tokens before a window, at most
     n_rows: int  # at most, at once
 
 
@@ -160,12 +161,15 @@ class WhisperRecognizer:
         language, task = self._language_and_task(options)
         prompt = options.initial_prompt.strip() if options.initial_prompt else ""
         first = self.tokenizer.encode(" " + prompt) if prompt else []
-        always = self.decoder.always(options.hotwords)
+        # A length that counts the prompt leaves less room for it.
+        limit = options.max_length if options.max_new_tokens is None else None
+        room = min(self.decoder.max_positions, limit or self.decoder.max_positions) // 2 - 1
+        always = self.decoder.words("hotwords", ", ".join(options.hotwords), room)
+        prefix = self.decoder.words("prefix", options.prefix or "", room)
         if options.carry_initial_prompt:
-            room = self.decoder.max_positions // 2 - 1 - len(always)
-            always, first = [*always, *first[max(len(first) - room, 0) :]], []
+            always, first = [*always, *first[max(len(first) - (room - len(always)), 0) :]], []
         n_rows = options.batch_size or (BATCH if options.is_batched else max(n_recordings, 1))
-        return _Plan(options, task, language, always, first, self.decoder.prefix(options.prefix), n_rows)
+        return _Plan(options, task, language, always, first, prefix, room, n_rows)
 
     def _language_and_task(self, options: WhisperOptions) -> tuple[str | None, str]:
         """The language for the prompt, None to detect it, and the task."""
@@ -214,6 +218,7 @@ class WhisperRecognizer:
                 start = row.start / self.features.sample_rate
                 message = f"the language changes from {_name(before)} to {_name(tracker.language)}"
                 row.part.warn("language", message, start, start + len(row.window) / self.features.sample_rate)
+                row.history.clear()  # which is in the other language
             assert tracker.language is not None, "a window was heard"
             row.language, row.language_probability = tracker.language, probabilities[tracker.language]
             row.heard = tracker.language, tracker.rival
@@ -298,7 +303,8 @@ class WhisperRecognizer:
 
     def _prompt(self, row: Row, start: Sequence[int], plan: _Plan) -> list[int]:
         prefix = plan.prefix if row.begins else []
-        return self.decoder.prompt(plan.always, row.history, start, prefix, plan.options.without_timestamps)
+        before = text_before(plan.always, row.history, plan.room)
+        return self.decoder.prompt(before, start, prefix, plan.options.without_timestamps)
 
     def _is_voiced(self, row: Row) -> bool:
         rate = self.features.sample_rate
@@ -334,10 +340,10 @@ class WhisperRecognizer:
         report_doubts(heard, said, options, rate)
         if plan.language is None and not options.multilingual:
             self._report_language(heard)
+        if said and said[-1].words:
+            row.spoken_until = said[-1].words[-1].end
         if options.return_timestamps != "word":
             said = [replace(segment, words=()) for segment in said]
-        elif said and said[-1].words:
-            row.spoken_until = said[-1].words[-1].end
         row.part.segments += said
         row.history += [token for segment in said for token in segment.tokens]
         del row.history[: max(len(row.history) - self.decoder.max_positions, 0)]

@@ -29,7 +29,6 @@ from auricle.speech.whisper_windows import (
     compression_ratio,
     is_repetitive,
     needs_fallback,
-    previous_prompt,
     seed_of,
 )
 
@@ -87,43 +86,26 @@ class WindowDecoder:
         assert language is not None, "languages are detected before prompts are made"
         return [self.tokens.start, self.tokens.languages[language], self.tokens.tasks[task]]
 
-    def prompt(
-        self,
-        always: Sequence[int],
-        history: Sequence[int],
-        start: Sequence[int],
-        prefix: Sequence[int],
-        without_timestamps: bool,
-    ) -> list[int]:
-        """Everything a window is told before it is decoded."""
-        before = previous_prompt(always, history, self.tokens.previous, self.max_positions)
-        mode = [self.tokens.no_timestamps] if without_timestamps else []
-        # Text follows an opening timestamp, so that a prefix looks like text that was chosen.
-        opening = [self.tokens.timestamp_begin] if prefix and not without_timestamps else []
-        return [*before, *start, *mode, *opening, *prefix]
-
-    def always(self, hotwords: Sequence[str]) -> list[int]:
-        """The tokens of hot words, which every window is told.
+    def words(self, name: str, text: str, most: int) -> list[int]:
+        """The tokens of an option's words for the prompt.
 
         Raises:
-            OptionError: if they take more than half of the decoder's positions.
+            OptionError: if they are more than `most`.
         """
-        return self._checked("hotwords", ", ".join(hotwords))
-
-    def prefix(self, text: str | None) -> list[int]:
-        """The tokens of a prefix.
-
-        Raises:
-            OptionError: if it takes more than half of the decoder's positions.
-        """
-        return self._checked("prefix", text or "")
-
-    def _checked(self, name: str, text: str) -> list[int]:
         ids = self.tokenizer.encode(" " + text.strip()) if text.strip() else []
-        most = self.max_positions // 2 - 1
         if len(ids) > most:
             raise OptionError(f"{name}: {len(ids)} tokens were given and {most} fit; give fewer words")
         return ids
+
+    def prompt(
+        self, before: Sequence[int], start: Sequence[int], prefix: Sequence[int], without_timestamps: bool
+    ) -> list[int]:
+        """Everything a window is told before it is decoded; `before` are the tokens of earlier text."""
+        told = [self.tokens.previous, *before] if before else []
+        mode = [self.tokens.no_timestamps] if without_timestamps else []
+        # Text follows an opening timestamp, so that a prefix looks like text that was chosen.
+        opening = [self.tokens.timestamp_begin] if prefix and not without_timestamps else []
+        return [*told, *start, *mode, *opening, *prefix]
 
     def decode(
         self,

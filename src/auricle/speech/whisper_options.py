@@ -17,6 +17,7 @@ SCHEDULES = ("sequential", "batched")
 # Eighty words of read English shrink by 1.56 to 1.92: below this every window would count as a repetition.
 LOWEST_RATIO = 1.5
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+RESET = 0.5
 PREPENDED = "\"'“¿([{-"
 APPENDED = "\"'.。,，!！?？:：”)]}、"
 
@@ -72,7 +73,7 @@ class WhisperOptions:
 
     # What comes before, and what may not come.
     condition_on_previous_text: bool | None = None  # tell windows the text before; None: if sequential
-    prompt_reset_on_temperature: float = 0.5  # a window that needed more than this tells the next nothing
+    prompt_reset_on_temperature: float = RESET  # a window that needed more than this tells the next nothing
     hotwords: tuple[str, ...] = ()  # names and terms that every window is told
     initial_prompt: str | None = None  # text before the recording: names, spelling; its last 223 tokens
     carry_initial_prompt: bool = False  # every window is told the initial prompt, not only the first
@@ -222,6 +223,11 @@ class WhisperOptions:
             raise OptionError(
                 "condition_on_previous_text=True and schedule='batched': windows decoded together cannot be told the "
                 "text before them; leave one of them out"
+            )
+        if self.prompt_reset_on_temperature != RESET and not self.is_conditioned:
+            raise OptionError(
+                f"prompt_reset_on_temperature={self.prompt_reset_on_temperature}, but no window is told the text before "
+                "it; leave it out, or set condition_on_previous_text=True with schedule='sequential'"
             )
         if self.batch_size is not None and not self.batch_size >= 1:
             raise OptionError(f"batch_size is {self.batch_size!r}; expected 1 or more, or None")

@@ -86,7 +86,7 @@ class WindowReader:
     def with_words(self, heard: Heard, frames: Sequence[int], options: WhisperOptions) -> None:
         """Give the segments words; `frames` has the onset of each text token, and the end of the last."""
         decoded, row = heard.decoded, heard.row
-        voice = row.unit.voice.spans or []
+        voice = row.unit.voice.look() or []
         times = [self.seconds(row, frame) for frame in frames]
         done = 0
         for number, (segment, places) in enumerate(zip(heard.segments, heard.spoken, strict=True)):
@@ -159,7 +159,7 @@ def _drop(row: Row, reason: str, segment: Segment) -> None:
         return
     assert segment.end is not None, "a window's end is always known"
     # Where nobody speaks in the whole recording, it is silence or noise.
-    kind = "no_speech" if row.unit.voice.spans == [] else "hallucination"
+    kind = "no_speech" if row.unit.voice.look() == [] else "hallucination"
     quoted = text if len(text) <= QUOTED else text[: QUOTED - 1] + "…"
     row.part.warn(kind, f"{reason}: {quoted!r}", segment.start, segment.end)
 

@@ -23,7 +23,7 @@ class Voice:
     """Where voice is in a unit."""
 
     def __init__(self, spans: list[Span] | None) -> None:
-        self.spans = spans  # None: not known
+        self.spans = spans  # None: not known when decoding begins
 
     def look(self) -> list[Span] | None:
         """The spans of voice, an empty list if there is none; None if voice detection is off."""
@@ -31,18 +31,19 @@ class Voice:
 
 
 class UnheardVoice(Voice):
-    """The voice of a short recording: detected when it first matters."""
+    """The voice of a short recording: decoded whatever it is, and detected when it first matters."""
 
     def __init__(self, samples: np.ndarray, start: int, sample_rate: int, options: VoiceOptions) -> None:
         super().__init__(None)
         self._given = samples, start, sample_rate, options
+        self._found: list[Span] | None = None
 
     def look(self) -> list[Span] | None:
         """The spans of voice."""
-        if self.spans is None:
+        if self._found is None:
             samples, start, sample_rate, options = self._given
-            self.spans = _seconds(voice_regions(samples, sample_rate, options), start, sample_rate)
-        return self.spans
+            self._found = _seconds(voice_regions(samples, sample_rate, options), start, sample_rate)
+        return self._found
 
 
 @dataclass

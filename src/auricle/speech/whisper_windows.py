@@ -157,16 +157,14 @@ def _piece(tokens: Sequence[int], begin: int, end: int, timestamp_begin: int) ->
     return Piece(begin, end, first, last if last > first else None)
 
 
-def previous_prompt(always: Sequence[int], history: Sequence[int], previous: int, max_positions: int) -> list[int]:
-    """What a window is told of the text before it, at most half of the positions.
+def text_before(always: Sequence[int], history: Sequence[int], most: int) -> list[int]:
+    """What a window is told of the text before it, `most` tokens.
 
     `always` are the tokens that every window is told; they stand first, and the last of the history follow.
     """
-    room = max_positions // 2 - 1
-    kept = list(always[:room])
-    n_last = min(room - len(kept), len(history))
-    told = [*kept, *history[len(history) - n_last :]]
-    return [previous, *told] if told else []
+    kept = list(always[:most])
+    n_last = min(most - len(kept), len(history))
+    return [*kept, *history[len(history) - n_last :]]
 
 
 def seed_of(seed: int, start: int, attempt: int) -> int:

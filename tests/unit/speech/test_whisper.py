@@ -692,6 +692,7 @@ def test_a_window_without_text_has_no_words() -> None:
         ({"max_initial_timestamp": -1.0}, "max_initial_timestamp"),
         ({"schedule": "batch"}, "did you mean 'batched'"),
         ({"schedule": "batched", "condition_on_previous_text": True}, "cannot be told the text before"),
+        ({"schedule": "batched", "prompt_reset_on_temperature": 0.2}, "prompt_reset_on_temperature=0.2"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"carry_initial_prompt": True}, "no initial_prompt"),
         ({"vad": False, "vad_threshold": 0.7}, "vad_threshold=0.7 detects voice"),
@@ -754,6 +755,15 @@ def test_a_length_with_the_prompt_is_held_to_the_decoder_s_positions() -> None:
     for max_length, n_tokens in ((20, 20 - 3), (10_000, 448 - 3)):
         found, _ = transcribe({0.0: Line(endless)}, 5.0, replace(options, max_length=max_length))
         assert len(found.segments[0].tokens) == n_tokens
+
+
+def test_a_length_with_the_prompt_leaves_room_for_text_however_long_the_history() -> None:
+    first = said(0.0, "x y " * 30, 30.0)
+    options = replace(ENGLISH, max_length=140, compression_ratio_threshold=None)
+    lines: dict[float, Line | list[Line]] = {0.0: Line(first), 30.0: Line(said(0.0, " z" * 200))}
+    found, script = transcribe(lines, 35.0, options)
+    assert script.prompts[1][2] == [PREVIOUS, *first[-69:], START, EN, TRANSCRIBE]
+    assert len(found.segments[1].tokens) == 140 - 73
 
 
 def test_clips_are_pairs_of_seconds_and_the_last_end_may_be_left_out() -> None:

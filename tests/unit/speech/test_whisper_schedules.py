@@ -166,6 +166,15 @@ def test_both_schedules_and_all_batch_sizes_come_to_the_same(
     assert sum(len(one["text"]) for one in wanted) > 20
 
 
+def test_the_text_does_not_depend_on_the_times_asked_for(recognizer: WhisperRecognizer) -> None:
+    options = replace(OPTIONS, hallucination_silence_threshold=2.0, logprob_threshold=-5.0, multilingual=True)
+    found = [recognizer.transcribe(SOUNDS, replace(options, return_timestamps=one)) for one in (False, "word")]
+    texts = [[(one.text, [part.start for part in one.segments], one.warnings) for one in run] for run in found]
+    assert texts[0] == texts[1]
+    assert not any(one.words for one in found[0])
+    assert any(one.words for one in found[1])
+
+
 def test_times_are_ordered_and_within_the_recording(recognizer: WhisperRecognizer) -> None:
     for schedule in ("sequential", "batched"):
         for transcript in recognizer.transcribe(SOUNDS, replace(OPTIONS, schedule=schedule)):

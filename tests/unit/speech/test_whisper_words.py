@@ -16,9 +16,9 @@ from auricle.speech.whisper_windows import (
     compression_ratio,
     is_silence,
     needs_fallback,
-    previous_prompt,
     seed_of,
     split_window,
+    text_before,
 )
 from auricle.speech.whisper_words import fit_words, group_words, split_characters, time_words
 
@@ -168,9 +168,13 @@ def test_the_compression_ratio_is_of_the_text_s_bytes() -> None:
     assert compression_ratio("A quick brown fox jumps over the lazy dog.") < 1
 
 
-def test_the_prompt_of_no_history_is_empty_and_a_long_one_keeps_its_end() -> None:
-    assert previous_prompt([], [], 9, 448) == []
-    assert previous_prompt([], list(range(1000)), 9, 448) == [9, *range(777, 1000)]
+def test_the_text_before_keeps_what_is_always_told_and_the_end_of_the_rest() -> None:
+    assert text_before([], [], 223) == []
+    assert text_before([], list(range(1000)), 223) == list(range(777, 1000))
+    assert text_before([7, 8], list(range(1000)), 5) == [7, 8, 997, 998, 999]
+    assert text_before([7, 8], [1], 5) == [7, 8, 1]
+    assert text_before([7, 8, 9], [1, 2], 3) == [7, 8, 9]
+    assert text_before([7, 8, 9], [1, 2], 2) == [7, 8]
 
 
 def test_seeds_differ_by_seed_window_and_attempt() -> None:
