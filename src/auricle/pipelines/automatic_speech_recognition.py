@@ -187,6 +187,10 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             raise
         return opened
 
+    def length(self, prepared: Opened) -> float:
+        """Return the seconds that the recording states; what states none is computed last."""
+        return next((row.duration for row in prepared.rows if row.duration is not None), float("inf"))
+
     def forward(self, batch: list[Opened], request: Request) -> list[Transcript | AuricleError]:
         """Transcribe opened recordings; one that breaks off gives its error, and the others their text."""
         audios = [row for one in batch for row in one.rows]

@@ -18,6 +18,7 @@ from auricle.errors import AuricleError, OptionError, TaskError, nearest
 from auricle.pipelines.inputs import extra_keys
 
 ON_ERROR = ("raise", "return")
+AHEAD = 4  # batches of a list whose items are put together by length
 
 
 class Many(enum.Enum):
@@ -80,18 +81,25 @@ class Pipeline(ABC):
         request, batch_size, on_error = self.read_call(parameters, batch_size, on_error)
         many = arrangement(inputs)
         items = [inputs] if many is Many.ONE else rows(inputs)
+        # Nobody waits for the first result of a list, so that its items can be put together by length.
+        n_ahead = AHEAD if many is Many.LIST and batch_size > 1 else 1
         results = (
             error_item(item, output) if isinstance(output, AuricleError) else self.postprocess(item, output, request)
-            for item, output in self.outputs(items, request, batch_size, on_error)
+            for item, output in self.outputs(items, request, batch_size, on_error, n_ahead)
         )
         if many is Many.LAZY:
             return results
         return next(results) if many is Many.ONE else list(results)
 
-    def outputs(self, items: Iterable[Any], request: Any, batch_size: int, on_error: str) -> Iterator[tuple[Any, Any]]:
-        """Yield each item with its output of `forward`, or with the AuricleError it met."""
+    def outputs(
+        self, items: Iterable[Any], request: Any, batch_size: int, on_error: str, n_ahead: int = 1
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield each item, in order, with its output of `forward`, or with the AuricleError it met.
+
+        Of the items of `n_ahead` batches those of like length are computed together.
+        """
         source = iter(items)
-        while batch := list(itertools.islice(source, batch_size)):
+        while batch := list(itertools.islice(source, n_ahead * batch_size)):
             prepared: list[Any] = []
             with ExitStack() as opened:
                 for item in batch:
@@ -103,9 +111,15 @@ class Pipeline(ABC):
                         prepared.append(error)
                     if hasattr(prepared[-1], "close"):
                         opened.callback(prepared[-1].close)
-                good = [one for one in prepared if not isinstance(one, AuricleError)]
-                outputs = iter(self.forward(good, request) if good else ())
-                found = [one if isinstance(one, AuricleError) else next(outputs) for one in prepared]
+                found = list(prepared)
+                good = [place for place, one in enumerate(prepared) if not isinstance(one, AuricleError)]
+                if n_ahead > 1:
+                    good.sort(key=lambda place: self.length(prepared[place]))
+                for start in range(0, len(good), batch_size):
+                    places = good[start : start + batch_size]
+                    outputs = self.forward([prepared[place] for place in places], request)
+                    for place, output in zip(places, outputs, strict=True):
+                        found[place] = output
             for item, output in zip(batch, found, strict=True):
                 if isinstance(output, AuricleError) and on_error == "raise":
                     raise output
@@ -133,6 +147,10 @@ class Pipeline(ABC):
     @abstractmethod
     def preprocess(self, item: Any, request: Any) -> Any:
         """Turn one input into what `forward` takes; what has a close() is closed when `forward` is done."""
+
+    def length(self, prepared: Any) -> float:
+        """Return how much work a prepared item is; items of like length are computed together."""
+        return 0.0
 
     @abstractmethod
     def forward(self, batch: list[Any], request: Any) -> list[Any]:

@@ -192,6 +192,12 @@ def test_batch_size_reaches_recordings_and_windows(pipe: Any, recognizer: FakeRe
     assert {options.batch_size for options in recognizer.options} == {2}
 
 
+def test_recordings_of_like_length_share_a_batch_and_come_back_in_order(pipe: Any, recognizer: FakeRecognizer) -> None:
+    rows = [{"array": sound(seconds), "sampling_rate": RATE, "path": f"{seconds}"} for seconds in (9, 1, 8, 2)]
+    assert [one["text"].split()[0] for one in pipe(rows, batch_size=2)] == ["144000", "16000", "128000", "32000"]
+    assert recognizer.batches == [["1", "2"], ["8", "9"]]
+
+
 def test_transcripts_are_typed_lazy_and_tell_their_progress(pipe: Any, recognizer: FakeRecognizer) -> None:
     heard: list[float] = []
     found = pipe.transcripts([sound(1), sound(2), sound(3)], batch_size=2, progress=heard.append, louder=True)

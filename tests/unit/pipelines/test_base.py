@@ -90,6 +90,24 @@ def test_batches_have_the_size_that_was_asked_for() -> None:
     assert pipe.batches == [[1, 2], [3]]
 
 
+class BySize(Doubling):
+    """Numbers are as long as they are large."""
+
+    def length(self, prepared: Any) -> float:
+        return float(prepared)
+
+
+def test_items_of_a_list_are_computed_with_those_of_like_length_and_come_back_in_order() -> None:
+    pipe = BySize(batch_size=2)
+    results = pipe([9, 1, 8, "bad", 2, 13], on_error="return")
+    assert pipe.batches == [[1, 2], [8, 9], [13]]
+    assert [one.get("number", one.get("error_type")) for one in results] == [
+        18, 2, 16, "AudioFormatError", 4, "AudioFormatError"]  # fmt: skip
+    lazy = BySize(batch_size=2)
+    assert numbers(lazy(iter([9, 1, 8, 2]))) == [18, 2, 16, 4]
+    assert lazy.batches == [[9, 1], [8, 2]]
+
+
 def test_generator_is_read_only_as_far_as_results_are_taken() -> None:
     read: list[int] = []
 
