@@ -140,6 +140,45 @@ def test_at_the_limit_too_an_end_is_not_what_others_are_kept_from() -> None:
     assert (found.tokens, found.ended) == ((3,), True)
 
 
+def test_a_group_that_has_finished_keeps_others_from_nothing() -> None:
+    tables = torch.full((1, V, V), -9.0)
+    tables[0, PROMPT, 2], tables[0, PROMPT, 3] = 1.0, 0.9
+    tables[0, 2, :] = 0.0
+    tables[0, 2, EOS], tables[0, 2, 4] = 0.1, 0.05  # the first group ends; had it gone on, 4 and 6 would follow
+    tables[0, 4, 6] = 9.0
+    tables[0, 3, 5] = 9.0
+    tables[0, 5, 6], tables[0, 5, EOS] = 1.0, 0.5
+    options = GenerateOptions(
+        eos=EOS, n_beams=2, n_beam_groups=2, diversity_penalty=1.0, max_new_tokens=3, early_stopping=True
+    )
+    assert run(tables, options)[0].tokens == (3, 5, 6)
+
+
+def test_diversity_comes_before_the_filters() -> None:
+    """As in transformers: what a group loses is multiplied by the repetition penalty, too."""
+    tables = torch.full((1, V, V), -9.0)
+    tables[0, PROMPT] = math.log(0.31 / 5)
+    tables[0, PROMPT, PROMPT], tables[0, PROMPT, 2] = math.log(0.6), math.log(0.09)
+    tables[0, 2, EOS] = 9.0
+    # The repeated token: 3 · log 0.6 = -1.5, then 3 · (log 0.6 - 0.5) = -3.0; the other one: log 0.09 = -2.4.
+    options = GenerateOptions(
+        eos=EOS, n_beams=2, n_beam_groups=2, diversity_penalty=0.5, repetition_penalty=3.0, max_new_tokens=2
+    )
+    assert run(tables, options)[0].tokens == (2,)
+    # 3 · (log 0.6 - 0.2) = -2.1 is still the best.
+    assert run(tables, replace(options, diversity_penalty=0.2))[0].tokens[0] == PROMPT
+
+
+def test_sampled_beams_have_a_second_token_whatever_the_warpers_leave() -> None:
+    tables = torch.full((20, V, V), -9.0)
+    tables[:, PROMPT, 2], tables[:, PROMPT, 3] = 1.0, 0.5
+    tables[:, 2, :] = 0.0  # after the best token nothing is probable
+    tables[:, 3, EOS] = 9.0
+    options = GenerateOptions(eos=EOS, n_beams=2, do_sample=True, top_k=1, max_new_tokens=2)
+    found = run(tables, options, generators=[torch.Generator().manual_seed(row) for row in range(20)])
+    assert (3,) in [one.tokens for one in found]
+
+
 def test_groups_without_penalty_are_one_search_several_times() -> None:
     tables = random_tables(8, seed=1)
     groups = GenerateOptions(eos=EOS, n_beams=6, n_beam_groups=3, diversity_penalty=0.0, max_new_tokens=LIMIT)
