@@ -40,6 +40,16 @@ _CTC_SEARCH = "it reads every frame once and generates nothing token by token; i
 _CTC_LENGTH = "its text is as long as what is said: at most one token for every frame of sound"
 
 
+# Of faster-whisper, and of Whisper's loop, for models that hear every stretch alone.
+_STRETCHES_REFUSED = {
+    "vad_filter": "give vad",
+    "vad_parameters": "give vad_threshold, min_silence_s and speech_pad_s",
+    "schedule": "stretches do not depend on each other",
+    "condition_on_prev_tokens": "stretches do not depend on each other",
+    "condition_on_previous_text": "stretches do not depend on each other",
+}
+
+
 def _own_names(options: type) -> dict[str, str]:
     # batch_size is the pipeline's own parameter, which it hands on.
     return {one.name: one.name for one in fields(options) if one.name != "batch_size"}
@@ -54,6 +64,7 @@ CTC = Dialect(
     },
     refused={
         **_GENERATION_REFUSED,
+        **_STRETCHES_REFUSED,
         "language": "it writes the language it was trained on; an MMS model is loaded with target_lang",
         "task": "it writes what it hears and cannot translate; use a Whisper model",
         "initial_prompt": "it has no prompt; give hotwords",
@@ -121,6 +132,7 @@ SEQ2SEQ = Dialect(
     fields={**_own_names(Seq2SeqOptions), **_SEARCH_NAMES},
     refused={
         **_GENERATION_REFUSED,
+        **_STRETCHES_REFUSED,
         "language": "it writes the language it was trained on",
         "task": "it writes what it hears and cannot translate; use a Whisper model",
         "initial_prompt": "it has no prompt",
@@ -129,7 +141,7 @@ SEQ2SEQ = Dialect(
         "hotword_weight": "its search takes no hot words; use a CTC model",
         "lm": "a language model joins the search of CTC models; its decoder is one",
         "beam_width": "give num_beams",
-        "stride_length_s": "a long recording is cut where it is quiet, without overlap",
+        "stride_length_s": "a long recording is cut in pauses, without overlap",
     },
     times={None: None, False: None, True: "segment", "segment": "segment"},
     fixed=_EVERYWHERE_FIXED,
