@@ -199,11 +199,12 @@ class _Recording:
         waiting = torch.cat(self.pending)  # (T, V)
         end = n_pending if is_last else cut_in_pause(waiting, self.blank)
         tokens = []
+        # Models that pad give a last frame that reaches beyond the sound.
+        limit = window.start + len(window.samples)
         for token in self.decode(waiting[:end]).tokens if end else ():
-            start, stop = (
-                window.origin + (at + part.n_frames) * self.samples_per_frame for at in (token.start, token.end)
-            )
-            tokens.append(Token(token.id, start, stop, token.probability))
+            first, stop = part.n_frames + token.start, part.n_frames + token.end
+            at, to = (min(limit, window.origin + frame * self.samples_per_frame) for frame in (first, stop))
+            tokens.append(Token(token.id, at, to, token.probability))
         part.tokens += tokens
         part.n_frames, part.closed = part.n_frames + end, is_last
         self.pending = [] if is_last else [waiting[end:].clone()]

@@ -210,6 +210,26 @@ def test_a_given_window_bounds_stretches() -> None:
     assert len(one.engine.calls) >= 13  # type: ignore[attr-defined]
 
 
+class RoundingUpEngine(ReadingEngine):
+    """Gives a frame to what is left over at the end, too, as models that pad their input do."""
+
+    def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
+        padded = torch.nn.functional.pad(features.values, (0, 400))
+        log_probs, _ = super().ctc(Features(padded, features.lengths + 399))
+        return log_probs, (features.lengths + PER_FRAME - 1) // PER_FRAME
+
+
+def test_words_of_stretches_that_touch_do_not_overlap() -> None:
+    one = recognizer()
+    one.engine = RoundingUpEngine()
+    samples = np.repeat(np.resize(np.array([2, 3, 4], np.float32), 3000), PER_FRAME)[: 3000 * PER_FRAME - 77]
+    [found] = one.transcribe([Recording(samples)], CTCOptions(vad=True, chunk_length_s=5))  # type: ignore[list-item]
+    assert len(found.words) > 10
+    for before, after in zip(found.words, found.words[1:], strict=False):
+        assert before.end <= after.start
+    assert found.words[-1].end == found.duration
+
+
 def test_unsure_words_without_voice_are_dropped_and_told() -> None:
     noise = written("uh ", noise=True)
     samples = np.concatenate([written("so it "), silence(2), noise, silence(1.5), written("is"), silence(30)])
