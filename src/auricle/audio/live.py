@@ -246,15 +246,16 @@ def _converted(blocks: Iterable[Any], rate: int) -> Iterator[tuple[np.ndarray, i
 
 def _decoded(chunks: Iterable[bytes], name: str, limits: AudioLimits) -> Iterator[tuple[np.ndarray, int]]:
     """Decode a container while its bytes come in; damaged packets are left out."""
+    reader = _Reader(chunks)
     try:
         container: Any = av.open(
-            SimpleNamespace(read=_Reader(chunks)),
+            SimpleNamespace(read=reader),
             mode="r",
             metadata_errors="ignore",
             container_options={"format_whitelist": _FORMATS, "protocol_whitelist": ""},
         )
     except av.error.FFmpegError as error:
-        raise _undecodable(error, name) from error
+        raise reader.interrupt or _undecodable(error, name) from error
     with container:
         if not container.streams.audio:
             raise AudioFormatError(f"{name} has no audio stream; a recording or a video with sound was expected")
@@ -265,7 +266,7 @@ def _decoded(chunks: Iterable[bytes], name: str, limits: AudioLimits) -> Iterato
                 frames = packet.decode()
                 n_damaged = 0
             except av.error.EOFError:
-                return
+                break
             except av.error.InvalidDataError:
                 n_damaged, frames = n_damaged + 1, []
                 if n_damaged > _MAX_DAMAGED_IN_A_ROW:
@@ -282,6 +283,8 @@ def _decoded(chunks: Iterable[bytes], name: str, limits: AudioLimits) -> Iterato
                 for piece in converter.resample(frame):
                     samples = piece.to_ndarray().reshape(-1, frame.layout.nb_channels)  # (samples, channels)
                     yield samples.mean(axis=1), frame.sample_rate
+    if reader.interrupt is not None:
+        raise reader.interrupt
 
 
 def _undecodable(error: av.error.FFmpegError, name: str) -> AudioFormatError:
@@ -292,13 +295,17 @@ def _undecodable(error: av.error.FFmpegError, name: str) -> AudioFormatError:
 
 
 class _Reader:
-    """Gives bytes as they come, at most as many as asked."""
+    """Gives bytes as they come, at most as many as asked. Ctrl-C ends them, and is kept to be raised."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks, self._rest = iter(chunks), b""
+        self.interrupt: KeyboardInterrupt | None = None
 
     def __call__(self, n_bytes: int) -> bytes:
         if not self._rest:
-            self._rest = next(self._chunks, b"")
+            try:
+                self._rest = b"" if self.interrupt else next(self._chunks, b"")
+            except KeyboardInterrupt as interrupt:  # which does not pass through FFmpeg
+                self.interrupt = interrupt
         found, self._rest = self._rest[:n_bytes], self._rest[n_bytes:]
         return found

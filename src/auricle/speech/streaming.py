@@ -298,7 +298,8 @@ class StreamingTranscriber:
 
     def _joined(self, text: str, words: Sequence[Word]) -> str:
         for word in words:
-            text = f"{text}{self._glue}{word.text}" if text else word.text.lstrip()
+            glue = "" if word.text[:1].isspace() else self._glue
+            text = f"{text}{glue}{word.text}" if text else word.text.lstrip()
         return text
 
     def _update(self, final: tuple[Word, ...], ends_utterance: bool = False) -> list[StreamUpdate]:

@@ -153,6 +153,21 @@ def test_a_stream_is_heard_before_it_ends() -> None:
     assert raw.place <= 4096
 
 
+@pytest.mark.parametrize("options", [{}, {"raw": True, "sampling_rate": RATE}])
+def test_ctrl_c_while_waiting_for_bytes_passes_through_the_decoder(options: dict[str, Any]) -> None:
+    class Interrupted(OneWay):
+        def read(self, size: int = -1) -> bytes:
+            if self.place >= RATE * 2:
+                raise KeyboardInterrupt
+            return super().read(size)
+
+    found: list[np.ndarray] = []
+    with pytest.raises(KeyboardInterrupt):
+        # extend() keeps what came before the error.
+        found.extend(open_live(Interrupted(wav(sound())), RATE, **options).blocks())
+    assert sum(map(len, found)) >= 0.9 * RATE
+
+
 def test_a_stream_whose_length_is_not_stated_is_heard_to_its_end() -> None:
     content = bytearray(wav(sound()))
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"

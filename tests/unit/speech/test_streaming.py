@@ -232,6 +232,12 @@ def test_words_that_bring_their_spaces_are_joined_without_others() -> None:
     assert updates[-1].text == " ".join(f"word{number}" for number in range(12))
 
 
+def test_utterances_of_one_word_that_brings_its_space_are_joined_by_that_space() -> None:
+    given = speech(3, {1: 1.0, 2: 1.0})
+    given.words = [replace(word, text=f" {word.text}") for word in given.words]
+    assert run(given)[-1].text == "word0 word1 word2"
+
+
 @dataclass(frozen=True)
 class PromptOptions:
     initial_prompt: str | None = None
