@@ -32,15 +32,13 @@ def generate(
     logits: Tensor | None = None,
     generators: Sequence[torch.Generator] | None = None,
     limits: Sequence[int] | None = None,
-    uncounted: int = 0,
 ) -> list[Generated]:
     """Continue each row of an (R, S) prompt until its end token or its limit.
 
     `step` has R rows. It has seen nothing yet, or, if `logits` (R, V) is given, exactly the prompt, at once.
     Sampling needs one CPU generator per row, so that a row draws the same numbers whatever its neighbours
     do. `limits` gives each row its own number of new tokens, at most that of the options. The options' own
-    filters come before `filters`. max_length and min_length count the prompt but for its first `uncounted`
-    tokens: text of an earlier window says nothing of how long this one's is.
+    filters come before `filters`.
 
     Raises:
         OptionError: if the prompt leaves no room in the step or in max_length, or sampling comes without generators.
@@ -54,12 +52,12 @@ def generate(
         )
     if options.sampling_temperature > 0 and generators is None:
         raise OptionError(f"temperature={options.sampling_temperature} samples; pass one generator per row")
-    most = options.most_new_tokens(n_prompt - uncounted, room)
+    most = options.most_new_tokens(n_prompt, room)
     allowed = [min(limit, most) for limit in limits] if limits is not None else [most] * len(prompt)
     if logits is None:
         logits = step.advance(prompt)[:, -1]  # (R, V)
     prompt = prompt.to(logits.device)
-    rules = [*_own_filters(options, n_prompt, uncounted), *filters]
+    rules = [*_own_filters(options, n_prompt), *filters]
     if options.n_beams > 1:
         return beam_search(step, prompt, logits, options, rules, allowed, generators)
     if options.penalty_alpha > 0:
@@ -67,14 +65,14 @@ def generate(
     return _sample(step, prompt, logits, options, rules, allowed, generators)
 
 
-def _own_filters(options: GenerateOptions, n_prompt: int, uncounted: int = 0) -> list[Filter]:
+def _own_filters(options: GenerateOptions, n_prompt: int) -> list[Filter]:
     """Those of the options, in the order of transformers."""
     found: list[Filter] = []
     if options.repetition_penalty != 1.0:
         found.append(repetition_penalty(options.repetition_penalty))
     if options.no_repeat_ngram_size > 0:
         found.append(no_repeat_ngram(options.no_repeat_ngram_size))
-    fewest = options.fewest_new_tokens(n_prompt - uncounted)
+    fewest = options.fewest_new_tokens(n_prompt)
     if fewest > 0:
         found.append(suppress_until(options.eos, n_prompt + fewest))
     return found

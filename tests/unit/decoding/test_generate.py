@@ -174,18 +174,6 @@ def test_a_row_goes_on_until_its_least_length(changes: dict[str, int], n_tokens:
     assert len(run(table, options, generators=seeded(1))[0].tokens) == n_tokens
 
 
-def test_lengths_do_not_count_what_an_earlier_window_said() -> None:
-    endless, ending = random_tables(1), random_tables(1)
-    endless[..., EOS], ending[..., EOS] = -50.0, 50.0
-    prompt = torch.tensor([[2, 3, 2, 1]])
-    for uncounted, most in ((0, 2), (3, 5)):
-        options = GenerateOptions(eos=EOS, max_length=6)
-        [found] = generate(TableStep(endless), prompt, options, uncounted=uncounted)
-        assert len(found.tokens) == most
-        [found] = generate(TableStep(ending), prompt, GenerateOptions(eos=EOS, min_length=6), uncounted=uncounted)
-        assert len(found.tokens) == most
-
-
 def test_do_sample_alone_samples_at_temperature_one() -> None:
     tables = random_tables(20)
     drawn = run(tables, GenerateOptions(eos=EOS, do_sample=True), generators=seeded(20))
