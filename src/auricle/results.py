@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Character:
     """One written character and where it is heard; `end` >= `start`."""
 
@@ -19,7 +19,7 @@ class Character:
     end: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Word:
     """One word; for Whisper the text keeps its leading space and merged punctuation."""
 
@@ -29,7 +29,7 @@ class Word:
     confidence: float  # 0 to 1, the mean probability of the word's tokens
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of speech with the decoder's own view of its quality.
 
@@ -67,7 +67,7 @@ WARNING_KINDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Warning:
     """Something about the transcript that its reader should know, with its span in seconds where it has one."""
 

@@ -20,7 +20,7 @@ from auricle.decoding.ngram import LanguageModel
 from auricle.errors import OptionError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Token:
     """One emitted token and the frames that its best path spends on it; `end` is exclusive."""
 
