@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from auricle.errors import AuricleError
     from auricle.pipelines import pipeline, register_task
+    from auricle.pipelines.align import align
     from auricle.results import Segment, Transcript, Word
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "align": "auricle.pipelines.align",
     "pipeline": "auricle.pipelines",
     "register_task": "auricle.pipelines",
     "AuricleError": "auricle.errors",
@@ -24,7 +26,7 @@ _HOMES = {
     "Word": "auricle.results",
 }
 
-__all__ = ["AuricleError", "Segment", "Transcript", "Word", "__version__", "pipeline", "register_task"]
+__all__ = ["AuricleError", "Segment", "Transcript", "Word", "__version__", "align", "pipeline", "register_task"]
 
 
 def __getattr__(name: str) -> Any:
