@@ -226,8 +226,8 @@ class WhisperOptions:
             )
         if self.prompt_reset_on_temperature != RESET and not self.is_conditioned:
             raise OptionError(
-                f"prompt_reset_on_temperature={self.prompt_reset_on_temperature}, but no window is told the text before "
-                "it; leave it out, or set condition_on_previous_text=True with schedule='sequential'"
+                f"prompt_reset_on_temperature={self.prompt_reset_on_temperature}, but no window is told the text "
+                "before it; leave it out, or set condition_on_previous_text=True with schedule='sequential'"
             )
         if self.batch_size is not None and not self.batch_size >= 1:
             raise OptionError(f"batch_size is {self.batch_size!r}; expected 1 or more, or None")

@@ -1000,6 +1000,18 @@ def test_silence_before_odd_words_is_skipped() -> None:
     assert found.words == ()
 
 
+def test_odd_words_soon_after_speech_in_the_window_before_are_kept() -> None:
+    options = replace(ENGLISH, hallucination_silence_threshold=4.0, logprob_threshold=None, max_initial_timestamp=None)
+    letters = " a b c d e f g h i j k l m n o p q r s t"  # 1.5 s each
+    for before, text in ((said(0.0, letters, 30.0), letters + " uh"), (said(0.0), "")):
+        lines: dict[float, Line | list[Line]] = {
+            0.0: Line(before),
+            30.0: Line(said(3.0, " uh", 5.9), probability=0.1),
+            33.0: Line(said(0.0)),
+        }
+        assert transcribe(lines, 36.0, replace(options, suppress_blank=False))[0].text == text
+
+
 # Languages of several windows.
 
 
