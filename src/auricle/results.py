@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from auricle.errors import OptionError, nearest
+
 
 @dataclass(frozen=True, slots=True)
 class Character:
@@ -75,6 +77,11 @@ class Warning:
     message: str
     start: float | None = None
     end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in WARNING_KINDS:
+            known = ", ".join(WARNING_KINDS)
+            raise OptionError(f"warning kind {self.kind!r} is none of {known}{nearest(self.kind, WARNING_KINDS)}")
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class FakePipeline:
             time.sleep(60)
         words = tuple(Word(word, 0.5 * number, 0.5 * number + 0.4, 0.9) for number, word in enumerate(text.split()))
         segments = (Segment(text, 0.0, 1.5, words),) if text else ()
-        warnings = (Warning("silence", "nothing was heard", 1.0, 2.0),) if text == "" else ()
+        warnings = (Warning("no_speech", "nothing was heard", 1.0, 2.0),) if text == "" else ()
         return Transcript(text, segments, language="en", duration=2.0, warnings=warnings)
 
 

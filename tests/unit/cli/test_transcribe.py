@@ -69,7 +69,7 @@ def test_quiet_leaves_only_the_text(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fake")
 def test_warnings_go_to_stderr_with_their_time(tmp_path: Path) -> None:
     path = recording(tmp_path, "a.wav", "")
-    assert f"{path}: silence at 1.0 s: nothing was heard" in run(path).stderr
+    assert f"{path}: no_speech at 1.0 s: nothing was heard" in run(path).stderr
 
 
 @pytest.mark.usefixtures("fake")
