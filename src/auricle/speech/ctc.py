@@ -22,8 +22,7 @@ from auricle.decoding.ngram import open_language_model
 from auricle.errors import OptionError
 from auricle.results import Transcript
 from auricle.speech.ctc_options import CTCOptions
-from auricle.speech.ctc_parts import Part, transcript_of
-from auricle.speech.ctc_segments import make_segments
+from auricle.speech.ctc_segments import Part, make_segments, transcript_of
 from auricle.speech.journal import Journal
 from auricle.speech.stretches import AUTOMATIC_S, Gap, longer_than, voice_regions
 from auricle.speech.windows import Window, WindowPlan, cut, cut_by_voice, kept_frames, plan_windows
