@@ -14,7 +14,7 @@ from auricle.speech.whisper_options import WhisperOptions
 from auricle.speech.whisper_rows import Row
 from auricle.speech.whisper_tokens import WhisperTokenizer, WhisperTokens
 from auricle.speech.whisper_windows import Decoded, is_repetitive, split_window
-from auricle.speech.whisper_words import fit_words, group_words, snap_words, time_words
+from auricle.speech.whisper_words import fit_words, group_words, snap_words, time_words, trim_starts
 
 REPORTED_S = 1.0  # a shorter span without text is not worth a warning
 QUOTED = 60  # characters of a dropped text that its warning shows
@@ -97,6 +97,7 @@ class WindowReader:
             timed: list[Word] = time_words(grouped, times[done : done + len(ids) + 1], probabilities)
             assert segment.end is not None, "a window's end is always known"
             words = snap_words(fit_words(timed, segment.start, segment.end), voice)
+            words = trim_starts(words, row.window, self.seconds(row, 0), self.sample_rate)
             heard.segments[number] = replace(segment, words=words)
             done += len(ids)
 

@@ -5,6 +5,7 @@ Source: openai/whisper tokenizer.py (split_to_word_tokens) and timing.py (add_wo
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,11 @@ REPLACEMENT = "�"  # how a decoder writes bytes that are not yet a character
 SENTENCE_ENDS = frozenset(".。!！?？")
 LONGEST_TYPICAL = 0.7  # seconds: the median word is never taken to be longer
 LONGEST_PAUSE = 1.0  # seconds: a word that lasts through a longer pause was given the pause by mistake
+PAUSE_LEVEL = 0.5  # between a window's quiet and its loud frames, in decibels: below it nobody speaks
+LEAST_CONTRAST = 10.0  # decibels between them: in steadier sound no pause can be told
+TRIMMED_S = 0.3  # a shorter word has no room for a pause
+LEAST_LEFT_S = 0.06  # a trimmed word is never shorter
+LOUDNESS_FRAME_S = 0.02
 STRETCH = 2.0  # a word at a sentence's border longer than this many medians has swallowed the pause
 
 Decode = Callable[[Sequence[int]], str]
@@ -155,3 +161,30 @@ def snap_words(words: Sequence[Word], voice: Sequence[tuple[float, float]]) -> t
                 start = heard
         snapped[at] = replace(word, start=start, end=end)
     return tuple(snapped)
+
+
+def trim_starts(words: Sequence[Word], samples: np.ndarray, start: float, sample_rate: int) -> tuple[Word, ...]:
+    """Take the pause before a word out of it, where its sound begins later than the warping says.
+
+    The decoder looks for a word as soon as the one before it is over, so that a pause counts as its
+    beginning. `samples` are the window's, from `start` seconds on.
+    """
+    size = round(LOUDNESS_FRAME_S * sample_rate)
+    power = np.square(samples[: len(samples) // size * size].astype(np.float64)).reshape(-1, size).mean(1)
+    if len(power) < 2:
+        return tuple(words)
+    loudness = np.convolve(10 * np.log10(power + 1e-10), np.ones(3) / 3, "same")  # decibels
+    quiet, loud = np.quantile(loudness, (0.05, 0.95))
+    if loud - quiet < LEAST_CONTRAST:
+        return tuple(words)
+    spoken = loudness > quiet + PAUSE_LEVEL * (loud - quiet)
+    trimmed = list(words)
+    for at, word in enumerate(words):
+        first = max(0, int((word.start - start) / LOUDNESS_FRAME_S))
+        last = max(0, math.ceil((word.end - start) / LOUDNESS_FRAME_S))
+        if word.end - word.start < TRIMMED_S or not spoken[first:last].any():
+            continue
+        onset = start + (first + int(spoken[first:last].argmax())) * LOUDNESS_FRAME_S
+        if onset > word.start and word.end - onset >= LEAST_LEFT_S:
+            trimmed[at] = replace(word, start=onset)
+    return tuple(trimmed)

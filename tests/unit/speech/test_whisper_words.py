@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from auricle.decoding.generate import Generated
@@ -20,7 +21,7 @@ from auricle.speech.whisper_windows import (
     split_window,
     text_before,
 )
-from auricle.speech.whisper_words import fit_words, group_words, split_characters, time_words
+from auricle.speech.whisper_words import fit_words, group_words, split_characters, time_words, trim_starts
 
 STAMP = 1000
 
@@ -183,3 +184,31 @@ def test_seeds_differ_by_seed_window_and_attempt() -> None:
     assert seed_of(0, 480_000, 2) == seed_of(0, 480_000, 2)
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert all(before != after for before, after in pairwise(seed_of(0, at, 0) for at in range(50)))
+
+
+def bursts(*spans: tuple[float, float], seconds: float = 4.0) -> np.ndarray:
+    """Noise at 16 kHz that is loud in the spans, in seconds, and faint elsewhere."""
+    samples = np.random.default_rng(0).standard_normal(round(seconds * 16000)).astype(np.float32) * 1e-4
+    for start, end in spans:
+        samples[round(start * 16000) : round(end * 16000)] *= 1000
+    return samples
+
+
+def test_a_word_begins_where_its_sound_does() -> None:
+    words = [Word(" one", 10.5, 11.0, 1.0), Word(" two", 11.0, 12.6, 1.0)]
+    trimmed = trim_starts(words, bursts((0.5, 1.0), (2.0, 2.6)), 10.0, 16000)
+    assert trimmed[0] == words[0]
+    assert trimmed[1].start == pytest.approx(12.0, abs=0.03)
+    assert trimmed[1].end == 12.6
+
+
+def test_words_without_sound_or_without_room_stay() -> None:
+    silent = Word(" hush", 11.2, 11.8, 1.0)
+    short = Word(" a", 11.8, 12.05, 1.0)
+    late = Word(" late", 12.0, 12.61, 1.0)  # its sound begins 10 ms before it ends
+    sound = bursts((0.5, 1.0), (2.0, 2.04), (2.6, 2.64))
+    assert trim_starts([silent, short], sound, 10.0, 16000) == (silent, short)
+    assert trim_starts([late], bursts((0.5, 1.0), (2.6, 2.64)), 10.0, 16000) == (late,)
+    steady = np.random.default_rng(0).standard_normal(64000).astype(np.float32)
+    assert trim_starts([silent], steady, 10.0, 16000) == (silent,)
+    assert trim_starts([silent], np.zeros(100, np.float32), 10.0, 16000) == (silent,)
