@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auricle.cli.border import border, say, write_utf8
-from auricle.cli.writers import FORMATS as TRANSCRIPT_FORMATS
-from auricle.cli.writers import SHAPED_FORMATS, write
 from auricle.errors import OptionError, nearest
 from auricle.results import Transcript
+from auricle.speech import formats
+from auricle.speech.formats import SHAPED_FORMATS, WriteOptions
 
 if TYPE_CHECKING:
     from auricle.pipelines.align import Aligner
 
-FORMATS = (*TRANSCRIPT_FORMATS, "textgrid")
+FORMATS = (*formats.FORMATS, "textgrid")
 ENDINGS = {"TextGrid": "textgrid"}
 
 
@@ -190,7 +190,7 @@ def written(order: Order, transcript: Transcript, model: str) -> str:
         from auricle.speech.textgrid import textgrid
 
         return textgrid(transcript, characters=order.unit == "char")
-    return write(transcript, order.form, order.written_unit, order.recording, model)
+    return formats.write(transcript, order.form, WriteOptions(order.written_unit, order.recording, model))
 
 
 def _form_of(output: Path | None) -> str:

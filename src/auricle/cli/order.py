@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from auricle.cli.sources import Source
-from auricle.cli.writers import FORMATS, SHAPED_FORMATS, TIMED_FORMATS, UNITS
 from auricle.errors import OptionError, nearest
-from auricle.speech.formats import WriteOptions
+from auricle.speech.formats import FORMATS, SHAPED_FORMATS, TIMED_FORMATS, UNITS, WriteOptions
 from auricle.speech.subtitles import SubtitleRules
 
 JOURNAL_ENDING = ".auricle-journal.jsonl"

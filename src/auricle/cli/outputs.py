@@ -13,10 +13,10 @@ from pathlib import Path
 from auricle.cli.border import say
 from auricle.cli.order import Order
 from auricle.cli.sources import Source
-from auricle.cli.writers import TIMED_FORMATS
 from auricle.errors import OptionError
 from auricle.results import Transcript
 from auricle.speech import formats
+from auricle.speech.formats import TIMED_FORMATS
 
 
 def deliver(order: Order, source: Source, transcript: Transcript, model: str, rows: bool) -> None:

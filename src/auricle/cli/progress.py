@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.text import Text
 
 from auricle.cli.sources import Source
-from auricle.cli.writers import clock
+from auricle.speech.formats.cues import clock
 
 
 class AudioColumn(ProgressColumn):

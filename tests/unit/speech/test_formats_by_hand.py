@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from auricle.cli.writers import clock, write
 from auricle.results import Character, Segment, Transcript, Warning, Word
+from auricle.speech.formats import WriteOptions, write
+from auricle.speech.formats.cues import clock
 
 SPOKEN = Transcript(
     " Tom & Jerry --> here.\n\nAgain",
@@ -30,7 +31,7 @@ SILENT = Transcript("")
 
 
 def written(form: str, unit: str = "none", transcript: Transcript = SPOKEN) -> str:
-    return write(transcript, form, unit, "a.wav", "me/model")
+    return write(transcript, form, WriteOptions(unit, "a.wav", "me/model"))
 
 
 def test_srt_numbers_its_blocks_and_keeps_blank_lines_and_arrows_out_of_the_text() -> None:
