@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -142,14 +143,23 @@ class Reading:
         self.language = most_probable(probabilities)[0]
         self.parts.insert(0, Part(warnings=warnings))
 
-    def ahead(self, n_units: int) -> list[Unit]:
-        """The next units, at most so many; they stay to be taken."""
-        while sum(isinstance(one, Unit) for one in self._ahead) < n_units:
-            one = next(self._units, None)
-            if one is None:
-                break
-            self._ahead.append(one)
-        return [one for one in self._ahead if isinstance(one, Unit)]
+    def ahead(self, n_units: int) -> Iterator[Unit]:
+        """The next units, at most so many; they stay to be taken.
+
+        None comes behind an endless one that was not read to its end: reading on would pass over the rest of it.
+        """
+        n_given = 0
+        for place in count():
+            if place == len(self._ahead):
+                self._ahead.extend(islice(self._units, 1))
+            if place == len(self._ahead):
+                return
+            one = self._ahead[place]
+            if isinstance(one, Unit):
+                yield one
+                n_given += 1
+                if n_given == n_units or (one.is_endless and not one.samples.ended):
+                    return
 
     def row(self, apart: bool, n_at_once: int) -> Row | None:
         """The next unit as a row, with a history of its own if it stands `apart`; None at the recording's end."""

@@ -915,6 +915,15 @@ def test_only_clips_are_heard_each_as_a_recording_at_its_place(voice: dict[int, 
     assert (found.warnings, found.duration) == ((), 21.5)
 
 
+def test_the_language_of_a_long_clip_is_heard_without_losing_the_rest_of_it() -> None:
+    places = (0.0, 30.0, 60.0, 90.0, 120.0, 200.0)
+    script = Script({(0, place): [Line(said(0.0, " a", 9.0))] for place in places}, {0: (0.9, 0.1)})
+    options = WhisperOptions(clip_timestamps=(0.0, 150.0, 200.0, 230.0), vad=False)
+    [found] = recognizer(script).transcribe([Sound(240.0)], options)
+    assert [one.start for one in found.segments] == list(places)
+    assert script.heard == [(0, 0.0), (0, 30.0), (0, 60.0)]
+
+
 def test_without_voice_detection_batches_are_cut_where_it_is_quiet() -> None:
     # Positions grow, so that the quietest place is the first that may be cut at.
     script = Script({(0, start): [Line(said(0.0, " a", 1.0))] for start in (0.0, 20.1, 40.2)})
