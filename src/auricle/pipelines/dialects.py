@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from auricle.pipelines.speech_parameters import Dialect
+from auricle.pipelines.speech_parameters import Dialect, Meanings
 from auricle.speech.ctc import CTCOptions
 from auricle.speech.languages import LANGUAGES
 from auricle.speech.seq2seq import Seq2SeqOptions
@@ -22,14 +23,29 @@ _GENERATION_REFUSED = {
     "return_dict_in_generate": "transcripts() gives everything that is known of a recording",
     "output_scores": "transcripts() gives confidences",
     "forced_decoder_ids": "give language and task",
+    "fp16": "numbers have the dtype that pipeline() was given",
+    "vad_parameters": "give vad_threshold, min_silence_s and speech_pad_s",
+    "temperature_increment_on_fallback": "give all temperatures, such as temperature=(0.0, 0.2, 0.4)",
+    "prompt": "give initial_prompt",
 }
+_REPORTS = "nothing is printed; transcripts(progress=...) says how far the work is"
 _EVERYWHERE_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "ignore_warning": ((False, True), "it is True or False"),
     "num_workers": ((0,), "recordings are read in the calling thread; use batch_size"),
     "num_return_sequences": ((1,), "the best hypothesis is returned"),
+    "verbose": ((False,), _REPORTS),
+    "log_progress": ((False,), _REPORTS),
 }
-# transformers' names of what GenerateOptions calls differently.
-_SEARCH_NAMES = {"num_beams": "n_beams", "num_beam_groups": "n_beam_groups"}
+# The names that transformers and faster-whisper have for what GenerateOptions calls differently.
+_SEARCH_NAMES = {"num_beams": "n_beams", "num_beam_groups": "n_beam_groups", "beam_size": "n_beams"}
+# Values that clients write as text.
+_WRITTEN: dict[str, Callable[[str], Any]] = {
+    "early_stopping": lambda text: {"true": True, "false": False}.get(text.lower(), text)
+}
+# Of faster-whisper and openai/whisper.
+_WORD_TIMES: dict[str, Meanings] = {
+    "word_timestamps": ({True: {"return_timestamps": "word"}, False: {}}, "it is True or False")
+}
 # What model cards write out although it is how it is.
 _PLAIN_SEARCH_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "do_sample": ((False,), "it draws no samples; give num_beams"),
@@ -42,8 +58,6 @@ _CTC_LENGTH = "its text is as long as what is said: at most one token for every 
 
 # Of faster-whisper, and of Whisper's loop, for models that hear every stretch alone.
 _STRETCHES_REFUSED = {
-    "vad_filter": "give vad",
-    "vad_parameters": "give vad_threshold, min_silence_s and speech_pad_s",
     "schedule": "stretches do not depend on each other",
     "condition_on_prev_tokens": "stretches do not depend on each other",
     "condition_on_previous_text": "stretches do not depend on each other",
@@ -55,12 +69,30 @@ def _own_names(options: type) -> dict[str, str]:
     return {one.name: one.name for one in fields(options) if one.name != "batch_size"}
 
 
+def _numbers(text: str) -> tuple[int, ...] | str:
+    """Numbers with commas between, as openai/whisper writes them; what is none stays as it is, to be refused."""
+    try:
+        return tuple(int(one) for one in text.split(",") if one.strip())
+    except ValueError:
+        return text
+
+
+# Scripts that are written for several models say that these are off, and off they are.
+_CTC_NEUTRAL: dict[str, tuple[tuple[Any, ...], str]] = {
+    **dict.fromkeys(("min_length", "min_new_tokens"), ((0,), _CTC_LENGTH)),
+    **dict.fromkeys(("temperature", "top_k", "epsilon_cutoff", "eta_cutoff", "penalty_alpha"), ((0,), _CTC_SEARCH)),
+    **dict.fromkeys(("diversity_penalty", "no_repeat_ngram_size"), ((0,), _CTC_SEARCH)),
+    **dict.fromkeys(("top_p", "typical_p", "best_of", "patience", "repetition_penalty"), ((1,), _CTC_SEARCH)),
+    "length_penalty": ((1,), _CTC_LENGTH),
+}
 CTC = Dialect(
     model="a CTC model",
     options=CTCOptions,
     fields={
         **_own_names(CTCOptions),
         "num_beams": "beam_width",
+        "beam_size": "beam_width",
+        "vad_filter": "vad",
     },
     refused={
         **_GENERATION_REFUSED,
@@ -69,12 +101,8 @@ CTC = Dialect(
         "task": "it writes what it hears and cannot translate; use a Whisper model",
         "initial_prompt": "it has no prompt; give hotwords",
         "prompt_ids": "it has no prompt; give hotwords",
-        **dict.fromkeys(
-            ("max_length", "max_new_tokens", "min_length", "min_new_tokens", "length_penalty"), _CTC_LENGTH
-        ),
-        **dict.fromkeys(("temperature", "top_k", "top_p", "typical_p", "epsilon_cutoff", "eta_cutoff"), _CTC_SEARCH),
-        **dict.fromkeys(("best_of", "seed", "early_stopping", "patience", "diversity_penalty"), _CTC_SEARCH),
-        **dict.fromkeys(("penalty_alpha", "repetition_penalty", "no_repeat_ngram_size"), _CTC_SEARCH),
+        **dict.fromkeys(("max_length", "max_new_tokens"), _CTC_LENGTH),
+        **dict.fromkeys(("seed", "early_stopping"), _CTC_SEARCH),
         "beam_prune_logp": "how far a beam may fall behind is fixed; give beam_width",
         "token_min_logp": "how rare a token may be is fixed; give beam_width",
         "prune_history": "beams with the same text are always one; give beam_width",
@@ -82,7 +110,8 @@ CTC = Dialect(
         "unk_score_offset": "give unknown_penalty",
     },
     times={None: None, False: None, True: "word", "word": "word", "char": "char", "segment": "segment"},
-    fixed={**_EVERYWHERE_FIXED, **_PLAIN_SEARCH_FIXED},
+    fixed={**_EVERYWHERE_FIXED, **_PLAIN_SEARCH_FIXED, **_CTC_NEUTRAL},
+    meant=_WORD_TIMES,
     has_windows=True,
 )
 
@@ -93,6 +122,9 @@ WHISPER = Dialect(
         **_own_names(WhisperOptions),
         **_SEARCH_NAMES,
         "condition_on_prev_tokens": "condition_on_previous_text",
+        "log_prob_threshold": "logprob_threshold",
+        "sample_len": "max_new_tokens",
+        "vad_filter": "vad",
     },
     refused={
         **_GENERATION_REFUSED,
@@ -111,13 +143,27 @@ WHISPER = Dialect(
     times={None: None, False: None, True: "segment", "segment": "segment", "word": "word"},
     fixed={
         **_EVERYWHERE_FIXED,
-        "chunk_length_s": ((0, 30), "it reads windows of 30 s; leave it out"),
+        "chunk_length": ((30,), "it reads windows of 30 s; leave it out"),
+    },
+    meant={
+        **_WORD_TIMES,
+        # As in transformers: windows that do not wait for each other, batch_size of them at once.
+        "chunk_length_s": (
+            {0: {}, 30: {"schedule": "batched"}},
+            "it reads windows of 30 s; give 30 to decode batch_size of them together, or leave it out",
+        ),
+    },
+    written={
+        **_WRITTEN,
+        "hotwords": lambda text: (text,),
+        "suppress_tokens": _numbers,
     },
     has_windows=True,
     off=frozenset(
         {
             "compression_ratio_threshold",
             "language_detection_threshold",
+            "log_prob_threshold",
             "logprob_threshold",
             "max_initial_timestamp",
             "no_speech_threshold",
@@ -129,7 +175,7 @@ WHISPER = Dialect(
 SEQ2SEQ = Dialect(
     model="a model that writes text without times",
     options=Seq2SeqOptions,
-    fields={**_own_names(Seq2SeqOptions), **_SEARCH_NAMES},
+    fields={**_own_names(Seq2SeqOptions), **_SEARCH_NAMES, "vad_filter": "vad"},
     refused={
         **_GENERATION_REFUSED,
         **_STRETCHES_REFUSED,
@@ -144,6 +190,7 @@ SEQ2SEQ = Dialect(
         "stride_length_s": "a long recording is cut in pauses, without overlap",
     },
     times={None: None, False: None, True: "segment", "segment": "segment"},
-    fixed=_EVERYWHERE_FIXED,
+    fixed={**_EVERYWHERE_FIXED, "word_timestamps": ((False,), "it writes text without times; use Whisper or CTC")},
+    written=_WRITTEN,
     off=frozenset({"compression_ratio_threshold"}),
 )

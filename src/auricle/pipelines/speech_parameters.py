@@ -18,7 +18,9 @@ from auricle.pipelines.base import unknown_parameter
 from auricle.pipelines.journal import JournalPlaces
 
 # Dictionaries of parameters that are taken as if each were given by itself.
-NESTED = ("generate_kwargs", "decoder_kwargs")
+NESTED = ("generate_kwargs", "generation_parameters", "decoder_kwargs")
+# The value of a parameter -> the parameters that it stands for, and why it has no other values.
+Meanings = tuple[Mapping[Any, Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Dialect:
     has_windows: bool = False  # whether the options have a batch_size, of windows computed together
     off: frozenset[str] = frozenset()  # parameters for which None is no default but means: switched off
     languages: Mapping[str, str] = field(default_factory=dict)  # code -> name, where the model knows languages
+    meant: Mapping[str, Meanings] = field(default_factory=dict)  # parameter that stands for others -> which, why
+    written: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)  # parameter -> how it is read from text
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Request:
 def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_size: int = 1) -> Request:
     """Turn call parameters into a request, or refuse the one that does not fit by its name."""
     loose = {name: value for name, value in given.items() if value is not None or name in dialect.off}
-    flat = _flat(loose, dialect.off) if loose else {}
+    flat = _in_own_terms(_flat(loose, dialect.off), dialect) if loose else {}
     times = flat.pop("return_timestamps", None)
     # By type, too: 1 equals True, and an unhashable value is no key at all.
     if not any(type(times) is type(one) and times == one for one in dialect.times):
@@ -80,6 +84,23 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
     return Request(dialect.options(**chosen), wanted, bool(language), channels)
 
 
+def _in_own_terms(flat: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """Return the parameters with those that stand for others replaced by them, and with texts read as values."""
+    found = {
+        name: dialect.written[name](value) if name in dialect.written and isinstance(value, str) else value
+        for name, value in flat.items()
+        if name not in dialect.meant
+    }
+    for name in flat.keys() & dialect.meant.keys():
+        value, (meanings, reason) = flat[name], dialect.meant[name]
+        if not isinstance(value, bool | int | float | str) or value not in meanings:
+            raise OptionError(f"{name}={value!r} is refused by {dialect.model}: {reason}")
+        for other, meaning in meanings[value].items():
+            if found.setdefault(other, meaning) != meaning:
+                raise OptionError(f"{name}={value!r} means {other}={meaning!r}, not {found[other]!r}; give one of them")
+    return found
+
+
 def _channels(value: Any) -> str | int:
     if isinstance(value, str) and value in ("mix", "split"):
         return value
@@ -98,7 +119,15 @@ def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
     if name in dialect.refused:
         raise OptionError(f"{name}={value!r} is refused by {dialect.model}: {dialect.refused[name]}")
     if name not in dialect.fields:
-        known = {*dialect.fields, *dialect.fixed, *NESTED, "return_timestamps", "return_language", "channels"}
+        known = {
+            *dialect.fields,
+            *dialect.fixed,
+            *dialect.meant,
+            *NESTED,
+            "return_timestamps",
+            "return_language",
+            "channels",
+        }
         raise unknown_parameter(name, known, dialect.model)
     return dialect.fields[name]
 

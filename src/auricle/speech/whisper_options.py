@@ -253,6 +253,13 @@ class WhisperOptions:
             raise OptionError(f"language_detection_threshold={least}; expected a probability of 0 to 1, or None")
         if not windows >= 1:
             raise OptionError(f"language_detection_segments={windows}; expected 1 window or more")
+        detects = {"language_detection_threshold": 0.5, "language_detection_segments": 3}
+        for name, neutral in detects.items():
+            if self.language is not None and getattr(self, name) != neutral:
+                raise OptionError(
+                    f"{name}={getattr(self, name)} is about detecting the language, and language={self.language!r} "
+                    "says it; leave one of them out"
+                )
 
 
 def _clips(given: tuple[float, ...] | str | None) -> tuple[float, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ def test_every_name_in_a_table_is_an_option_and_none_is_in_two_tables(dialect: D
     assert set(dialect.fields.values()) <= options
     assert options - set(dialect.fields.values()) <= {"batch_size"}
     assert dialect.off <= set(dialect.fields)
-    for one, other in ((dialect.fields, dialect.refused), (dialect.fields, dialect.fixed),
-                       (dialect.refused, dialect.fixed)):  # fmt: skip
+    for one, other in combinations((dialect.fields, dialect.refused, dialect.fixed, dialect.meant), 2):
         assert not set(one) & set(other)
+    assert set(dialect.written) <= set(dialect.fields)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -127,9 +128,92 @@ def test_num_beams_is_the_beam_width_of_ctc() -> None:
 
 def test_windows_of_ctc_are_chosen_and_those_of_whisper_are_30_s() -> None:
     assert read(CTC, chunk_length_s=10, stride_length_s=[4, 2]).options.stride_length_s == (4, 2)
-    assert read(WHISPER, chunk_length_s=30) == read(WHISPER)
-    with pytest.raises(OptionError, match="chunk_length_s=15 is refused by Whisper"):
-        read(WHISPER, chunk_length_s=15)
+    for value in (15, "30", [30]):
+        with pytest.raises(OptionError, match=r"chunk_length_s=.* is refused by Whisper"):
+            read(WHISPER, chunk_length_s=value)
+
+
+def test_windows_of_30_s_are_decoded_together_as_in_transformers() -> None:
+    request = read_speech_parameters({"chunk_length_s": 30, "return_timestamps": True}, WHISPER, batch_size=8)
+    assert (request.options.schedule, request.options.batch_size, request.times) == ("batched", 8, "segment")
+    assert read(WHISPER, chunk_length_s=0) == read(WHISPER)
+    assert read(WHISPER, chunk_length_s=30, schedule="batched").options.is_batched
+    with pytest.raises(OptionError, match="chunk_length_s=30 means schedule='batched', not 'sequential'"):
+        read(WHISPER, chunk_length_s=30, schedule="sequential")
+
+
+# faster-whisper's and openai/whisper's names, for what transformers or this library calls otherwise.
+OTHER_NAMES: list[tuple[Dialect, dict[str, Any], dict[str, Any]]] = [
+    (WHISPER, {"beam_size": 5, "best_of": 5, "patience": 1, "length_penalty": 1}, {"num_beams": 5}),
+    (WHISPER, {"beam_size": None, "verbose": None, "chunk_length": None, "hotwords": None, "prefix": None}, {}),
+    (WHISPER, {"log_prob_threshold": -0.5}, {"logprob_threshold": -0.5}),
+    (WHISPER, {"log_prob_threshold": None}, {"logprob_threshold": None}),
+    (WHISPER, {"vad_filter": True}, {"vad": True}),
+    (WHISPER, {"vad_filter": False, "word_timestamps": False, "verbose": False, "log_progress": False}, {"vad": False}),
+    (WHISPER, {"word_timestamps": True}, {"return_timestamps": "word"}),
+    (WHISPER, {"hotwords": "ComfyUI, auricle"}, {"hotwords": ["ComfyUI, auricle"]}),
+    (WHISPER, {"suppress_tokens": "-1"}, {"suppress_tokens": [-1]}),
+    (WHISPER, {"suppress_tokens": "11, 13"}, {"suppress_tokens": [11, 13]}),
+    (WHISPER, {"suppress_tokens": ""}, {"suppress_tokens": []}),
+    (WHISPER, {"sample_len": 40, "chunk_length": 30}, {"max_new_tokens": 40}),
+    (CTC, {"beam_size": 5, "vad_filter": True, "word_timestamps": True},
+     {"num_beams": 5, "vad": True, "return_timestamps": "word"}),
+    (SEQ2SEQ, {"beam_size": 5, "vad_filter": True, "word_timestamps": False}, {"num_beams": 5, "vad": True}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "theirs", "ours"), OTHER_NAMES)
+def test_names_of_other_libraries_that_mean_the_same_are_taken(
+    dialect: Dialect, theirs: dict[str, Any], ours: dict[str, Any]
+) -> None:
+    assert read(dialect, **theirs) == read(dialect, **ours)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        ("fp16", False, "dtype"),
+        ("vad_parameters", {"min_silence_duration_ms": 500}, "min_silence_s"),
+        ("verbose", True, "progress"),
+        ("temperature_increment_on_fallback", 0.2, "temperature="),
+        ("prompt", "Newgate", "initial_prompt"),
+        ("chunk_length", 10, "30 s"),
+        ("suppress_tokens", "eleven", "expected tuple"),
+    ],
+)
+def test_names_of_other_libraries_that_mean_something_else_say_what_to_use(name: str, value: Any, instead: str) -> None:
+    with pytest.raises(OptionError, match=rf"^{name}=.* is refused by Whisper: .*{instead}"):
+        read(WHISPER, **{name: value})
+
+
+def test_word_timestamps_and_other_times_contradict_each_other() -> None:
+    assert read(WHISPER, word_timestamps=True, return_timestamps="word").times == "word"
+    with pytest.raises(OptionError, match="word_timestamps=True means return_timestamps='word', not True"):
+        read(WHISPER, word_timestamps=True, return_timestamps=True)
+
+
+@pytest.mark.parametrize("dialect", [pytest.param(one, id=one.model) for one in (WHISPER, SEQ2SEQ)])
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("never", "never")])
+def test_early_stopping_may_be_written_as_text(dialect: Dialect, text: str, value: bool | str) -> None:
+    given = {"early_stopping": text, "num_beams": 2}
+    assert read(dialect, generation_parameters=given).options.early_stopping == value
+    with pytest.raises(OptionError, match="early_stopping"):
+        read(dialect, early_stopping="soon")
+
+
+def test_a_ctc_model_takes_generation_parameters_that_are_off() -> None:
+    off = {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "typical_p": 1.0, "epsilon_cutoff": 0, "eta_cutoff": 0,
+           "penalty_alpha": 0.0, "min_length": 0, "min_new_tokens": 0, "num_beam_groups": 1, "diversity_penalty": 0.0,
+           "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "length_penalty": 1.0, "do_sample": False}  # fmt: skip
+    assert read(CTC, generate_kwargs=off) == read(CTC)
+
+
+@pytest.mark.parametrize("given", [{"language_detection_threshold": 0.7}, {"language_detection_segments": 5},
+                                   {"language_detection_threshold": None}])  # fmt: skip
+def test_how_to_detect_a_language_that_is_given_is_refused(given: dict[str, Any]) -> None:
+    read(WHISPER, **given)
+    with pytest.raises(OptionError, match=rf"^{next(iter(given))}=.*language='en'"):
+        read(WHISPER, language="en", **given)
 
 
 def test_language_of_chunks_is_whispers_alone() -> None:
