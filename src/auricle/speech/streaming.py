@@ -25,11 +25,11 @@ from auricle.audio.vad import DETECTOR_RATE, FRAME_SAMPLES
 from auricle.errors import OptionError
 from auricle.results import Transcript, Word
 from auricle.speech.agreement import LocalAgreement
+from auricle.speech.voice import VoiceOptions
 
 PIECE_S = 0.1  # voice is looked for this often
 TOUCH_S = 0.1  # a word that ends this near to the end of the sound may be cut off there
 ONSET_FRAMES = 3  # of 32 ms in a row with voice begin an utterance; clicks are shorter
-HYSTERESIS = 0.15  # below the threshold, voice that has begun goes on
 COMFORTABLE = 0.6  # of the longest sound held; beyond it, sound of final words is let go of
 PROMPT_CHARACTERS = 200  # of final text before the sound held, told to models that take a prompt
 SURE_LANGUAGE = 0.5  # a language this probable, heard in at least so many seconds, holds for the utterance
@@ -109,7 +109,8 @@ class VoiceGate:
     """Where voice is in a stream, by the probabilities of a detector; positions in samples."""
 
     def __init__(self, detector: Callable[[np.ndarray], np.ndarray], threshold: float, sample_rate: int) -> None:
-        self.detector, self.threshold, self.sample_rate = detector, threshold, sample_rate
+        self.detector, self.sample_rate = detector, sample_rate
+        self.threshold, self.lower_threshold = threshold, VoiceOptions(threshold).lower_threshold
         self.onset: int | None = None  # where the voice that has not ended began
         self.last_voice = 0  # the end of the last frame with voice
         self._n_frames = self._n_voiced = 0
@@ -118,7 +119,7 @@ class VoiceGate:
         """Listen to the next samples."""
         for probability in self.detector(samples):
             self._n_frames += 1
-            voiced = probability >= self.threshold - (HYSTERESIS if self.onset is not None else 0.0)
+            voiced = probability >= (self.threshold if self.onset is None else self.lower_threshold)
             self._n_voiced = self._n_voiced + 1 if voiced else 0
             if self.onset is None and self._n_voiced >= ONSET_FRAMES:
                 self.onset = self._position(self._n_frames - self._n_voiced)

@@ -129,6 +129,11 @@ def test_what_is_final_never_changes_and_text_only_grows() -> None:
     )
 
 
+def test_a_pause_ends_an_utterance_however_low_the_threshold() -> None:
+    ends = [update for update in run(speech(10, {5: 1.0}), threshold=0.1) if update.ends_utterance]
+    assert len(ends) == 2
+
+
 def test_a_pause_ends_an_utterance_and_makes_it_final() -> None:
     given = speech(10, {5: 1.0})
     ends = [update for update in run(given) if update.ends_utterance]
