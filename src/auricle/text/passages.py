@@ -49,20 +49,26 @@ def split_text(text: str, by: str = "sentence") -> list[Passage]:
 
 
 def _sentences(block: str) -> Iterator[str]:
-    begin = 0
+    begin = word = 0
     for match in re.finditer(r"(?<=[。！？])(?![\s\"'”’»)\]」』。！？])|\s", block):
-        if _ends_sentence(block[begin : match.start()], block[match.end() :]):
+        if _ends_sentence(block, word, match.start(), match.end()):
             yield block[begin : match.start()]
-            begin = match.end()
+            begin = word = match.end()
+        elif match[0]:
+            word = match.end()
     if begin < len(block):
         yield block[begin:]
 
 
-def _ends_sentence(before: str, after: str) -> bool:
-    """Say whether a sentence ends between the two: not after "Mr.", an initial, or before a small letter."""
+def _ends_sentence(block: str, word: int, end: int, after: int) -> bool:
+    """Say whether a sentence ends with the word at [word, end): not with "Mr.", an initial, or before a small letter.
+
+    What follows begins at `after`. Nothing else of the block is looked at, whose length may be that of hours.
+    """
+    before = block[word:end]
     if not SENTENCE_END.search(before):
         return False
-    first = next((character for character in after if character.isalnum()), "")
+    first = next((block[place] for place in range(after, len(block)) if block[place].isalnum()), "")
     if first.islower():
         return False
     stopped = FULL_STOP.search(before)

@@ -44,6 +44,12 @@ def test_the_words_are_the_text_without_its_spaces() -> None:
         assert "".join(passage.words) == passage.text.replace(" ", "")
 
 
+def test_hours_of_text_without_marks_are_one_passage() -> None:
+    # A word looks at nothing but its neighbours: these take half a second, and by all of the text five minutes.
+    [passage] = split_text(" ".join(["word"] * 100_000))
+    assert len(passage.words) == 100_000
+
+
 def test_a_text_without_words_is_refused() -> None:
     with pytest.raises(OptionError, match="no word"):
         split_text(" \n\n ")
