@@ -24,7 +24,7 @@ from auricle.errors import AudioError, AudioFormatError, AudioTooLargeError
 
 # Demuxers that hold their own audio. Left out on purpose: playlists and scripts that make FFmpeg open further
 # files or addresses (hls, concat, dash, sdp, image sequences), images, and raw samples without a header.
-_FORMATS = (
+FORMATS = (
     "3g2,3gp,aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,gsm,ircam,loas,m4a,matroska,mov,mp3,mp4,"
     "mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nut,ogg,oma,qcp,rm,sox,tak,tta,truehd,voc,w64,wav,webm,wv,xwma"
 )
@@ -33,7 +33,7 @@ _EXPECTED = "give wav, flac, mp3, ogg, opus, webm, m4a, mp4, mkv or another form
 _KEEPS_TIME = {"flac", "ogg", "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flv", "mpegts", "mpeg", "nut"}
 _BLOCK_SAMPLES = 65536
 _READ_BYTES = 1 << 18  # one Python call per 256 KiB of file
-_MAX_DAMAGED_IN_A_ROW = 500  # about 10 s of AAC or Opus; past that the rest is taken for lost
+MAX_DAMAGED_IN_A_ROW = 500  # about 10 s of AAC or Opus; past that the rest is taken for lost
 _MAX_DRIFT = 0.1  # seconds between a frame's own time and its place; less is rounding and interleaving
 _MAX_JITTER = 1.0  # seconds that time may go backwards before it is taken for a new count
 _MAX_SILENCE = 3600.0  # seconds that are filled in where sound is missing, so that a few bytes cannot make days
@@ -73,7 +73,7 @@ class ContainerRecording:
                 mode="r",
                 metadata_errors="ignore",
                 buffer_size=_READ_BYTES,
-                container_options={"format_whitelist": _FORMATS, "protocol_whitelist": ""},
+                container_options={"format_whitelist": FORMATS, "protocol_whitelist": ""},
             )
             self._stream = self._pick_stream()
         except AudioError:
@@ -197,7 +197,7 @@ class ContainerRecording:
         """Decode packet by packet; damaged packets are left out, counted and reported."""
         damaged, in_a_row, first = 0, 0, ""
         packets = self._container.demux(self._stream)
-        while in_a_row < _MAX_DAMAGED_IN_A_ROW:
+        while in_a_row < MAX_DAMAGED_IN_A_ROW:
             packet, frames = None, []
             try:
                 packet = next(packets, None)
@@ -226,7 +226,7 @@ class ContainerRecording:
                 f"{self.name} ({self.description}): {self._filled:.2f} s are missing inside; silence is in their place"
             )
         if damaged:
-            rest = ", and the rest is unreadable" if in_a_row >= _MAX_DAMAGED_IN_A_ROW else ""
+            rest = ", and the rest is unreadable" if in_a_row >= MAX_DAMAGED_IN_A_ROW else ""
             self.warnings.append(
                 f"{self.name} ({self.description}): {damaged} damaged packets were left out{rest}: {first}"
             )

@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from auricle.audio.arrays import ArrayRecording, checked_rate
-from auricle.audio.container import _FORMATS
+from auricle.audio.container import FORMATS, MAX_DAMAGED_IN_A_ROW
 from auricle.audio.decode import open_audio
 from auricle.audio.limits import DEFAULT_LIMITS, AudioLimits
 from auricle.audio.microphone import Microphone
@@ -33,7 +33,6 @@ from auricle.errors import (
 MICROPHONE = "mic"
 _PIPE_BYTES = 1 << 16  # what a pipe holds
 _SLOW_BYTES = 1 << 12  # asked of what only gives all that is asked: 0.13 s of raw samples at 16 kHz
-_MAX_DAMAGED_IN_A_ROW = 500  # packets; past that the rest is taken for lost
 
 
 class LiveAudio(Protocol):
@@ -252,7 +251,7 @@ def _decoded(chunks: Iterable[bytes], name: str, limits: AudioLimits) -> Iterato
             SimpleNamespace(read=reader),
             mode="r",
             metadata_errors="ignore",
-            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": ""},
+            container_options={"format_whitelist": FORMATS, "protocol_whitelist": ""},
         )
     except av.error.FFmpegError as error:
         raise reader.interrupt or _undecodable(error, name) from error
@@ -269,7 +268,7 @@ def _decoded(chunks: Iterable[bytes], name: str, limits: AudioLimits) -> Iterato
                 break
             except av.error.InvalidDataError:
                 n_damaged, frames = n_damaged + 1, []
-                if n_damaged > _MAX_DAMAGED_IN_A_ROW:
+                if n_damaged > MAX_DAMAGED_IN_A_ROW:
                     raise
             for frame in frames:
                 if frame.layout.nb_channels > limits.max_channels:

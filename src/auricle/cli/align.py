@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auricle.cli.border import border, say, write_utf8
+from auricle.cli.border import border, write_utf8
+from auricle.cli.outputs import say_warnings, write_whole
 from auricle.errors import OptionError, nearest
 from auricle.results import Transcript
 from auricle.speech import formats
@@ -138,16 +139,12 @@ def run(order: Order) -> None:
         bar.expect(None)
         transcript = aligner(order.recording, text, language=order.language, by=order.by, progress=bar.heard)
     if not order.quiet:
-        for warning in transcript.warnings:
-            where = f" at {warning.start:.1f} s" if warning.start is not None else ""
-            say(f"{order.recording}: {warning.kind}{where}: {warning.message}")
+        say_warnings(order.recording, transcript)
     content = written(order, transcript, aligner.name)
     if order.output is None:
         sys.stdout.write(content)
         sys.stdout.flush()
     else:
-        from auricle.cli.outputs import write_whole
-
         write_whole({order.output: content})
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from auricle.cli.sources import Source
 from auricle.errors import OptionError, nearest
 from auricle.speech.formats import FORMATS, SHAPED_FORMATS, TIMED_FORMATS, UNITS, WriteOptions
+from auricle.speech.journal import ENDING
 from auricle.speech.subtitles import SubtitleRules
 
-JOURNAL_ENDING = ".auricle-journal.jsonl"
 # Parameters of the pipeline's call that --option cannot set, and what does.
 _OWN = {
     "batch_size": "--batch-size",
@@ -95,7 +95,7 @@ class Order:
 
     def journal(self, source: Source) -> Path | None:
         """Where the finished windows of a recording are kept: beside its results, else, when asked for, here."""
-        name = f".{source.output.name}{JOURNAL_ENDING}"
+        name = f".{source.output.name}{ENDING}"
         if self.output_dir is not None:
             return self.output_dir / source.output.parent / name
         return Path(name) if self.resume else None

@@ -22,9 +22,7 @@ from auricle.speech.formats import TIMED_FORMATS
 def deliver(order: Order, source: Source, transcript: Transcript, model: str, rows: bool) -> None:
     """Print one transcript, or write its files; `rows` is whether there are several recordings."""
     if not order.quiet:
-        for warning in transcript.warnings:
-            where = f" at {warning.start:.1f} s" if warning.start is not None else ""
-            say(f"{source.name}: {warning.kind}{where}: {warning.message}")
+        say_warnings(source.name, transcript)
     options = order.writing(source.name, model)
     if order.output_dir is not None:
         contents = {
@@ -42,6 +40,13 @@ def deliver(order: Order, source: Source, transcript: Transcript, model: str, ro
         text = "".join(f"{source.row_name}\t{line}\n" for line in text.splitlines() or [""])
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def say_warnings(name: str, transcript: Transcript) -> None:
+    """Print a recording's warnings on stderr, one a line."""
+    for warning in transcript.warnings:
+        where = f" at {warning.start:.1f} s" if warning.start is not None else ""
+        say(f"{name}: {warning.kind}{where}: {warning.message}")
 
 
 def write_whole(contents: dict[Path, str]) -> None:

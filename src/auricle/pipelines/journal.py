@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from auricle.errors import OptionError
+from auricle.speech.journal import ENDING
 
 FORMAT = 1
-ENDING = ".auricle-journal.jsonl"
 _BEGINNING = b'{"auricle_journal":'
 # How many windows are computed together decides how fast it goes, and not what comes out; a model's name is only
 # told: its revision says which one it is.

@@ -20,12 +20,11 @@ from auricle.errors import OptionError
 from auricle.results import Transcript
 from auricle.speech.aligned import Placed, make_transcript
 from auricle.speech.spelling import Speller, Spelling
-from auricle.speech.windows import cut, kept_frames, plan_windows
+from auricle.speech.windows import SHORTEST_S, cut, kept_frames, plan_windows
 from auricle.text import Tokenizer
 from auricle.text.passages import split_text
 from auricle.text.spoken import spoken
 
-SHORTEST_S = 0.025  # what the front ends look at for their first frame; with less there is none
 # A CTC model writes a letter while it hears it, and the first of a word late. Measured by benchmarks/alignment.py
 # on the bundled model: between words that no pause divides the border lies 85 ms before the first letter's frame;
 # beside a pause a word begins and ends 30 ms outside of its letters' frames.

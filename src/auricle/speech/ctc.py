@@ -25,7 +25,7 @@ from auricle.speech.ctc_options import CTCOptions
 from auricle.speech.ctc_segments import Part, make_segments, transcript_of
 from auricle.speech.journal import Journal
 from auricle.speech.stretches import AUTOMATIC_S, Gap, longer_than, voice_regions
-from auricle.speech.windows import Window, WindowPlan, cut, cut_by_voice, kept_frames, plan_windows
+from auricle.speech.windows import SHORTEST_S, Window, WindowPlan, cut, cut_by_voice, kept_frames, plan_windows
 from auricle.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = ["CTCEngine", "CTCOptions", "CTCRecognizer", "cut_in_pause", "make_seg
 
 PENDING_S = 60.0  # log-probabilities that may wait for a pause to be decoded in
 FUSED_BEAM_WIDTH = 50
-SHORTEST_S = 0.025  # what the front ends look at for their first frame; with less there is none
 
 
 class CTCEngine(Protocol):

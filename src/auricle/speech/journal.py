@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+ENDING = ".auricle-journal.jsonl"  # of files that keep one
+
 
 class Journal(Protocol):
     """The finished steps of one recording, or of one of its channels, in order.

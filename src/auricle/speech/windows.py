@@ -19,6 +19,7 @@ from auricle.speech.voice import Region, VoiceOptions
 # Without chunk_length_s: up to 40 s in one pass, where attention is still cheap; more in windows of 30 s, of
 # which 5 s are shared with each neighbour.
 WHOLE_S, WINDOW_S, STRIDE_S = 40.0, 30.0, 2.5
+SHORTEST_S = 0.025  # what the front ends look at for their first frame; with less there is none
 
 
 @dataclass(frozen=True)
