@@ -23,7 +23,8 @@ def merge_channels(transcripts: Sequence[Transcript], channels: Sequence[int]) -
     The text has a line for each turn, which lasts until another channel speaks, without labels. The language is
     that of the channel with most speech. Warnings name their channel, unless all channels have the same one.
     """
-    starts = [sorted(segment.start for segment in one.segments) for one in transcripts]
+    turns_of = [[_from_first_word(segment) for segment in one.segments] for one in transcripts]
+    starts = [sorted(segment.start for segment in segments) for segments in turns_of]
     labelled: list[list[tuple[float, Segment, str]]] = []
     for row, (transcript, channel) in enumerate(zip(transcripts, channels, strict=True)):
         others = sorted(start for other, found in enumerate(starts) if other != row for start in found)
@@ -31,7 +32,7 @@ def merge_channels(transcripts: Sequence[Transcript], channels: Sequence[int]) -
         # A segment never stands before the one it follows on its channel, whatever its time says.
         latest = 0.0
         turns = []
-        for segment in transcript.segments:
+        for segment in turns_of[row]:
             for part in divided(segment, others):
                 latest = max(latest, part.start)
                 turns.append((latest, replace(part, channel=channel), joint))
@@ -45,6 +46,11 @@ def merge_channels(transcripts: Sequence[Transcript], channels: Sequence[int]) -
         duration=max((one.duration for one in transcripts if one.duration is not None), default=None),
         warnings=_warnings(transcripts, channels),
     )
+
+
+def _from_first_word(segment: Segment) -> Segment:
+    """Let a segment begin with its first word: Whisper's may begin with the silence before it, seconds long."""
+    return replace(segment, start=max(segment.start, segment.words[0].start)) if segment.words else segment
 
 
 def divided(segment: Segment, starts: Sequence[float]) -> list[Segment]:

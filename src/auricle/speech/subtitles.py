@@ -29,6 +29,8 @@ SPEAKERS = ("dash", "label", "none")
 TWO_FRAMES_S = 2 / 24
 # What a subtitle may begin after its first word, so that the one before can be read.
 LONGEST_DELAY_S = 0.5
+# A longer gap would take more time than many subtitles have, and each would come later than the one before.
+LONGEST_GAP_S = 1.0
 # A subtitle is shown for a frame of film whatever happens.
 SHORTEST_S = 1 / 24
 
@@ -75,6 +77,8 @@ class SubtitleRules:
             _expect_seconds(name, getattr(self, name), above_zero=True)
         for name in ("min_gap", "chain_gap", "max_pause", "max_linger"):
             _expect_seconds(name, getattr(self, name), above_zero=False)
+        if self.min_gap > LONGEST_GAP_S:
+            raise OptionError(f"min_gap={self.min_gap:g}; expected at most {LONGEST_GAP_S:g} s, the usual is 0.083")
         if self.max_duration < SHORTEST_S:
             raise OptionError(f"max_duration={self.max_duration:g}; expected a frame of film at least, 0.042 s")
         if self.min_duration > self.max_duration:

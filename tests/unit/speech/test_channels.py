@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from auricle.results import Character, Segment, Transcript, Warning, Word
@@ -29,6 +31,13 @@ def test_turns_stand_in_the_order_in_which_they_were_said() -> None:
     assert said(merged) == [(0, "hello there"), (1, "good morning"), (1, "how are you"), (0, "fine")]
     assert merged.text == "hello there\ngood morning how are you\nfine"
     assert merged.duration == 7.0
+
+
+def test_silence_before_the_first_word_of_a_segment_gives_it_no_earlier_turn() -> None:
+    answer = replace(segment("yes of course", 8.0, 8.4, 8.8), start=0.1)  # as Whisper's timestamps may have it
+    merged = merge_channels([transcript(segment("are you there", 0.3, 1.0, 1.5)), transcript(answer)], [0, 1])
+    assert merged.text == "are you there\nyes of course"
+    assert [one.start for one in merged.segments] == [0.3, 8.0]
 
 
 def test_answer_stands_between_the_parts_of_a_question() -> None:

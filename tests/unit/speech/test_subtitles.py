@@ -237,6 +237,7 @@ def test_wide_characters_count_two_columns_and_are_joined_without_spaces() -> No
         ({"max_lines": 2.0}, "max_lines=2.0"),
         ({"max_chars_per_second": 0}, "max_chars_per_second=0; expected a finite number above 0"),
         ({"min_gap": -0.1}, "min_gap=-0.1; expected a finite number from 0 on"),
+        ({"min_gap": 1.5}, "min_gap=1.5; expected at most 1 s"),
         ({"max_duration": math.inf}, "max_duration=inf"),
         ({"max_duration": 0.001}, "a frame of film"),
         ({"min_duration": 8.0}, "min_duration=8 is above max_duration=7"),
