@@ -162,6 +162,6 @@ def announce(model: str) -> None:
     summary = f" ({card['summary']})" if "summary" in card else ""
     print(
         f"auricle: no model was named, so the {model} one is used: {card['name']}{summary}; "
-        'choose another with model="openai/whisper-small" or any folder',
+        'choose another with model="openai/whisper-small" (on the command line: --model) or any folder',
         file=sys.stderr,
     )

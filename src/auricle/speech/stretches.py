@@ -113,7 +113,7 @@ def skipped(gaps: Iterable[Gap], sample_rate: int) -> tuple[Warning, ...]:
     return tuple(
         Warning(
             "skipped",
-            "no voice was detected, so nothing was decoded; vad=False decodes everything",
+            "no voice was detected, so nothing was decoded; vad=False (--no-vad) decodes everything",
             start / sample_rate,
             end / sample_rate,
         )
