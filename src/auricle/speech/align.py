@@ -19,6 +19,7 @@ from auricle.decoding.forced import ForcedAligner, ForcedOptions, FoundWord
 from auricle.errors import OptionError
 from auricle.results import Transcript
 from auricle.speech.aligned import Placed, make_transcript
+from auricle.speech.languages import text_language
 from auricle.speech.spelling import Speller, Spelling
 from auricle.speech.windows import SHORTEST_S, cut, kept_frames, plan_windows
 from auricle.text import Tokenizer
@@ -43,11 +44,14 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class AlignOptions:
-    """How to read and search; checked when the text is split."""
+    """How to read and search; `by` is checked when the text is split."""
 
-    language: str = "en"  # of the text: how its numbers and signs are said
+    language: str = "en"  # of the text, a code or a name: how its numbers and signs are said
     by: str = "sentence"  # what a segment is: "sentence", "line" or "paragraph"
     search: ForcedOptions = field(default_factory=ForcedOptions)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "language", text_language(self.language))
 
 
 class Recording(Protocol):
@@ -93,6 +97,8 @@ class CTCAligner:
             for readings in spoken(words, options.language)
         ]
         said = [place for place, found in enumerate(spellings) if found]
+        if not said and not speller.missing:
+            raise OptionError(f"the text has no word that is spoken: {text.strip()[:40]!r}; give the recording's words")
         if not said:
             raise OptionError(
                 f"nothing of the text can be written with the model's vocabulary, which lacks "

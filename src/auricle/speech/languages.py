@@ -6,6 +6,7 @@ Cantonese (yue) came with large-v3, and a checkpoint's own list says whether it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from auricle.errors import OptionError, nearest
@@ -49,6 +50,26 @@ ALIASES: dict[str, str] = {
 
 # Written without spaces between words, so that words are cut at characters.
 UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+
+# "quc", "en-GB", "zh_Hant": no other word is as short as a code.
+_CODE = re.compile(r"[a-z]{2,3}([-_][a-z0-9]{2,8})*")
+
+
+def text_language(language: str) -> str:
+    """The code of the language of a given text, which may be none of Whisper's; a region stays.
+
+    Raises:
+        OptionError: if it is neither a code nor an English name.
+    """
+    name = language.strip().lower().removeprefix("<|").removesuffix("|>") if isinstance(language, str) else ""
+    code = ({spelled: code for code, spelled in LANGUAGES.items()} | ALIASES).get(name, name)
+    if not _CODE.fullmatch(code):
+        raise OptionError(
+            f"language={language!r} is not a language{nearest(name, [*LANGUAGES.values(), *ALIASES]) if name else ''}; "
+            "expected a code such as 'en' or an English name such as 'german'"
+        )
+    return code
 
 
 def language_code(language: str, known: Collection[str]) -> str:

@@ -22,6 +22,7 @@ from auricle.pipelines.align import align as align_recording
 from auricle.speech.align import EDGE_S, LEAD_S, AlignOptions, CTCAligner
 from auricle.speech.spelling import Speller
 from auricle.text import CharacterTokenizer, SubwordTokenizer, Tokenizer
+from auricle.text.spoken import spoken
 
 PER_FRAME = 640
 FRAME_S = PER_FRAME / 16000
@@ -118,6 +119,25 @@ def test_the_written_form_stays_and_the_spoken_one_is_found() -> None:
     assert found.words[4].start == pytest.approx(at * FRAME_S - LEAD_S, abs=NARROW)
     assert found.words[3].start == found.words[3].end == found.words[2].end
     assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize("language", ["English", "en-GB", "EN", "<|en|>"])
+def test_a_language_may_be_written_in_any_way(language: str) -> None:
+    options = AlignOptions(language)
+    assert options.language.split("-")[0] == "en"
+    assert "five" in spoken(["5"], options.language)[0]
+
+
+def test_a_language_without_a_code_is_refused_and_a_code_that_whisper_lacks_is_not() -> None:
+    assert AlignOptions("quc").language == "quc"
+    for language, hint in (("englisch", "'english'"), ("", "expected a code"), (5, "expected a code")):
+        with pytest.raises(OptionError, match=hint):
+            AlignOptions(language)  # type: ignore[arg-type]
+
+
+def test_a_text_of_signs_alone_is_refused_in_plain_words() -> None:
+    with pytest.raises(OptionError, match="no word that is spoken"):
+        align(frames_of("ab"), "... !!! —")
 
 
 def test_characters_are_the_text_and_have_times_in_order() -> None:
