@@ -17,11 +17,9 @@ import numpy as np
 from auricle.results import Segment, Transcript, Warning
 from auricle.speech.journal import Journal
 from auricle.speech.journal_entries import segment_from_json, segment_to_json, warning_from_json, warning_to_json
-from auricle.speech.stretches import Gap
+from auricle.speech.stretches import Gap, skipped
 from auricle.speech.whisper_languages import LanguageTracker, most_probable
 from auricle.speech.whisper_units import Source, Unit
-
-REPORTED_GAP_S = 1.0  # a shorter one is a pause that nobody misses
 
 
 @dataclass
@@ -167,7 +165,8 @@ class Reading:
             part = Part()
             self.parts.append(part)
             if isinstance(one, Gap):
-                self._report(one, part)
+                self.n_done += one.end - one.start
+                part.warnings += skipped([one], self.source.sample_rate)
                 continue
             # Apart, too, the recording's first window is told what comes before the recording.
             history = list(self.history if self._n_units == 0 else ()) if apart else self.history
@@ -198,9 +197,3 @@ class Reading:
             if one is None:
                 return
             yield one
-
-    def _report(self, gap: Gap, part: Part) -> None:
-        rate = self.source.sample_rate
-        self.n_done += gap.end - gap.start
-        if gap.end - gap.start > REPORTED_GAP_S * rate:
-            part.warn("skipped", "no voice was detected", gap.start / rate, gap.end / rate)

@@ -173,6 +173,9 @@ def report_doubts(heard: Heard, said: Sequence[Segment], options: WhisperOptions
         if heard.n_used > REPORTED_S * sample_rate and not heard.text:
             row.part.warn("no_speech", "the decoder wrote no text", start, end)
         return
+    # Where the next window begins before this one's end, what was cut off is heard again.
+    if not decoded.generated.ended and heard.n_used == len(row.window):
+        row.part.warn("truncated", "the text was cut off at the most tokens that a window may have", start, end)
     if decoded.loosened:
         row.part.warn("repetition", "the text repeated itself until repetitions were ruled out", start, end)
     elif not decoded.trusted and is_repetitive(decoded, options):

@@ -138,6 +138,7 @@ def test_tokens_are_limited_by_the_seconds_of_sound() -> None:
         assert len(found.segments[0].tokens) == most
     [found] = endless.transcribe([Sound(noise(5.0))], Seq2SeqOptions(max_new_tokens=4))
     assert len(found.segments[0].tokens) == 4
+    assert ("truncated", 0.0, 5.0) in [(one.kind, one.start, one.end) for one in found.warnings]
 
 
 def test_an_empty_recording_has_no_text(recognizer: Seq2SeqRecognizer) -> None:

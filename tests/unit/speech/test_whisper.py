@@ -459,6 +459,11 @@ def test_a_window_of_many_tokens_stops_at_the_last_position() -> None:
     assert len(found.segments[0].tokens) == 448 - 3
     found, _ = transcribe({0.0: Line(endless)}, 5.0, replace(options, max_new_tokens=50))
     assert len(found.segments[0].tokens) == 50
+    assert [(one.kind, one.start, one.end) for one in found.warnings] == [("truncated", 0.0, 5.0)]
+    # What is closed before the limit is kept, and the rest is heard again from there.
+    lines = {0.0: Line(said(0.0, " one", 2.0, 2.0, " two", 4.0)), 2.0: Line(said(0.0, " t", 1.0))}
+    found, _ = transcribe(lines, 5.0, replace(options, max_new_tokens=9))
+    assert (found.text, found.warnings) == (" one t", ())
 
 
 def test_a_prefix_begins_the_first_window_and_is_not_repeated() -> None:
