@@ -267,4 +267,7 @@ def _recognizer(loaded: Loaded, engine: Any) -> tuple[Recognizer, Dialect]:
 
         made = Seq2SeqRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation)
         return made, SEQ2SEQ
-    raise TaskError(f"{loaded.name!r} is a {loaded.kind!r} model ({loaded.model_type}), which hears nothing")
+    raise TaskError(
+        f"{loaded.name!r} is a {loaded.kind!r} model ({loaded.model_type}), which writes no speech down; choose a CTC "
+        "model, a Whisper or a Moonshine"
+    )

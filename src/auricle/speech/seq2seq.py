@@ -341,7 +341,8 @@ class Seq2SeqRecognizer:
             return place.close_stretch([], [Warning(kind, message, start, end)])
         warnings = []
         if not found.ended:
-            message = f"the text was cut off after {len(found.tokens)} tokens; raise max_new_tokens or tokens_per_second"
+            limit = "max_new_tokens or tokens_per_second"
+            message = f"the text was cut off after {len(found.tokens)} tokens; raise {limit} for more"
             warnings.append(Warning("truncated", message, start, end))
         if repeated and self._repeats(found, options):
             warnings.append(Warning("repetition", "the text repeats itself", start, end))
