@@ -219,7 +219,9 @@ def test_noise_and_tones_have_no_voice(kind: str) -> None:
 @pytest.mark.skipif(not SPEECH.is_dir(), reason="needs the recordings of ../shared/speech")
 @pytest.mark.parametrize("decibels", [20, 40])
 def test_real_speech_is_found_when_it_is_quiet(decibels: int) -> None:
-    for path in sorted((SPEECH / "librispeech_test_clean").glob("*.ogg"))[::200]:
+    paths = sorted((SPEECH / "librispeech_test_clean").glob("*.ogg"))[::200]
+    assert paths
+    for path in paths:
         samples = open_audio(path, RATE).read()
         covered = [np.zeros(len(samples), bool), np.zeros(len(samples), bool)]
         for marks, gain in zip(covered, (1.0, 10 ** (-decibels / 20)), strict=True):
