@@ -20,6 +20,7 @@ from auricle.errors import OptionError
 from auricle.speech.journal import ENDING
 
 FORMAT = 1
+MAX_TOLD = 4  # differences that a message names; another kind of model has fifty other options
 _BEGINNING = b'{"auricle_journal":'
 # How many windows are computed together decides how fast it goes, and not what comes out; a model's name is only
 # told: its revision says which one it is.
@@ -123,8 +124,9 @@ class FileJournal:
             raise self._no_journal()
         differing = _differences(found, self._header)
         if differing:
+            more = f"; and {len(differing) - MAX_TOLD} more" if len(differing) > MAX_TOLD else ""
             raise OptionError(
-                f"{self.path} is the journal of another run: {'; '.join(differing)}. Run with what it was begun with, "
+                f"{self.path} is the journal of another run: {'; '.join(differing[:MAX_TOLD])}{more}. Run with what it was begun with, "
                 "or remove it to begin anew"
             )
 

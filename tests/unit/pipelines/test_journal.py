@@ -126,6 +126,15 @@ def test_torn_header_begins_anew(tmp_path: Path) -> None:
     assert FileJournal(tmp_path / "j.jsonl", HEADER).entries(0) == [{"at": 1}]
 
 
+def test_many_differences_are_told_by_the_first_and_their_number(tmp_path: Path) -> None:
+    with FileJournal(tmp_path / "j.jsonl", HEADER) as journal:
+        journal.append(0, {"at": 1})
+    other = {**HEADER, "revision": "r2", "options": {f"option_{number}": number for number in range(40)}}
+    with pytest.raises(OptionError, match='revision was "r1" and is "r2"; .*; and [0-9]+ more. Run with') as raised:
+        FileJournal(tmp_path / "j.jsonl", other)
+    assert len(str(raised.value)) < 500
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
