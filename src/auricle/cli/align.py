@@ -114,7 +114,7 @@ def align(
             model=model,
             form=form or _form_of(output),
             unit=units[0] if units else None,
-            output=output,
+            output=output.expanduser() if output is not None else None,
             language=language,
             by=by,
             device=device,
@@ -130,9 +130,12 @@ def align(
 
 def run(order: Order) -> None:
     """Align one recording and write the result."""
+    from auricle.cli.outputs import check_file, write_whole
     from auricle.cli.progress import Bar
 
     write_utf8()
+    if order.output is not None:
+        check_file(order.output)
     text = order.text if order.text is not None else read_text(order.text_file or "-")
     aligner = load(order)
     with Bar(order.quiet) as bar:

@@ -49,13 +49,13 @@ def say_warnings(name: str, transcript: Transcript) -> None:
         say(f"{name}: {warning.kind}{where}: {warning.message}")
 
 
-def write_whole(contents: dict[Path, str]) -> None:
-    """Write files so that each is there whole or not at all, whenever the run is stopped.
+def write_whole(contents: dict[Path, str], flag: str = "--output-dir") -> None:
+    """Write files so that each is there whole or not at all, whenever the run is stopped; `flag` named their place.
 
     Raises:
         OptionError: a file or its folder cannot be written.
     """
-    with _refusing_to_write(), _removed_if_left(contents) as parts:
+    with _refusing_to_write(flag), _removed_if_left(contents) as parts:
         for path, part in parts.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             part.write_text(contents[path], encoding="utf-8", errors="surrogateescape", newline="\n")
@@ -122,14 +122,25 @@ def remove(journal: Path | None) -> None:
             journal.unlink(missing_ok=True)
 
 
+def check_file(path: Path) -> None:
+    """Refuse, before anything is loaded, a file of --output that could not be written.
+
+    Raises:
+        OptionError: it is a folder, or its folder takes no files.
+    """
+    if path.is_dir():
+        raise OptionError(f"--output {str(path)!r} is a folder; give a file, such as {str(path / 'words.json')!r}")
+    with _refusing_to_write("--output"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _try_writing(path.parent)
+
+
 @contextmanager
-def _refusing_to_write() -> Iterator[None]:
+def _refusing_to_write(flag: str = "--output-dir") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OptionError(
-            f"cannot write to {str(error.filename)!r}: {error.strerror}; give another --output-dir"
-        ) from None
+        raise OptionError(f"cannot write to {str(error.filename)!r}: {error.strerror}; give another {flag}") from None
 
 
 @contextmanager

@@ -102,6 +102,19 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(fake: FakeAligner, argument
     assert not fake.asked
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("a.wav/words.srt", "give another --output"), (".", "--output '.' is a folder; give a file")],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_heard(
+    fake: FakeAligner, output: str, message: str
+) -> None:
+    result = run("a.wav", "--text", "good day", "--format", "srt", "--output", output)
+
+    assert (result.exit_code, fake.asked) == (2, {})
+    assert message in result.stderr and "--output-dir" not in result.stderr
+
+
 def test_a_text_that_is_not_utf_8_is_refused(fake: FakeAligner) -> None:
     Path("a.txt").write_bytes("käse".encode("latin-1"))
 
