@@ -170,6 +170,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
 
     def preprocess(self, item: Any, request: Request) -> Opened:
         """Open the recording; its samples are read while it is transcribed."""
+        place = request.places.claim() if request.places is not None else None
         source = recording_of(item) if isinstance(item, Mapping) else item
         if request.channels == "split":
             audios = open_channels(source, self.sample_rate, limits=self.limits)
@@ -181,7 +182,8 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             if request.has_provenance:
                 opened.sha256 = audios[0].sha256()
             if request.places is not None and opened.sha256 is not None:
-                opened.journal = request.places.open(journal_header(self.identity, request, opened.sha256))
+                header = journal_header(self.identity, request, opened.sha256)
+                opened.journal = request.places.open(place, header)
         except BaseException:
             opened.close()
             raise

@@ -126,8 +126,8 @@ class FileJournal:
         if differing:
             more = f"; and {len(differing) - MAX_TOLD} more" if len(differing) > MAX_TOLD else ""
             raise OptionError(
-                f"{self.path} is the journal of another run: {'; '.join(differing[:MAX_TOLD])}{more}. Run with what it was begun with, "
-                "or remove it to begin anew"
+                f"{self.path} is the journal of another run: {'; '.join(differing[:MAX_TOLD])}{more}. Run with what it "
+                "was begun with, or remove it to begin anew"
             )
 
     def _refuse_other_content(self) -> None:
@@ -148,7 +148,7 @@ class FileJournal:
 
 
 class JournalPlaces:
-    """Where the journals of a call's recordings are; asked once for each recording, in order."""
+    """Where the journals of a call's recordings are; a place is claimed once for each recording, in order."""
 
     def __init__(self, resume: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | None]) -> None:
         """Take a folder, or a file that ends in .jsonl for one recording, or one file for each in a list.
@@ -170,26 +170,35 @@ class JournalPlaces:
         else:
             raise OptionError(f"resume is {resume!r}; give a folder, a file ending in .jsonl, or a list of such files")
 
-    def open(self, header: Mapping[str, Any]) -> FileJournal | None:
-        """Open the next recording's journal; None where its place in the list is None.
+    def claim(self) -> Path | None:
+        """Take the next recording's place, also where that recording then cannot be opened: the others keep theirs.
+
+        Raises:
+            OptionError: there is no place left.
+        """
+        if self._folder is not None:
+            return self._folder
+        try:
+            return next(self._files)
+        except StopIteration:
+            raise OptionError("resume names fewer journals than there are recordings; give a folder") from None
+
+    def open(self, place: Path | None, header: Mapping[str, Any]) -> FileJournal | None:
+        """Open the journal at a place that was claimed; None where that is None.
 
         In a folder the name comes from the header, so that recordings, models and options keep apart.
 
         Raises:
-            OptionError: there is no place left, or the journal there belongs to something else.
+            OptionError: the journal there belongs to something else.
         """
-        if self._folder is not None:
-            told = {key: value for key, value in header.items() if key not in _MAY_DIFFER}
-            told["options"] = {key: value for key, value in header["options"].items() if key not in _MAY_DIFFER}
-            name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
-            self._names[name] += 1
-            again = f"-{self._names[name]}" if self._names[name] > 1 else ""
-            return FileJournal(self._folder / f"{name}{again}{ENDING}", header)
-        try:
-            path = next(self._files)
-        except StopIteration:
-            raise OptionError("resume names fewer journals than there are recordings; give a folder") from None
-        return None if path is None else FileJournal(path, header)
+        if place is None or self._folder is None:
+            return None if place is None else FileJournal(place, header)
+        told = {key: value for key, value in header.items() if key not in _MAY_DIFFER}
+        told["options"] = {key: value for key, value in header["options"].items() if key not in _MAY_DIFFER}
+        name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]
+        self._names[name] += 1
+        again = f"-{self._names[name]}" if self._names[name] > 1 else ""
+        return FileJournal(place / f"{name}{again}{ENDING}", header)
 
 
 class ChannelJournal:

@@ -130,7 +130,7 @@ def test_many_differences_are_told_by_the_first_and_their_number(tmp_path: Path)
     with FileJournal(tmp_path / "j.jsonl", HEADER) as journal:
         journal.append(0, {"at": 1})
     other = {**HEADER, "revision": "r2", "options": {f"option_{number}": number for number in range(40)}}
-    with pytest.raises(OptionError, match='revision was "r1" and is "r2"; .*; and [0-9]+ more. Run with') as raised:
+    with pytest.raises(OptionError, match=r'revision was "r1" and is "r2"; .*; and \d+ more\. Run with') as raised:
         FileJournal(tmp_path / "j.jsonl", other)
     assert len(str(raised.value)) < 500
 
@@ -224,6 +224,13 @@ def test_list_of_files_has_one_for_each_and_none_is_without(pipe: Any, tmp_path:
     files = [tmp_path / "a.jsonl", None, tmp_path / "b.jsonl"]
     list(pipe.transcripts([sound(1), sound(2), sound(1)], resume=files))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "b.jsonl"]
+
+
+def test_recording_that_cannot_be_opened_leaves_the_others_their_files(pipe: Any, tmp_path: Path) -> None:
+    files = [tmp_path / "absent.jsonl", tmp_path / "there.jsonl"]
+    (tmp_path / "absent.wav").write_bytes(b"")
+    list(pipe.transcripts([tmp_path / "absent.wav", sound(1)], resume=files, on_error="return"))
+    assert [path.exists() for path in files] == [False, True]
 
 
 def test_one_file_is_not_for_two_recordings(pipe: Any, tmp_path: Path) -> None:
