@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auricle.cli.border import border, write_utf8
-from auricle.cli.outputs import say_warnings, write_whole
+from auricle.cli.outputs import check_file, say_warnings, write_whole
 from auricle.errors import OptionError, nearest
 from auricle.results import Transcript
 from auricle.speech import formats
@@ -130,7 +130,6 @@ def align(
 
 def run(order: Order) -> None:
     """Align one recording and write the result."""
-    from auricle.cli.outputs import check_file, write_whole
     from auricle.cli.progress import Bar
 
     write_utf8()
@@ -148,7 +147,7 @@ def run(order: Order) -> None:
         sys.stdout.write(content)
         sys.stdout.flush()
     else:
-        write_whole({order.output: content})
+        write_whole({order.output: content}, "--output")
 
 
 def load(order: Order) -> Aligner:

@@ -112,7 +112,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_heard(
     result = run("a.wav", "--text", "good day", "--format", "srt", "--output", output)
 
     assert (result.exit_code, fake.asked) == (2, {})
-    assert message in result.stderr and "--output-dir" not in result.stderr
+    assert message in result.stderr
+    assert "--output-dir" not in result.stderr
 
 
 def test_a_text_that_is_not_utf_8_is_refused(fake: FakeAligner) -> None:
