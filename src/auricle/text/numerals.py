@@ -45,11 +45,11 @@ def number_readings(text: str, language: str) -> list[str]:
         by_digit = _say(int(whole), language) + _point(language) + " ".join(_digits(decimals, language))
         return [sign + reading for reading in _distinct([by_digit, spoken])]
     found = _cardinals(int(whole), language)
-    if len(whole) == 4 and whole.isdigit() and text.isdigit() and FIRST_YEAR <= int(whole) <= LAST_YEAR:
+    if len(whole) == 4 and whole.isdecimal() and text.isdecimal() and FIRST_YEAR <= int(whole) <= LAST_YEAR:
         found = [_say(int(whole), language, "year"), *_century(whole, language), *found]
-    if text.isdigit() and (whole.startswith("0") or len(whole) > 4):
+    if text.isdecimal() and (whole.startswith("0") or len(whole) > 4):
         found = [*digits, *found] if whole.startswith("0") and len(whole) > 1 else [*found, *digits]
-    if language == "en" and text.isdigit() and 3 <= len(whole) <= 4 and whole[-2:] != "00":
+    if language == "en" and text.isdecimal() and 3 <= len(whole) <= 4 and whole[-2:] != "00":
         found.append(" ".join([*_cardinals(int(whole[:-2]), "en")[:1], _pair(whole[-2:])]))
     return [sign + reading for reading in _distinct(found)]
 

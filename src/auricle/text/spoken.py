@@ -135,12 +135,12 @@ def _initialism(bare: str) -> list[str]:
 def _letter(letter: str) -> str:
     if letter == "&":
         return "and"
-    return number_readings(letter, "en")[0] if letter.isdigit() else letter
+    return number_readings(letter, "en")[0] if letter.isdecimal() else letter
 
 
 def _with_digits(bare: str, language: str) -> list[str]:
     """Whatever has digits as its core: money, percent, times, ordinals, decades, numbers with units."""
-    if not any(map(str.isdigit, bare)):
+    if not any(map(str.isdecimal, bare)):
         return []
     money = re.fullmatch(r"([-−]?)([$£€¥₹])([\d.,]*\d)(k|m|mn|bn|b|tn)?", bare, re.IGNORECASE) or re.fullmatch(
         r"([-−]?)(?P<number>[\d.,]*\d)(?P<sign>[$£€¥₹])()", bare
@@ -195,10 +195,10 @@ def _in_pieces(bare: str, language: str, shouted: bool) -> list[str]:
     pieces = re.findall(r"\d[\d.,]*\d|\d|[^\W\d_](?:[^\W\d_]|['’])*|[^\w\s]|_", bare)
     ranged = re.fullmatch(r"\d[\d.,]*[-–—]\d[\d.,]*%?", bare) is not None and language == "en"
     if re.fullmatch(r"\d{3,4}(?:-\d{3,4}){1,2}", bare) and not re.fullmatch(r"(?:1\d|20)\d\d-(?:1\d|20)\d\d", bare):
-        return [" ".join(number_readings(digit, language)[0] for digit in bare if digit.isdigit())]  # a telephone's
+        return [" ".join(number_readings(digit, language)[0] for digit in bare if digit.isdecimal())]  # a telephone's
     said: list[list[str]] = []
     for place, piece in enumerate(pieces):
-        if piece[0].isdigit():
+        if piece[0].isdecimal():
             said.append(number_readings(piece, language)[:2])
         elif piece[0].isalpha():
             is_initialism = language == "en" and not shouted and INITIALISM.fullmatch(piece)
@@ -211,7 +211,7 @@ def _in_pieces(bare: str, language: str, shouted: bool) -> list[str]:
             said.append(["", "slash"])
         elif _signs(language).get(piece):
             said.append(list(_signs(language)[piece][:2]))
-    if not any(said) or (any(map(str.isdigit, bare)) and not all(said)):
+    if not any(said) or (any(map(str.isdecimal, bare)) and not all(said)):
         return []
     # Combinations in an order that changes the last part first; the usual way of all is the first.
     return [" ".join(combination) for combination in islice(product(*said), MOST)]
@@ -242,7 +242,7 @@ def _sign_readings(word: str, language: str) -> list[str]:
 def _bare(word: str) -> str:
     """The word without the punctuation around it; signs that are said stay."""
     start, end = 0, len(word)
-    while start < end and _is_punctuation(word[start], "-−+#@'’" if word[start + 1 : start + 2].isdigit() else "#@"):
+    while start < end and _is_punctuation(word[start], "-−+#@'’" if word[start + 1 : start + 2].isdecimal() else "#@"):
         start += 1
     while end > start and _is_punctuation(word[end - 1], "%'’" if word[end - 2 : end - 1] in ("s", "S") else "%"):
         end -= 1

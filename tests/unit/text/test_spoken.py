@@ -37,6 +37,8 @@ def first(text: str, language: str = "en") -> list[str]:
         ("call 555-1234", "call five five five one two three four"),
         ("me@example.com", "me at example dot com"),
         ("½ or 1/2", "one half or one half"),
+        ("10² and 2³", "ten squared and two cubed"),
+        ("١٢ ②", "twelve "),
         ("don't “quote” it…", "don't quote it"),
         ("agent 007", "agent zero zero seven"),
     ],
