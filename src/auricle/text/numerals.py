@@ -120,14 +120,14 @@ def _digits(digits: str, language: str) -> list[str]:
 
 
 def _parts(text: str, language: str) -> tuple[str, str]:
-    """The digits before and behind the decimal mark."""
+    """The digits before and behind the decimal mark; a mark that nothing stands before has a zero there."""
     mark = "." if language in POINT_LANGUAGES else ","
     whole, _, decimals = text.partition(mark)
     # "1.5" in a language of commas, or "1,5" in English, has no group of three: the mark is the other's.
     other = "," if mark == "." else "."
     if not decimals and re.fullmatch(rf"\d+{re.escape(other)}\d{{1,2}}", whole):
         whole, _, decimals = whole.partition(other)
-    return re.sub(r"\D", "", whole), re.sub(r"\D", "", decimals)
+    return re.sub(r"\D", "", whole) or "0", re.sub(r"\D", "", decimals)
 
 
 def _point(language: str) -> str:

@@ -38,6 +38,7 @@ def first(text: str, language: str = "en") -> list[str]:
         ("me@example.com", "me at example dot com"),
         ("½ or 1/2", "one half or one half"),
         ("10² and 2³", "ten squared and two cubed"),
+        ("$.50", "zero point five zero dollars"),
         ("١٢ ②", "twelve "),
         ("don't “quote” it…", "don't quote it"),
         ("agent 007", "agent zero zero seven"),
