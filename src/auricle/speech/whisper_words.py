@@ -173,7 +173,9 @@ def trim_starts(words: Sequence[Word], samples: np.ndarray, start: float, sample
     power = np.square(samples[: len(samples) // size * size].astype(np.float64)).reshape(-1, size).mean(1)
     if len(power) < 2:
         return tuple(words)
-    loudness = np.convolve(10 * np.log10(power + 1e-10), np.ones(3) / 3, "same")  # decibels
+    # The ends are repeated: zeros would be louder than anything.
+    levels = np.pad(10 * np.log10(power + 1e-10), 1, "edge")
+    loudness = np.convolve(levels, np.ones(3) / 3, "valid")  # decibels
     quiet, loud = np.quantile(loudness, (0.05, 0.95))
     if loud - quiet < LEAST_CONTRAST:
         return tuple(words)

@@ -202,6 +202,13 @@ def test_a_word_begins_where_its_sound_does() -> None:
     assert trimmed[1].end == 12.6
 
 
+def test_a_pause_at_the_window_s_start_is_no_part_of_its_first_word() -> None:
+    samples = np.random.default_rng(0).standard_normal(64000).astype(np.float32) * 0.01
+    samples[16000:] *= 10.0
+    [word] = trim_starts([Word(" one", 10.0, 11.5, 1.0)], samples, 10.0, 16000)
+    assert word.start == pytest.approx(11.0, abs=0.03)
+
+
 def test_words_without_sound_or_without_room_stay() -> None:
     silent = Word(" hush", 11.2, 11.8, 1.0)
     short = Word(" a", 11.8, 12.05, 1.0)
