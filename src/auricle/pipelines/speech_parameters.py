@@ -74,7 +74,7 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
             raise OptionError(f"{name}={value!r} says again what another parameter said; give one of them")
         if field_name is not None:
             _refuse_other_type(name, value, field_name, dialect)
-            chosen[field_name] = value
+            chosen[field_name] = _plain(value)
     wanted = dialect.times[times]
     if wanted is not None and "return_timestamps" in dialect.fields:
         chosen["return_timestamps"] = wanted
@@ -140,6 +140,15 @@ def _refuse_other_type(name: str, value: Any, field_name: str, dialect: Dialect)
         raise OptionError(
             f"{name}={value!r} is refused by {dialect.model}: it is {type(value).__name__}; expected {expected}"
         )
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers as Python's: torch takes no others, and neither does JSON."""
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(one) for one in value)
+    if type(value) not in (bool, int, float) and isinstance(value, Real):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return value
 
 
 @cache

@@ -106,6 +106,10 @@ class WhisperOptions:
         self._check_thresholds()
         self._check_schedule()
         self._check_languages()
+        if min(self.suppress_tokens or (0,)) < -1:
+            raise OptionError(
+                f"suppress_tokens={self.suppress_tokens}; expected the numbers of tokens, or -1 for non-speech symbols"
+            )
         self.voice()  # its options check the rest
 
     @property
@@ -210,6 +214,8 @@ class WhisperOptions:
                 f"compression_ratio_threshold={ratio}; expected {LOWEST_RATIO} or more, such as 2.4, or None to switch "
                 "it off. It is of the text, as openai/whisper's; transformers measures token ids, where 1.35 is usual"
             )
+        if self.logprob_threshold is not None and math.isnan(self.logprob_threshold):
+            raise OptionError("logprob_threshold=nan; expected a number, such as -1.0, or None to switch it off")
         if silence is not None and not silence >= 0:
             raise OptionError(f"no_speech_threshold={silence}; expected 0 or more, or None to switch it off")
 

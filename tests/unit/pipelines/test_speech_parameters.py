@@ -6,6 +6,7 @@ from dataclasses import fields
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pytest
 
 from auricle.errors import OptionError
@@ -186,6 +187,17 @@ def test_names_of_other_libraries_that_mean_something_else_say_what_to_use(name:
         read(WHISPER, **{name: value})
 
 
+def test_a_token_below_those_of_non_speech_symbols_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"suppress_tokens=\(5, -7\)"):
+        read(WHISPER, suppress_tokens=[5, -7])
+
+
+@pytest.mark.parametrize("name", ["logprob_threshold", "no_speech_threshold", "compression_ratio_threshold"])
+def test_a_threshold_that_is_no_number_is_refused(name: str) -> None:
+    with pytest.raises(OptionError, match=f"^{name}=nan; expected"):
+        read(WHISPER, **{name: float("nan")})
+
+
 def test_word_timestamps_and_other_times_contradict_each_other() -> None:
     assert read(WHISPER, word_timestamps=True, return_timestamps="word").times == "word"
     with pytest.raises(OptionError, match="word_timestamps=True means return_timestamps='word', not True"):
@@ -260,6 +272,15 @@ def test_lists_and_whole_numbers_pass_for_tuples_and_decimals() -> None:
     assert options.temperatures == (0.0, 0.4)
     assert options.suppress_tokens == (1, 2)
     assert read(CTC, stride_length_s=[1, 2], hotwords=["one"]).options.stride_length_s == (1, 2)
+
+
+def test_numbers_of_numpy_become_pythons() -> None:
+    options = read(
+        WHISPER, num_beams=np.int64(2), logprob_threshold=np.float32(-2), suppress_tokens=[np.int32(5)]
+    ).options
+    found = (options.n_beams, options.logprob_threshold, *options.suppress_tokens)
+    assert [type(one) for one in found] == [int, float, int]
+    assert type(read(CTC, num_beams=np.int64(3), chunk_length_s=np.float64(10)).options.beam_width) is int
 
 
 @pytest.mark.parametrize(("name", "usual", "other"), [("do_sample", False, True), ("use_cache", True, False)])
