@@ -7,6 +7,13 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # before a command has begun: while modules are loaded
+        sys.exit(130)
+
+
+def _run() -> None:
     from auricle.cli.border import lost_output, reopen_closed_streams
 
     reopen_closed_streams()

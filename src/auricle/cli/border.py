@@ -7,9 +7,12 @@ needs, could not be loaded · 130 interrupted by Ctrl-C · 141 whoever read our 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -47,7 +50,8 @@ def write_utf8() -> None:
 def border() -> Iterator[None]:
     """Turn what a command raises into one line on stderr and an exit code."""
     try:
-        yield
+        with _interrupts_kept():
+            yield
         sys.stdout.flush()
     except AuricleError as error:
         say(f"auricle: {error}")
@@ -57,6 +61,32 @@ def border() -> Iterator[None]:
         raise typer.Exit(INTERRUPTED) from None
     except OSError as error:
         raise typer.Exit(lost_output(error)) from None
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Raise KeyboardInterrupt for an error that comes after Ctrl-C: a library that is being imported may swallow it."""
+    arrived: list[int] = []
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        arrived.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.getsignal(signal.SIGINT)
+    is_ours = threading.current_thread() is threading.main_thread() and before is signal.default_int_handler
+    if is_ours:
+        signal.signal(signal.SIGINT, keep)
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if arrived:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGINT, before)
 
 
 def lost_output(error: OSError) -> int:
