@@ -175,6 +175,8 @@ def _not_found(path: str) -> str:
         return "an empty path arrived; the path of a recording was expected"
     target = Path(path)
     parent = target.parent
+    if target.is_symlink():
+        return f"{path} is a link to {os.readlink(target)}, which does not exist; give the path of a recording"
     if not parent.is_dir():
         return f"there is no file {path}: the folder {parent} does not exist; give the path of a recording"
     try:

@@ -185,6 +185,12 @@ def test_a_file_that_fails_when_it_is_read_is_refused():
         open_audio("/proc/self/mem")
 
 
+def test_link_to_nothing_is_told_as_one(tmp_path):
+    (tmp_path / "talk.wav").symlink_to("moved.wav")
+    with pytest.raises(AudioNotFoundError, match=r"talk\.wav is a link to moved\.wav, which does not exist"):
+        open_audio(tmp_path / "talk.wav")
+
+
 def test_a_missing_file_suggests_its_nearest_names(tmp_path):
     (tmp_path / "Interview-1.wav").touch()
     (tmp_path / "notes.txt").touch()
