@@ -17,6 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from auricle.cli.sources import Source
@@ -49,8 +50,9 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
-            AudioColumn(),
-            SpeedColumn(),
+            # On 80 columns the bar gives way, not the words.
+            AudioColumn(table_column=Column(no_wrap=True)),
+            SpeedColumn(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(),
             console=console,
             # A window may take 10 s; rich's own 30 s would show a speed that jumps.
