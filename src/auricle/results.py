@@ -57,6 +57,7 @@ class Segment:
 WARNING_KINDS = {
     "skipped": "no voice was detected here, so nothing was decoded",
     "no_speech": "it was decoded and judged to be no speech; its text, if any, was dropped",
+    "unheard": "voice was detected here, and the decoder wrote no text for it",
     "hallucination": "text that nobody seems to have said was dropped",
     "repetition": "the text repeats itself, whatever was tried",
     "doubtful": "the decoder finds its own text improbable",

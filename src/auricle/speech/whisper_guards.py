@@ -26,6 +26,7 @@ LOOKED_AT, ODD_SCORE = 8, 3.0
 EDGE_S = 2.0  # silence at a window's edges counts as longer than any threshold
 PUNCTUATION = frozenset(string.punctuation + "“¿「『”、。，！？：」』")
 
+UNHEARD_S = 2.0  # of voice between segments: a breath or a cough is shorter
 LOOP = 4  # the same text so many times in a row is a loop ...
 FASTEST = 40.0  # ... where it is faster than this many characters a second, twice the fastest speech
 
@@ -49,6 +50,21 @@ def is_voiced(start: float, end: float, voice: Sequence[tuple[float, float]]) ->
 def voiced_seconds(start: float, end: float, voice: Sequence[tuple[float, float]]) -> float:
     """How much of a span is voice."""
     return sum(max(0.0, min(end, last) - max(start, first)) for first, last in voice)
+
+
+def unheard(
+    segments: Sequence[Segment], start: float, end: float, voice: Sequence[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Where between `start` and `end` at least `UNHEARD_S` of voice lie in no segment with text."""
+    found: list[tuple[float, float]] = []
+    covered = [(one.start, end if one.end is None else one.end) for one in segments if one.text.strip()]
+    at = start
+    for first, last in [*covered, (end, end)]:
+        spans = [(max(one, at), min(other, first)) for one, other in voice if one < first and other > at]
+        if spans and sum(other - one for one, other in spans) >= UNHEARD_S:
+            found.append((spans[0][0], spans[-1][1]))
+        at = max(at, last)
+    return found
 
 
 def looping(before: Sequence[Segment], found: Sequence[Segment]) -> list[bool]:

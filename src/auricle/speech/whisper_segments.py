@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from auricle.results import Segment, Word
-from auricle.speech.whisper_guards import hardly_believed, is_voiced, looping, skip_hallucinations
+from auricle.speech.whisper_guards import hardly_believed, is_voiced, looping, skip_hallucinations, unheard
 from auricle.speech.whisper_options import WhisperOptions
 from auricle.speech.whisper_rows import Row
 from auricle.speech.whisper_tokens import WhisperTokenizer, WhisperTokens
@@ -176,6 +176,8 @@ def report_doubts(heard: Heard, said: Sequence[Segment], options: WhisperOptions
     # Where the next window begins before this one's end, what was cut off is heard again.
     if not decoded.generated.ended and heard.n_used == len(row.window):
         row.part.warn("truncated", "the text was cut off at the most tokens that a window may have", start, end)
+    for first, last in unheard(heard.segments, start, end, row.unit.voice.spans or []):
+        row.part.warn("unheard", "voice was detected here, and the decoder wrote no text for it", first, last)
     if decoded.loosened:
         row.part.warn("repetition", "the text repeated itself until repetitions were ruled out", start, end)
     elif not decoded.trusted and is_repetitive(decoded, options):

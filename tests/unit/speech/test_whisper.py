@@ -822,9 +822,11 @@ def test_only_stretches_of_voice_are_decoded_and_gaps_are_reported(voice: dict[i
     assert spans(found[0]) == [(" one", 3.0, 7.0), (" two", 7.0, 16.0), (" maybe not", 60.6, 62.6)]
     assert [(one.kind, one.start, one.end) for one in found[0].warnings] == [
         ("skipped", 0.0, 3.0),
+        ("unheard", 16.0, 19.4),
         ("skipped", 19.4, 41.4),
         ("no_speech", 41.4, 57.8),
         ("skipped", 57.8, 60.6),
+        ("unheard", 62.6, 77.0),
         ("doubtful", 60.6, 77.0),
         ("skipped", 77.0, 80.0),
     ]
@@ -910,7 +912,9 @@ def test_only_clips_are_heard_each_as_a_recording_at_its_place(voice: dict[int, 
     assert spans(found) == [(" clip", 3.0, 11.5), (" long", 41.4, 50.4), (" rest", 60.6, 69.6)]
     assert [(one.kind, one.start, one.end) for one in found.warnings] == [
         ("skipped", 28.8, 41.4),
+        ("unheard", 50.4, 57.8),
         ("skipped", 57.8, 60.6),
+        ("unheard", 69.6, 77.0),
         ("skipped", 77.0, 80.0),
     ]
     lines = {(0, 2.5): [Line(said(0.5, " clip", 4.0))], (0, 20.0): [Line(said(0.0, " two", 1.0))]}
@@ -977,7 +981,8 @@ def test_a_window_with_voice_and_no_text_is_tried_again(voice: dict[int, Any]) -
     voice[0] = [(3.2, 6.4)]
     options = replace(UNCONDITIONED, suppress_blank=False)
     for attempts, text, kinds in (
-        ([Line(said(0.0)), Line(said(0.0, " hi", 1.0))], " hi", []),
+        ([Line(said(0.0)), Line(said(0.0, " hi", 3.4))], " hi", []),
+        ([Line(said(0.0)), Line(said(0.0, " hi", 1.0))], " hi", ["unheard"]),
         ([Line(said(0.0)), Line(said(0.0))], "", ["no_speech"]),
     ):
         script = Script({(0, 3.0): attempts})

@@ -15,6 +15,7 @@ from auricle.speech.whisper_guards import (
     is_voiced,
     looping,
     skip_hallucinations,
+    unheard,
     voiced_seconds,
 )
 from auricle.speech.whisper_languages import LanguageTracker, average, most_probable
@@ -165,3 +166,12 @@ def test_three_languages_are_likely_only_above_one_half() -> None:
     assert not tracker.hear({"en": 0.2, "de": 0.55, "fr": 0.25})
     assert not tracker.hear({"en": 0.2, "de": 0.25, "fr": 0.55})
     assert tracker.language == "en"
+
+
+def test_voice_between_segments_is_unheard_from_two_seconds_on() -> None:
+    segments = [Segment(" a", 1.0, 4.0), Segment(" ", 4.0, 9.0), Segment(" b", 9.0, 12.0)]
+    voice = [(0.5, 3.0), (5.0, 6.5), (7.0, 9.5), (11.0, 20.0)]
+    assert unheard(segments, 0.0, 14.5, voice) == [(5.0, 9.0), (12.0, 14.5)]
+    assert unheard(segments, 0.0, 13.9, voice) == [(5.0, 9.0)]
+    assert unheard(segments, 0.0, 30.0, []) == []
+    assert unheard([], 0.0, 3.0, voice) == [(0.5, 3.0)]
