@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -14,7 +14,7 @@ from auricle.audio.limits import AudioLimits
 from auricle.engines import make_engine
 from auricle.errors import AuricleError, OptionError, TaskError
 from auricle.loading import Loaded, load
-from auricle.pipelines.base import ModelSettings, Pipeline, rows
+from auricle.pipelines.base import Many, ModelSettings, Pipeline, arrangement, rows
 from auricle.pipelines.inputs import extra_keys, recording_of
 from auricle.pipelines.journal import JournalPlaces
 from auricle.pipelines.provenance import ModelIdentity, identify, journal_header, provenance
@@ -132,7 +132,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
 
     def transcripts(
         self,
-        sources: Iterable[Any],
+        sources: Any,
         *,
         batch_size: int | None = None,
         on_error: str | None = None,
@@ -140,7 +140,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         resume: str | PathLike[str] | Sequence[str | PathLike[str] | None] | None = None,
         **parameters: Any,
     ) -> Iterator[Transcript | AuricleError]:
-        """Give the transcript of each source, in order and as it is asked for.
+        """Give the transcript of each source, or of the one there is, in order and as it is asked for.
 
         `progress` is called with the seconds of audio that are done, of all sources together.
 
@@ -158,7 +158,8 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             places=None if resume is None else JournalPlaces(resume),
             has_provenance=True,
         )
-        return (output for _, output in self.outputs(rows(sources), request, batch_size, on_error))
+        items = [sources] if arrangement(sources) is Many.ONE else rows(sources)
+        return (output for _, output in self.outputs(items, request, batch_size, on_error))
 
     def stream(self, source: Any, *, latency: float = 1.0, **parameters: Any) -> Iterator[StreamUpdate]:
         """Give words as a source is heard, final ones as soon as they are; see `auricle.pipelines.streaming.stream`."""

@@ -211,6 +211,13 @@ def test_transcripts_are_typed_lazy_and_tell_their_progress(pipe: Any, recognize
     assert heard[-1] == 6.0
 
 
+def test_one_source_gives_one_transcript(pipe: Any) -> None:
+    for source in (sound(1), {"raw": sound(1), "sampling_rate": RATE}):
+        assert [one.text for one in pipe.transcripts(source)] == ["16000 samples"]
+    with pytest.raises(AuricleError, match=r"absent\.wav"):
+        list(pipe.transcripts("absent.wav"))
+
+
 def test_transcripts_return_errors_as_values_when_asked(pipe: Any) -> None:
     found = list(pipe.transcripts(["absent.wav", sound(1)], on_error="return"))
     assert isinstance(found[0], AuricleError)
