@@ -50,7 +50,12 @@ Schedule = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int, typer.Option(min=1, help="Recordings, or windows of them, computed together.", rich_help_panel=_HEARING)
+    int | None,
+    typer.Option(
+        min=1,
+        help="Recordings, or windows of them, computed together. (default: 1; 8 windows with --schedule batched)",
+        rich_help_panel=_HEARING,
+    ),
 ]
 ChunkLength = Annotated[float | None, typer.Option(help="Seconds computed at once.", rich_help_panel=_HEARING)]
 AllowPrivateURLs = Annotated[

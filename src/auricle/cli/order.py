@@ -39,7 +39,7 @@ class Order:
     rules: dict[str, Any] = field(default_factory=dict)  # of SubtitleRules, only those that were given
     word_cues: bool = False
     paragraphs: bool = False
-    batch_size: int = 1
+    batch_size: int | None = None
     allow_private_urls: bool = False
     resume: bool = False
     overwrite: bool = False

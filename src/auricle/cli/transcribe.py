@@ -33,7 +33,7 @@ def transcribe(
     channels: flags.Channels = None,
     vad: flags.Vad = None,
     schedule: flags.Schedule = None,
-    batch_size: flags.BatchSize = 1,
+    batch_size: flags.BatchSize = None,
     chunk_length: flags.ChunkLength = None,
     allow_private_urls: flags.AllowPrivateURLs = False,
     language: flags.Language = None,

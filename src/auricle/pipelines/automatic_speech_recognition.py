@@ -76,7 +76,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         device: str = "cpu",
         identity: ModelIdentity | None = None,
         limits: AudioLimits | None = None,
-        batch_size: int = 1,
+        batch_size: int | None = None,
         on_error: str = "raise",
         **defaults: Any,
     ) -> None:
@@ -165,7 +165,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         """Give words as a source is heard, final ones as soon as they are; see `auricle.pipelines.streaming.stream`."""
         return stream(self, source, latency=latency, **parameters)
 
-    def read_parameters(self, parameters: Mapping[str, Any], batch_size: int) -> Request:
+    def read_parameters(self, parameters: Mapping[str, Any], batch_size: int | None) -> Request:
         """Check the call parameters against what this recognizer understands."""
         return read_speech_parameters(parameters, self.dialect, batch_size)
 

@@ -53,7 +53,7 @@ class Pipeline(ABC):
     # The call parameters that `read_parameters` accepts, where a subclass does not read them itself.
     parameters: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, *, batch_size: int = 1, on_error: str = "raise", **defaults: Any) -> None:
+    def __init__(self, *, batch_size: int | None = None, on_error: str = "raise", **defaults: Any) -> None:
         self.batch_size, self.on_error = batch_size, on_error
         self.defaults = defaults
         # A wrong default is refused here, before the first recording.
@@ -130,15 +130,18 @@ class Pipeline(ABC):
     ) -> tuple[Any, int, str]:
         """Check everything a call was given and return its request, batch size and `on_error`."""
         batch_size = self.batch_size if batch_size is None else batch_size
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise OptionError(f"batch_size is {batch_size!r}; it must be a whole number of 1 or more")
         on_error = self.on_error if on_error is None else on_error
         if on_error not in ON_ERROR:
             raise OptionError(f"on_error is {on_error!r}; it must be 'raise' or 'return'")
-        return self.read_parameters({**self.defaults, **parameters}, batch_size), batch_size, on_error
+        return self.read_parameters({**self.defaults, **parameters}, batch_size), batch_size or 1, on_error
 
-    def read_parameters(self, parameters: Mapping[str, Any], batch_size: int) -> Any:
-        """Check the call parameters and return the request that the three verbs take."""
+    def read_parameters(self, parameters: Mapping[str, Any], batch_size: int | None) -> Any:
+        """Check the call parameters and return the request that the three verbs take.
+
+        `batch_size` is None where nobody gave one: items go one by one, and a model may still batch parts of one.
+        """
         for name in parameters:
             if name not in self.parameters:
                 raise unknown_parameter(name, self.parameters, f"the task {self.task!r}")

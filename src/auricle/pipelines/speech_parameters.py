@@ -53,7 +53,7 @@ class Request:
     has_provenance: bool = False  # whether transcripts are to say what made them
 
 
-def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_size: int = 1) -> Request:
+def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_size: int | None = None) -> Request:
     """Turn call parameters into a request, or refuse the one that does not fit by its name."""
     loose = {name: value for name, value in given.items() if value is not None or name in dialect.off}
     flat = _in_own_terms(_flat(loose, dialect.off), dialect) if loose else {}
@@ -67,7 +67,7 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
         reason = "it must be True or False" if dialect.languages else "it does not know which language it hears"
         raise OptionError(f"return_language={language!r} is refused by {dialect.model}: {reason}")
     channels = _channels(flat.pop("channels")) if "channels" in flat else "mix"
-    chosen: dict[str, Any] = {"batch_size": batch_size} if dialect.has_windows else {}
+    chosen: dict[str, Any] = {"batch_size": batch_size} if dialect.has_windows and batch_size else {}
     for name, value in flat.items():
         field_name = _field_of(name, value, dialect)
         if field_name in chosen:

@@ -193,5 +193,5 @@ def test_json_of_a_split_call_names_channels_and_provenance(tmp_path: Path) -> N
     assert code == 0, err
     whole = json.loads(out)
     assert [(one["channel"], one["start"]) for one in whole["segments"]] == [(0, 0.0), (1, 0.0), (0, 1.0), (1, 1.0)]
-    assert whole["provenance"]["options"] == {"louder": False, "batch_size": 1, "channels": "split"}
+    assert whole["provenance"]["options"] == {"louder": False, "batch_size": None, "channels": "split"}
     assert len(whole["provenance"]["audio_sha256"]) == 64

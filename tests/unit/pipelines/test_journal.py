@@ -249,7 +249,7 @@ def test_journal_of_other_options_is_an_error_of_that_recording_alone(pipe: Any,
 def test_journals_are_read_by_line(tmp_path: Path, pipe: Any) -> None:
     list(pipe.transcripts([sound(2)], resume=tmp_path / "j.jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "j.jsonl").read_text().splitlines()]
-    assert lines[0]["options"] == {"louder": False, "batch_size": 1, "channels": "mix"}
+    assert lines[0]["options"] == {"louder": False, "batch_size": None, "channels": "mix"}
     assert [line["entry"] for line in lines[1:]] == [{"word": "0.10"}, {"word": "0.11"}]
 
 

@@ -33,8 +33,13 @@ def test_every_name_in_a_table_is_an_option_and_none_is_in_two_tables(dialect: D
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_no_parameters_are_the_defaults(dialect: Dialect) -> None:
-    windows = {"batch_size": 1} if dialect.has_windows else {}
-    assert read(dialect) == Request(dialect.options(**windows))
+    assert read(dialect) == Request(dialect.options())
+
+
+def test_a_batch_size_is_that_of_windows_only_where_it_is_given() -> None:
+    assert read_speech_parameters({"schedule": "batched"}, WHISPER).options.batch_size is None  # it takes eight
+    assert read_speech_parameters({"schedule": "batched"}, WHISPER, 1).options.batch_size == 1
+    assert read_speech_parameters({}, CTC, 3).options.batch_size == 3
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -285,7 +290,7 @@ def test_numbers_of_numpy_become_pythons() -> None:
 
 @pytest.mark.parametrize(("name", "usual", "other"), [("do_sample", False, True), ("use_cache", True, False)])
 def test_what_is_so_anyway_may_be_said_and_its_contrary_is_refused(name: str, usual: bool, other: bool) -> None:
-    assert read_speech_parameters({"generate_kwargs": {name: usual}}, CTC).options == CTC.options(batch_size=1)
+    assert read_speech_parameters({"generate_kwargs": {name: usual}}, CTC).options == CTC.options()
     with pytest.raises(OptionError, match=name):
         read_speech_parameters({"generate_kwargs": {name: other}}, CTC)
 
