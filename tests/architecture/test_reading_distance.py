@@ -27,7 +27,7 @@ from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
 
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
-CTC_CALL = (24, 98)
+CTC_CALL = (25, 99)
 WHISPER_CALL = (18, 112)
 GREEDY_TEXT = (8, 35)
 

@@ -126,7 +126,7 @@ class CTCAligner:
             duration = (window.start + len(window.samples)) / rate
             log_probs = np.zeros((0, self.tokenizer.vocab_size), np.float32)
             if len(window.samples) >= SHORTEST_S * rate:
-                rows, lengths = self.engine.ctc(self.features([window.samples]))
+                rows, lengths = self.engine.ctc(self.features([window.samples]).in_few_shapes(rate))
                 log_probs = rows[0, kept_frames(window, int(lengths[0]))].float().numpy()
             if np.isnan(log_probs).any():
                 raise OptionError(

@@ -102,7 +102,8 @@ class CTCRecognizer:
 
     def _recognize(self, batch: list[tuple[_Recording, Window]]) -> None:
         """Run one batch of windows."""
-        log_probs, lengths = self.engine.ctc(self.features([window.samples for _, window in batch]))
+        features = self.features([window.samples for _, window in batch])
+        log_probs, lengths = self.engine.ctc(features.in_few_shapes(self.features.sample_rate))
         for row, (recording, window) in enumerate(batch):
             kept = kept_frames(window, int(lengths[row]))
             if log_probs[row, kept].isnan().any():

@@ -297,7 +297,8 @@ class Seq2SeqRecognizer:
 
     def _round(self, places: Sequence[_Place], options: Seq2SeqOptions) -> None:
         """Decode the open stretch of every recording, once more where it repeats itself."""
-        states, lengths = self.engine.encode(self.features([place.stretch.samples for place in places]))
+        features = self.features([place.stretch.samples for place in places])
+        states, lengths = self.engine.encode(features.in_few_shapes(self.features.sample_rate))
         found = self._decode(places, states, lengths, options)
         rows = [row for row, one in enumerate(found) if self._repeats(one, options)]
         repeating = set(rows)

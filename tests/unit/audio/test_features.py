@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from auricle.audio.features import open_features
+from auricle.audio.features import Features, open_features
 from auricle.errors import ConfigError
 
 
@@ -20,3 +21,17 @@ def test_a_checkpoint_overrules_its_familys_default() -> None:
 def test_unknown_extractor_is_named_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match="did you mean 'WhisperFeatureExtractor'"):
         open_features({"feature_extractor_type": "WhisperFeatureExtracter"}, "whisper")
+
+
+@pytest.mark.parametrize(
+    ("shape", "padded"),
+    [((2, 16001), (2, 32000)), ((1, 16000), (1, 16000)), ((2, 101, 80), (2, 200, 80)), ((1, 0), (1, 0))],
+)
+def test_few_shapes_are_whole_seconds_with_the_rows_as_they_were(shape: tuple[int, ...], padded: tuple) -> None:
+    values = torch.randn(shape)
+    features = Features(values, torch.full((shape[0],), shape[1]))
+    rounded = features.in_few_shapes(16000)
+    assert rounded.values.shape == padded
+    assert torch.equal(rounded.values[:, : shape[1]], values)
+    assert not rounded.values[:, shape[1] :].any()
+    assert rounded.lengths is features.lengths
