@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from auricle.pipelines.speech_parameters import Dialect, Meanings
@@ -194,3 +194,14 @@ SEQ2SEQ = Dialect(
     written=_WRITTEN,
     off=frozenset({"compression_ratio_threshold"}),
 )
+
+
+def _refusing_whispers(dialect: Dialect) -> Dialect:
+    """The same, with a reason for every other option of Whisper's instead of "unknown"."""
+    known = {*dialect.fields, *dialect.refused, *dialect.fixed, *dialect.meant, "return_timestamps"}
+    reason = "it is an option of Whisper's decoding; leave it out, or use a Whisper model"
+    refused = {name: reason for name in _own_names(WhisperOptions) if name not in known}
+    return replace(dialect, refused={**dialect.refused, **refused})
+
+
+CTC, SEQ2SEQ = _refusing_whispers(CTC), _refusing_whispers(SEQ2SEQ)

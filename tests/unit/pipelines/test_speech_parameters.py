@@ -337,3 +337,11 @@ def test_every_generation_parameter_of_the_hub_reaches_the_search(dialect: Diale
 def test_a_ctc_model_refuses_every_generation_parameter_but_beams_with_a_reason(name: str) -> None:
     with pytest.raises(OptionError, match=rf"^{name}=.* is refused by a CTC model: \w"):
         read(CTC, **{name: GENERATION[name][name]})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("name", ["prefix", "no_speech_threshold", "clip_timestamps", "multilingual"])
+def test_no_option_of_whisper_is_unknown_anywhere(dialect: Dialect, name: str) -> None:
+    if dialect is not WHISPER:
+        with pytest.raises(OptionError, match=f"{name}=.*is refused by .*Whisper"):
+            read(dialect, **{name: 0.5})
