@@ -22,7 +22,9 @@ DEADLINE_S = 60.0
 
 # A process of its own with the same pipeline: what a shell sees.
 DRIVER = """
-import sys
+import signal, sys
+# A background job of a shell ignores Ctrl-C, and so would what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {folder!r})
 import auricle.cli.transcribe as command
 from conftest import level_pipeline

@@ -23,7 +23,9 @@ from auricle.errors import ModelNotFoundError, OptionError
 
 # A process of its own with the same fake recognizer: what a shell sees.
 DRIVER = """
-import sys
+import signal, sys
+# A background job of a shell ignores Ctrl-C, and so would what it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {folder!r})
 import auricle.cli.transcribe as command
 from conftest import FakePipeline
