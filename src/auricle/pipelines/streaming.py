@@ -83,6 +83,9 @@ def stream(
     dialect = pipeline.dialect
     if "word" not in dialect.times.values():
         raise OptionError(f"a stream needs words with times, which {dialect.model} does not give; use another model")
+    if "without_timestamps" in dialect.fields and parameters.get("without_timestamps") is None:
+        # Sound that ends within a sentence makes Whisper close a segment and leave out the rest of it.
+        parameters["without_timestamps"] = True
     request, _, _ = pipeline.read_call(
         {**parameters, "return_timestamps": "word", "return_language": None, "channels": None}, 1, None
     )

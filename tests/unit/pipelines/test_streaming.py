@@ -209,7 +209,8 @@ def whisper() -> Any:
 def test_whisper_streams_words_whose_text_brings_its_spaces(whisper: Any) -> None:
     samples = load_audio(SAMPLE)[: 5 * RATE]
     thresholds = {"compression_ratio_threshold": None, "logprob_threshold": None, "no_speech_threshold": None}
-    updates = list(whisper.stream(samples, latency=2.0, vad=False, temperature=0.0, **thresholds))
+    stream = whisper.stream(samples, latency=2.0, vad=False, temperature=0.0, without_timestamps=False, **thresholds)
+    updates = list(stream)
     final = [word for update in updates for word in update.final]
     assert len(final) >= 3
     assert updates[-1].text == "".join(word.text for word in final).lstrip()
@@ -217,3 +218,15 @@ def test_whisper_streams_words_whose_text_brings_its_spaces(whisper: Any) -> Non
     assert all(0.0 <= word.start <= word.end <= 5.0 for word in final)
     for before, after in pairwise(updates):
         assert after.text.startswith(before.final_text)
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, True), ({"without_timestamps": False}, False)])
+def test_whisper_writes_no_timestamps_in_a_stream_unless_told_to(
+    whisper: Any, monkeypatch: pytest.MonkeyPatch, given: dict[str, bool], expected: bool
+) -> None:
+    asked = []
+    monkeypatch.setattr(
+        whisper.recognizer, "transcribe", lambda audios, options: asked.append(options) or [Transcript("")]
+    )
+    list(whisper.stream(np.zeros(2 * RATE, np.float32), latency=1.0, vad=False, **given))
+    assert {options.without_timestamps for options in asked} == {expected}
