@@ -50,7 +50,7 @@ CONFIG = ParakeetConfig(vocab_size=BLANK + 1, pad_token_id=BLANK, encoder_config
 class TrainOptions:
     """What a run is told; kept in its checkpoints."""
 
-    minutes: float  # of training in all, over all its sessions
+    minutes: float  # of training in all, over all its runs
     max_frames: int = 12800  # padded feature frames in a batch, 10 ms each
     matrix_rate: float = 2e-3  # peak learning rate of the blocks' matrices (Muon)
     other_rate: float = 2e-3  # peak learning rate of everything else (AdamW)

@@ -50,7 +50,7 @@ class Places:
 class DecoderOptions:
     """What a run is told."""
 
-    minutes: float  # of training in all, over all its sessions
+    minutes: float  # of training in all, over all its runs
     batch_size: int = 16  # windows
     matrix_rate: float = 2e-3  # peak learning rate of the layers' matrices (Muon)
     other_rate: float = 1e-3  # peak learning rate of everything else (AdamW)
