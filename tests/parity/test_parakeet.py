@@ -77,13 +77,13 @@ def test_states_and_logits_equal_transformers(name: str) -> None:
 
 @torch.inference_mode()
 def test_true_size_equals_transformers() -> None:
-    # The shape of parakeet-ctc-0.6b with a quarter of its layers, which are all alike.
-    ours, theirs = make_pair(ParakeetConfig(encoder_config=EncoderConfig(num_hidden_layers=6)))
+    # The shape of parakeet-ctc-0.6b.
+    ours, theirs = make_pair(ParakeetConfig(encoder_config=EncoderConfig()))
     features = ParakeetFeatures()(waveforms(1.2))
     logits, frames = ours(features.values, features.lengths)
     expected = theirs(features.values).logits
     assert frames.tolist() == [expected.shape[1]]
-    torch.testing.assert_close(logits, expected, atol=TOLERANCE, rtol=0)
+    torch.testing.assert_close(logits, expected, atol=TOLERANCE * 5, rtol=0)
 
 
 @torch.inference_mode()
