@@ -43,6 +43,7 @@ class SpeechPipeline(Protocol):
     dialect: Dialect
     sample_rate: int
     limits: AudioLimits
+    defaults: dict[str, Any]
 
     def read_call(
         self, parameters: Mapping[str, Any], batch_size: int | None, on_error: str | None
@@ -83,7 +84,8 @@ def stream(
     dialect = pipeline.dialect
     if "word" not in dialect.times.values():
         raise OptionError(f"a stream needs words with times, which {dialect.model} does not give; use another model")
-    if "without_timestamps" in dialect.fields and parameters.get("without_timestamps") is None:
+    given = {**pipeline.defaults, **parameters}.get("without_timestamps")
+    if "without_timestamps" in dialect.fields and given is None:
         # Sound that ends within a sentence makes Whisper close a segment and leave out the rest of it.
         parameters["without_timestamps"] = True
     request, _, _ = pipeline.read_call(

@@ -230,3 +230,15 @@ def test_whisper_writes_no_timestamps_in_a_stream_unless_told_to(
     )
     list(whisper.stream(np.zeros(2 * RATE, np.float32), latency=1.0, vad=False, **given))
     assert {options.without_timestamps for options in asked} == {expected}
+
+
+def test_a_pipelines_own_choice_of_timestamps_stands_in_its_streams(
+    whisper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(whisper, "defaults", {"without_timestamps": False})
+    monkeypatch.setattr(
+        whisper.recognizer, "transcribe", lambda audios, options: asked.append(options) or [Transcript("")]
+    )
+    list(whisper.stream(np.zeros(2 * RATE, np.float32), latency=1.0, vad=False))
+    assert {options.without_timestamps for options in asked} == {False}
