@@ -1,0 +1,141 @@
+// Which token comes next under Whisper's rules, from one row of logits: what decoding/filters.py does one after the
+// other, in two passes. See timestamp_rules there for the grammar.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "simd.h"
+
+namespace auricle {
+
+constexpr float NONE = -std::numeric_limits<float>::infinity();
+
+struct Rules {
+    const uint8_t* banned;   // (V,) 1: never chosen
+    const uint8_t* blank;    // (V,) 1: not chosen first; null: no such rule
+    int64_t vocabulary, eos;
+    int64_t timestamp_begin;  // the vocabulary's size: no timestamps
+    int64_t latest_first;     // the largest first timestamp in steps; below 0: any
+};
+
+// What a row has generated, as far as the rules depend on it.
+struct RowState {
+    int32_t n_generated;  // tokens that the rules count as chosen
+    int32_t n_new;        // tokens since the prompt's end: the rule about the first looks at this
+    int32_t last_is_stamp, one_before_is_stamp;
+    int32_t newest;  // the newest timestamp in steps, -1: none
+
+    void add(const Rules& rules, int64_t token) {
+        one_before_is_stamp = last_is_stamp;
+        last_is_stamp = token >= rules.timestamp_begin;
+        if (last_is_stamp) newest = int32_t(token - rules.timestamp_begin);
+        n_generated++, n_new++;
+    }
+};
+
+// The ranges that a state leaves: text below eos, from eos to the timestamps, timestamps in [lowest, highest].
+struct Ranges {
+    bool words, others;
+    int64_t lowest, highest;
+};
+
+inline Ranges ranges_of(const Rules& rules, const RowState& state) {
+    Ranges found{true, true, rules.timestamp_begin, rules.vocabulary};
+    if (rules.timestamp_begin >= rules.vocabulary) return found;
+    if (state.n_generated == 0) {
+        found.words = found.others = false;
+        if (rules.latest_first >= 0)
+            found.highest = std::min(rules.vocabulary, rules.timestamp_begin + rules.latest_first + 1);
+        return found;
+    }
+    const bool before = state.n_generated > 1 ? state.one_before_is_stamp : true;
+    const bool opened = state.last_is_stamp && before, closed = state.last_is_stamp && !before;
+    if (opened) found.lowest = found.highest = rules.vocabulary;
+    else found.lowest = rules.timestamp_begin + (closed ? state.newest : state.newest + 1);
+    if (closed) found.words = false;
+    return found;
+}
+
+// The best of some tokens, how far the next one is behind, and the sum of their exponentials.
+struct Best {
+    float top = NONE, second = NONE;
+    int64_t token = -1;
+    float sum = 0.0f;  // of exp(logit - top)
+
+    void merge(const Best& other) {
+        if (other.token < 0) return;
+        const bool wins = other.top > top || token < 0;
+        const float high = wins ? other.top : top, low = wins ? top : other.top;
+        sum = sum * (token < 0 ? 0.0f : std::exp(top - high)) + other.sum * std::exp(other.top - high);
+        second = std::max(low, std::max(second, other.second));
+        if (wins) token = other.token;
+        top = high;
+    }
+};
+
+// Over logits[begin, end). Equal logits: the first, as argmax.
+inline Best best_of(const float* logits, const Rules& rules, const RowState& state, int64_t begin, int64_t end,
+                    bool with_sum) {
+    Best best;
+    const bool first = rules.blank != nullptr && state.n_new == 0;
+    for (int64_t v = begin; v < end; v++) {
+        const float value = logits[v];
+        if (value <= best.second) continue;  // most: two comparisons would not be faster
+        if (rules.banned[v] || (first && rules.blank[v]) || !(value > NONE)) continue;
+        if (best.token < 0 || value > best.top) best.second = best.top, best.top = value, best.token = v;
+        else best.second = value;
+    }
+    if (!with_sum || best.token < 0) return best;
+    const VF top = vset1(best.top);
+    VF total = vset1(0.0f);
+    alignas(64) float kept[VF_LANES];
+    int64_t v = begin;
+    for (; v + VF_LANES <= end; v += VF_LANES) {
+        for (int i = 0; i < VF_LANES; i++) {
+            const bool out = rules.banned[v + i] || (first && rules.blank[v + i]);
+            kept[i] = out ? -1e30f : logits[v + i];
+        }
+        total = vadd(total, vexp(vmax(vsub(vload(kept), top), vset1(-87.0f))));
+    }
+    best.sum = hsum(total);
+    for (; v < end; v++)
+        if (!(rules.banned[v] || (first && rules.blank[v]))) best.sum += std::exp(logits[v] - best.top);
+    return best;
+}
+
+// What is left for a row: text (with the specials behind it) and timestamps, apart.
+struct Choice {
+    Best text, stamps;
+
+    void merge(const Choice& other) { text.merge(other.text), stamps.merge(other.stamps); }
+
+    // Timestamps that together are more probable than every single text token leave no text.
+    bool only_stamps() const {
+        return stamps.token >= 0 && (text.token < 0 || stamps.top + std::log(stamps.sum) > text.top);
+    }
+
+    Best result() const {
+        if (only_stamps()) return stamps;
+        Best both = text;
+        both.merge(stamps);
+        return both;
+    }
+};
+
+inline Choice choose_range(const float* logits, const Rules& rules, const RowState& state, int64_t begin, int64_t end,
+                           bool with_sum) {
+    const Ranges allowed = ranges_of(rules, state);
+    auto clip = [&](int64_t low, int64_t high, bool sum) {
+        low = std::max(low, begin), high = std::min(high, end);
+        return low < high ? best_of(logits, rules, state, low, high, sum) : Best{};
+    };
+    Choice found;
+    if (allowed.words) found.text = clip(0, rules.eos, with_sum);
+    if (allowed.others) found.text.merge(clip(rules.eos, std::min(rules.timestamp_begin, rules.vocabulary), with_sum));
+    found.stamps = clip(allowed.lowest, allowed.highest, true);
+    return found;
+}
+
+}  // namespace auricle

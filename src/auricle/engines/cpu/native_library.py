@@ -1,0 +1,68 @@
+"""Finds and loads the native kernels that fit this processor, if the package was built with any.
+
+The library uses the OpenMP runtime that torch has loaded, so that both share one pool of threads and
+`torch.set_num_threads` holds for both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.machinery
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from auricle.errors import OptionError
+
+logger = logging.getLogger("auricle")
+
+# What setup.py compiles each library for; the best one last.
+NEEDED_FLAGS: dict[str, frozenset[str]] = {
+    "avx2": frozenset({"avx2", "fma", "f16c"}),
+    "avx512": frozenset({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}),
+}
+# Limits the instruction set: "plain" (no native kernels), "avx2" or "avx512".
+ISA_VARIABLE = "AURICLE_CPU_ISA"
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of this processor, as Linux names them; empty on other systems."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
+
+
+@cache
+def kernels() -> ctypes.CDLL | None:
+    """The library of the best instruction set that this processor has and the package was built for, or None.
+
+    Raises:
+        OptionError: if `AURICLE_CPU_ISA` is set to something else than it may be.
+    """
+    limit = os.environ.get(ISA_VARIABLE, "avx512")
+    order = ["plain", *NEEDED_FLAGS]
+    if limit not in order:
+        raise OptionError(f"{ISA_VARIABLE} is {limit!r}; expected one of {', '.join(order)}, or unset for the best")
+    assert torch.get_num_threads() > 0, "torch is loaded first: its OpenMP runtime is the one that the kernels use"
+    for isa in reversed(order[1 : order.index(limit) + 1]):
+        path = _built(isa)
+        if path is not None and NEEDED_FLAGS[isa] <= cpu_flags():
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError as error:
+                logger.warning("the native kernels %s cannot be loaded (%s); torch computes instead", path.name, error)
+    return None
+
+
+def _built(isa: str) -> Path | None:
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"kernels_{isa}{suffix}")
+        if path.is_file():
+            return path
+    return None
