@@ -1,0 +1,92 @@
+"""The engine itself: a model moved to its arithmetic, and the steps that decode with it.
+
+Dimension key: `B` recordings, `T` frames, `S` tokens, `D` width, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auricle.audio.features import Features
+from auricle.engines.cuda.arena import Arenas
+from auricle.engines.cuda.arithmetic import Arithmetic
+from auricle.engines.cuda.families import family_of
+from auricle.engines.cuda.graphs import Graphs
+from auricle.engines.cuda.plain import PlainStep, RecomputingStep
+from auricle.engines.cuda.step import CachedStep, Decoder
+from auricle.errors import OptionError
+
+
+class CudaEngine:
+    """Runs a model in half-precision products, or exactly in float32; on any device, though made for NVIDIA's.
+
+    `in_fixed_shapes` chooses how single tokens are read: in shapes that never change, as graphs need, or as the model's
+    own decoder is written. None: in fixed shapes where there are graphs.
+    """
+
+    def __init__(
+        self, model: nn.Module, device: torch.device, dtype: torch.dtype, in_fixed_shapes: bool | None = None
+    ) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._name = type(model).__name__
+        self._arithmetic = Arithmetic(device, dtype)
+        # `Any`: families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
+        self.model: Any = self._arithmetic.adopt(model)
+        self._decoder = self._shared(model, device.type == "cuda" if in_fixed_shapes is None else in_fixed_shapes)
+
+    @torch.inference_mode()
+    def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
+        """(B, T, V) float32 log-probabilities and (B,) valid frames, both on the CPU.
+
+        Raises:
+            OptionError: if the model is no CTC model.
+        """
+        if self.model.kind != "ctc":
+            raise self._wrong_kind("ctc")
+        values = features.values.to(self.device, torch.float32)
+        logits, lengths = self.model(values, features.lengths.to(self.device))  # (B, T, V)
+        return logits.float().log_softmax(-1).cpu(), lengths.cpu()
+
+    @torch.inference_mode()
+    def encode(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Encoder states (B, T, D) and (B,) valid frames, on the engine's device."""
+        values = features.values.to(self.device, torch.float32)
+        states, lengths = self.model.encode(values, features.lengths.to(self.device))
+        # Only products read them: rounded now, they take half the memory and nothing changes.
+        return states.to(self.dtype), lengths
+
+    @torch.inference_mode()
+    def decoder(self, states: Tensor, lengths: Tensor, use_cache: bool = True) -> CachedStep | PlainStep:
+        """Start decoding what `encode` gave, one row for each of its rows.
+
+        Without `use_cache` every token is computed from the recording and all tokens before it: slow, and the same.
+
+        Raises:
+            OptionError: if the model has no decoder.
+        """
+        if self.model.kind != "seq2seq":
+            raise self._wrong_kind("seq2seq")
+        if not use_cache:
+            return RecomputingStep(self.model, states, lengths)
+        if self._decoder is None:
+            return PlainStep(self.model, states, lengths)
+        return CachedStep(self._decoder, states, lengths)
+
+    def _shared(self, model: nn.Module, in_fixed_shapes: bool) -> Decoder | None:
+        """What the steps share; None for a family whose single tokens have no fixed shapes."""
+        family = family_of(model)
+        if family is None:
+            return None
+        layout = family.layout(model)
+        arenas = Arenas(layout, self.device, self.dtype)
+        return Decoder(self.model, family, layout, self._arithmetic, arenas, Graphs(self.device), in_fixed_shapes)
+
+    def _wrong_kind(self, needed: str) -> OptionError:
+        return OptionError(
+            f"{self._name} is a {self.model.kind!r} model and this call needs a {needed!r} one; "
+            "choose a checkpoint of that kind, or the call that fits this one"
+        )

@@ -1,0 +1,80 @@
+"""Decoders with the model's own cache, or none: for families without fixed shapes, and to compare with.
+
+Dimension key: B rows, S new tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class PlainStep:
+    """The model's decoder and its own cache."""
+
+    def __init__(self, model: Any, states: Tensor, lengths: Tensor) -> None:
+        self._model = model
+        self._device = states.device
+        self._cache = model.new_cache(states, lengths)
+        self._hidden: Tensor | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the batch."""
+        return int(self._cache.n_rows)
+
+    @property
+    def length(self) -> int:
+        """Tokens each row has seen."""
+        return int(self._cache.length)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens a row can see at most."""
+        return int(self._model.max_positions)
+
+    @property
+    def hidden(self) -> Tensor:
+        """(B, S, D) what the model made of the tokens last appended, before its output layer, until `reorder`."""
+        assert self._hidden is not None, "read after advance and before reorder"
+        return self._hidden
+
+    @torch.inference_mode()
+    def advance(self, tokens: Tensor, n_last: int = 1) -> Tensor:
+        """Append (B, S) tokens; (B, n_last, V) float32 logits after the last `n_last` of them."""
+        self._hidden = self._model.hidden_states(tokens.to(self._device), self._cache)
+        logits: Tensor = self._model.logits(self._hidden[:, -n_last:])
+        return logits
+
+    @torch.inference_mode()
+    def reorder(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; a row may be repeated or left out."""
+        self._hidden = None
+        self._cache.reorder(rows.to(self._device))
+
+
+class RecomputingStep(PlainStep):
+    """The model's decoder, without memory: all tokens are read again for every new one."""
+
+    def __init__(self, model: Any, states: Tensor, lengths: Tensor) -> None:
+        super().__init__(model, states, lengths)
+        self._states, self._lengths = states, lengths
+        self._tokens = torch.zeros(len(states), 0, dtype=torch.long, device=states.device)
+
+    @torch.inference_mode()
+    def advance(self, tokens: Tensor, n_last: int = 1) -> Tensor:
+        """Append (B, S) tokens; (B, n_last, V) float32 logits after the last `n_last` of them."""
+        self._tokens = torch.cat([self._tokens, tokens.to(self._device)], 1)
+        self._cache = self._model.new_cache(self._states, self._lengths)
+        logits = super().advance(self._tokens, n_last)
+        self._hidden = self.hidden[:, -tokens.shape[1] :]
+        return logits
+
+    @torch.inference_mode()
+    def reorder(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; a row may be repeated or left out."""
+        super().reorder(rows)
+        rows = rows.to(self._device)
+        self._states, self._lengths, self._tokens = self._states[rows], self._lengths[rows], self._tokens[rows]
