@@ -88,7 +88,7 @@ def test_steps_side_by_side_do_not_disturb_each_other(family: str) -> None:
     engine = on_gpu(model, torch.float32)
     states, lengths = engine.encode(features)
     backwards = states.flip(0), lengths.flip(0)
-    tokens = torch.randint(0, 100, (6, N_ROWS, 1))
+    tokens = torch.randint(0, 100, (20, N_ROWS, 1))  # enough to be captured
     alone = []
     for heard in ((states, lengths), backwards):
         step = engine.decoder(*heard)
@@ -121,12 +121,12 @@ def test_memory_stays_the_same_from_step_to_step() -> None:
     model, features = small("whisper")
     engine = on_gpu(model, torch.bfloat16)
     used = []
-    for _ in range(4):
+    for _ in range(6):  # a shape is captured when it was seen often
         walk(engine.decoder(*engine.encode(features)))
         torch.cuda.synchronize()
         used.append(torch.cuda.memory_allocated())
 
-    assert used[1] == used[2] == used[3]
+    assert used[3] == used[4] == used[5]
 
 
 def test_word_times_are_computed_on_the_gpu() -> None:

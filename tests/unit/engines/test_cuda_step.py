@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from auricle.audio.features import Features
 from auricle.decoding.generate import GenerateOptions, generate
 from auricle.engines.cuda import CudaEngine
 from auricle.engines.cuda.arena import MOST_IDLE, rows_with_padding, span_of
+from auricle.engines.cuda.graphs import PLAIN_RUNS
 from auricle.engines.reference import ReferenceEngine
 from auricle.errors import OptionError
 from auricle.models.moonshine import Moonshine
@@ -205,19 +207,35 @@ def test_live_steps_do_not_share_memory_and_dead_ones_leave_theirs(family: str) 
     assert graphs.items() <= arena.graphs.items()
 
 
-def test_rows_of_one_size_are_captured_once_however_many_steps_there_are() -> None:
+def test_rows_of_one_size_are_captured_once_when_they_were_seen_often() -> None:
     _, engine, features = engines("whisper", True)
     captured = []
     capture = engine._decoder.graphs.capture
     engine._decoder.graphs.capture = lambda function: (captured.append(1), capture(function))[1]  # type: ignore
-    for n_rows in (3, 2, 3, 2, 1, 3):
+    seen_often = PLAIN_RUNS + 2
+    for n_rows, n_tokens in ((3, seen_often), (2, PLAIN_RUNS), (3, seen_often), (2, 1), (1, PLAIN_RUNS), (3, 1)):
         states, lengths = engine.encode(features)
         step = engine.decoder(states[:n_rows], lengths[:n_rows])
-        for _ in range(5):
+        for _ in range(n_tokens):
             step.advance(random_tokens(n_rows, 1))
         del step
 
-    assert len(captured) == 3
+    assert len(captured) == 2  # of one row they were too few
+
+
+def test_engine_and_its_memory_end_with_their_last_user() -> None:
+    _, engine, features = engines("whisper", True)
+    step = engine.decoder(*engine.encode(features))
+    step.advance(random_tokens(N_ROWS, 1))
+    gc.collect()
+    gc.disable()
+    try:
+        model, arena = weakref.ref(engine.model.model), weakref.ref(step._arena)
+        del step, engine
+        assert model() is None
+        assert arena() is None
+    finally:
+        gc.enable()
 
 
 def test_only_few_idle_arenas_are_kept() -> None:

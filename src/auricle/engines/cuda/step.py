@@ -42,8 +42,9 @@ class Decoder:
     def single_token(self, arena: Arena, n_rows: int, n_frames: int, span: int) -> Callable[[], None]:
         """Read `arena.tokens` at `arena.position` and write `arena.hidden` and `arena.logits`, of the first rows.
 
-        What is returned holds views of the arena, not the arena, which keeps it.
+        What is returned is kept by the arena, and so holds neither it nor what leads to it.
         """
+        model, read_token, arithmetic = self.model, self.family.read_token, self.arithmetic
         cache = FixedCache(arena, n_rows, n_frames, span)
         tokens, position = arena.tokens[:n_rows], arena.position
         hidden, logits = arena.hidden[:n_rows], arena.logits[:n_rows]
@@ -51,11 +52,11 @@ class Decoder:
         shape = (1, 1, 1, span)
 
         def read() -> None:
-            with torch.inference_mode(), self.arithmetic.context():
-                mask = torch.zeros(shape, dtype=self.arithmetic.dtype, device=position.device)
+            with torch.inference_mode(), arithmetic.context():
+                mask = torch.zeros(shape, dtype=arithmetic.dtype, device=position.device)
                 mask.masked_fill_(places > position, -math.inf)
-                hidden.copy_(self.family.read_token(self.model, tokens, position, cache, mask))  # (R, 1, D)
-                logits.copy_(self.logits(hidden))  # (R, 1, V)
+                hidden.copy_(read_token(model, tokens, position, cache, mask))  # (R, 1, D)
+                logits.copy_(arithmetic.product(hidden, model.proj_out.weight))  # (R, 1, V)
 
         return read
 
@@ -156,7 +157,7 @@ class CachedStep:
         key = (rows_with_padding(n_rows), span_of(self._length + 1, self.max_length), self._n_frames)
         if key not in arena.graphs:
             rows, span, n_frames = key
-            arena.graphs[key] = self._decoder.graphs.capture(self._decoder.single_token(arena, rows, n_frames, span))
+            arena.graphs[key] = self._decoder.graphs.prepare(self._decoder.single_token(arena, rows, n_frames, span))
         arena.graphs[key]()
         self._hidden = arena.hidden[:n_rows]
         return arena.logits[:n_rows].clone()
