@@ -39,11 +39,12 @@ def transcriber(
     pipe = _pipe(model, dtype, device, **(settings or {}))
     samples = np.load(recording)
 
-    def transcribe(heard: np.ndarray = samples) -> str:
+    def transcribe(heard: np.ndarray = samples, **changed: Any) -> str:
         given = {"raw": heard.copy(), "sampling_rate": RATE}
-        return pipe(given, **(call or {}), generate_kwargs={"language": "en", **(generate or {})})["text"]
+        searched = {"language": "en", **(generate or {}), **changed}
+        return pipe(given, **(call or {}), generate_kwargs=searched)["text"]
 
-    transcribe(samples[: 30 * RATE])
+    transcribe(samples[: 30 * RATE], max_new_tokens=8)
     return transcribe
 
 
