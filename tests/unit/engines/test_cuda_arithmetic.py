@@ -214,4 +214,19 @@ def test_ctc_model_has_no_decoder_and_a_decoder_gives_no_ctc() -> None:
 
 
 def test_processors_are_given_float32() -> None:
+    model, _ = small("whisper")
+
     assert fastest_dtype(CPU) == torch.float32
+    assert CudaEngine(model, CPU, None).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((6, 1), torch.float32), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
+def test_gpus_are_given_the_half_precision_that_they_have(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+
+    assert fastest_dtype(torch.device("cuda")) == expected

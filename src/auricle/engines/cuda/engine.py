@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from auricle.audio.features import Features
 from auricle.engines.cuda.arena import Arenas
-from auricle.engines.cuda.arithmetic import Arithmetic
+from auricle.engines.cuda.arithmetic import Arithmetic, fastest_dtype
 from auricle.engines.cuda.families import family_of
 from auricle.engines.cuda.graphs import Graphs
 from auricle.engines.cuda.plain import PlainStep, RecomputingStep
@@ -23,17 +23,17 @@ from auricle.errors import OptionError
 class CudaEngine:
     """Runs a model in half-precision products, or exactly in float32; on any device, though made for NVIDIA's.
 
-    `in_fixed_shapes` chooses how single tokens are read: in shapes that never change, as graphs need, or as the model's
-    own decoder is written. None: in fixed shapes where there are graphs.
+    A `dtype` of None is the fastest for the device. `in_fixed_shapes` chooses how single tokens are read: in shapes that
+    never change, as graphs need, or as the model's own decoder is written. None: in fixed shapes where there are graphs.
     """
 
     def __init__(
-        self, model: nn.Module, device: torch.device, dtype: torch.dtype, in_fixed_shapes: bool | None = None
+        self, model: nn.Module, device: torch.device, dtype: torch.dtype | None, in_fixed_shapes: bool | None = None
     ) -> None:
         self.device = device
-        self.dtype = dtype
+        self.dtype = fastest_dtype(device) if dtype is None else dtype
         self._name = type(model).__name__
-        self._arithmetic = Arithmetic(device, dtype)
+        self._arithmetic = Arithmetic(device, self.dtype)
         # `Any`: families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
         self.model: Any = self._arithmetic.adopt(model)
         self._decoder = self._shared(model, device.type == "cuda" if in_fixed_shapes is None else in_fixed_shapes)
