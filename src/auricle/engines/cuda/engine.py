@@ -23,8 +23,9 @@ from auricle.errors import OptionError
 class CudaEngine:
     """Runs a model in half-precision products, or exactly in float32; on any device, though made for NVIDIA's.
 
-    A `dtype` of None is the fastest for the device. `in_fixed_shapes` chooses how single tokens are read: in shapes that
-    never change, as graphs need, or as the model's own decoder is written. None: in fixed shapes where there are graphs.
+    A `dtype` of None is the fastest for the device. `in_fixed_shapes` chooses how single tokens are read: in shapes
+    that never change, as graphs need, or as the model's own decoder is written. None: in fixed shapes where there
+    are graphs.
     """
 
     def __init__(
