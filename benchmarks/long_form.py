@@ -36,14 +36,18 @@ def contestants(checkpoint: Checkpoint, heard: Path, batch: int) -> list[Contest
         contestant(OURS, "ours:transcriber", parameters={**ours, **batched, "vad": False}, window_s=WINDOW_S),
         contestant("auricle, sequential", "ours:transcriber", parameters={**ours, "vad": False}),
         contestant("auricle, batched, own division", "ours:transcriber", parameters={**ours, **batched}),
-        contestant("faster-whisper int8, sequential", "faster_whisper:transcriber", parameters=alone),
+        contestant(
+            "faster-whisper int8, sequential", "faster_whisper:transcriber", parameters={**alone, "beam_size": 1}
+        ),
         contestant(
             "faster-whisper int8, batched", "faster_whisper:batched",
-            parameters={"batch_size": batch}, window_s=WINDOW_S,
+            parameters={"batch_size": batch, "beam_size": 1}, window_s=WINDOW_S,
         ),
         contestant(
-            "faster-whisper int8, batched, own division", "faster_whisper:batched", parameters={"batch_size": batch}
+            "faster-whisper int8, batched, own division", "faster_whisper:batched",
+            parameters={"batch_size": batch, "beam_size": 1},
         ),
+        contestant("faster-whisper int8, its defaults (5 beams)", "faster_whisper:transcriber", SLOW, parameters={}),
         contestant(
             "transformers float32, greedy", "hugging_face:transcriber", SLOW,
             call={"return_timestamps": True}, generate={"num_beams": 1},

@@ -4,7 +4,8 @@ A random Whisper would write noise of any length, and every library would cut it
 random and true in size, and its last decoder layer remembers a script: the unit `i` of its feed-forward network wakes
 at the script's token `i` and adds the embedding of the token after it. So each library, by its ordinary rules, prompts
 and guards, writes the same text of the same length, with a time at its beginning and end. Arithmetic of 8 bits writes
-it too: the distance to the next best token is more than ten.
+it too: the distance to the next best token is more than ten. Beams that stray come to their end, as those of trained
+networks do.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-VERSION = 2  # of what is made: a changed recipe makes new folders
+VERSION = 3  # of what is made: a changed recipe makes new folders
 WEIGHTS = Path(__file__).parent.parent.parent / "shared" / "weights"
 STEP_S = 0.02
 START, ENGLISH, TRANSCRIBE, NO_TIMES, END = (
@@ -25,6 +26,7 @@ START, ENGLISH, TRANSCRIBE, NO_TIMES, END = (
 )  # fmt: skip
 SMALL = 0.0005  # of the random weights that write to the decoder's residual stream, which must stay the token's
 WAKING = 12.0  # a unit is fed this times (cosine - 0.5): 6 at its own token, about -6 at any other
+OTHERWISE = 3.0  # the same of the end, which follows whatever is not in the script: a beam that strays is finished
 NEXT = 12.0  # how much larger the next token's embedding is than the present one's, when it was added
 WORDS = (
     "the morning garden was quiet and bright when our teacher came home from that long road with seven books about "
@@ -155,6 +157,7 @@ def _remember(model: Any, script: list[tuple[int, int]]) -> None:
             for writing in (layer.self_attn.out_proj, layer.encoder_attn.out_proj, layer.fc2):
                 writing.weight.normal_(0, SMALL)
         last = decoder.layers[-1]
+        last.fc2.bias += OTHERWISE * embedding[model.config.eos_token_id]
         for unit, (token, following) in enumerate(script):
             # The layer's input is normalised: its length is the root of its width.
             last.fc1.weight[unit] = WAKING * embedding[token] * width**-0.5

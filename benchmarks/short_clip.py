@@ -19,7 +19,7 @@ N_TOKENS = 30  # what a speaker says in 11 s
 def contestants(model: str, recording: str) -> list[Contestant]:
     """All libraries, each at its best for a CPU, and transformers at its defaults, too."""
     given = {"model": model, "recording": recording}
-    alone = {"condition_on_previous_text": False}
+    alone = {"condition_on_previous_text": False, "beam_size": 1}
 
     def contestant(name: str, work: str, **arguments: Any) -> Contestant:
         return Contestant(name, f"peers.{work}", {**given, **arguments})
@@ -28,8 +28,12 @@ def contestants(model: str, recording: str) -> list[Contestant]:
         contestant(OURS, "ours:transcriber", parameters={"language": "en"}),
         contestant("faster-whisper int8", "faster_whisper:transcriber", parameters=alone),
         contestant(
-            "faster-whisper int8, batched", "faster_whisper:batched", parameters={"batch_size": 1}, window_s=WINDOW_S
+            "faster-whisper int8, batched",
+            "faster_whisper:batched",
+            parameters={"batch_size": 1, "beam_size": 1},
+            window_s=WINDOW_S,
         ),
+        contestant("faster-whisper int8, its defaults (5 beams)", "faster_whisper:transcriber", parameters={}),
         contestant("transformers float32, greedy", "hugging_face:transcriber", generate={"num_beams": 1}),
         contestant("transformers float32, its defaults (5 beams)", "hugging_face:transcriber"),
         contestant("whisper.cpp q8_0", "whisper_cpp:transcriber", kind="q8_0", parameters={}),
