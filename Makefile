@@ -23,6 +23,16 @@ check: $(VENV)/test.stamp
 accuracy: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/wer.py --speech ../shared/speech
 
+# How fast it is beside other libraries: the short set. Each script alone measures a figure in full (benchmarks/*.py).
+bench: $(VENV)/bench.stamp
+	$(BIN)/python benchmarks/short_clip.py --short
+	$(BIN)/python benchmarks/long_form.py --short
+	$(BIN)/python benchmarks/decode_step.py --short
+	$(BIN)/python benchmarks/encoder.py --short
+	$(BIN)/python benchmarks/ctc.py --short
+	$(BIN)/python benchmarks/bundled.py --short
+	$(BIN)/python benchmarks/cold_start.py --short
+
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info
 
@@ -37,4 +47,8 @@ $(VENV)/test.stamp: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@# kenlm is compiled from source; without a compiler its tests are skipped and say so.
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm]'
+	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/bench.stamp: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@touch $@ $(VENV)/demo.stamp
