@@ -11,6 +11,7 @@ import typer
 
 from auricle.cli.border import border, write_utf8
 from auricle.cli.outputs import check_file, say_warnings, write_whole
+from auricle.cli.startup import quick_imports
 from auricle.errors import OptionError, nearest
 from auricle.results import Transcript
 from auricle.speech import formats
@@ -152,18 +153,19 @@ def run(order: Order) -> None:
 
 def load(order: Order) -> Aligner:
     """Make the aligner. This is where torch is loaded."""
-    from auricle.audio.limits import AudioLimits
-    from auricle.pipelines.align import Aligner
+    with quick_imports():
+        from auricle.audio.limits import AudioLimits
+        from auricle.pipelines.align import Aligner
 
-    return Aligner(
-        order.model,
-        device=order.device,
-        dtype=order.dtype,
-        revision=order.revision,
-        token=order.token,
-        target_lang=order.target_lang,
-        limits=AudioLimits(allow_private_urls=order.allow_private_urls),
-    )
+        return Aligner(
+            order.model,
+            device=order.device,
+            dtype=order.dtype,
+            revision=order.revision,
+            token=order.token,
+            target_lang=order.target_lang,
+            limits=AudioLimits(allow_private_urls=order.allow_private_urls),
+        )
 
 
 def read_text(place: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import typer
 
 from auricle.cli.border import border, say, write_utf8
+from auricle.cli.startup import quick_imports
 from auricle.errors import OptionError, nearest
 
 if TYPE_CHECKING:
@@ -104,13 +105,14 @@ def run(order: Order) -> None:
 
 def load(order: Order) -> AutomaticSpeechRecognitionPipeline:
     """Make the pipeline. This is where torch is loaded."""
-    from auricle.audio.limits import AudioLimits
-    from auricle.pipelines import pipeline
+    with quick_imports():
+        from auricle.audio.limits import AudioLimits
+        from auricle.pipelines import pipeline
 
-    given = {} if order.device is None else {"device": order.device}
-    limits = AudioLimits(allow_private_urls=order.allow_private_urls)
-    made: Any = pipeline("automatic-speech-recognition", order.model, limits=limits, **given)
-    return made
+        given = {} if order.device is None else {"device": order.device}
+        limits = AudioLimits(allow_private_urls=order.allow_private_urls)
+        made: Any = pipeline("automatic-speech-recognition", order.model, limits=limits, **given)
+        return made
 
 
 def event(update: StreamUpdate) -> dict[str, Any]:

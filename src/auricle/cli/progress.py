@@ -5,84 +5,49 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from auricle.cli.sources import Source
-from auricle.speech.formats.cues import clock
 
-
-class AudioColumn(ProgressColumn):
-    """Seconds of audio done, of how many."""
-
-    def render(self, task: Task) -> Text:
-        total = f" / {clock(task.total, '.')[:8]}" if task.total is not None else ""
-        return Text(f"{clock(task.completed, '.')[:8]}{total} of audio", style="progress.download")
-
-
-class SpeedColumn(ProgressColumn):
-    """Seconds of audio done in a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}x" if task.speed else "", style="progress.percentage")
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Bar:
     """A bar over the audio of a whole run; without a terminal on stderr, or when quiet, nothing."""
 
     def __init__(self, quiet: bool) -> None:
-        console = Console(stderr=True)
-        self.live = console.is_terminal and not quiet
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            # On 80 columns the bar gives way, not the words.
-            AudioColumn(table_column=Column(no_wrap=True)),
-            SpeedColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(),
-            console=console,
-            # A window may take 10 s; rich's own 30 s would show a speed that jumps.
-            speed_estimate_period=300.0,
-            disable=not self.live,
-            transient=True,
-            # rich would move what is printed to stderr's console; stdout is for the text alone.
-            redirect_stdout=False,
-        )
-        self._task = self._progress.add_task("listening", total=None)
+        self._progress = None if quiet else _progress()
+
+    @property
+    def live(self) -> bool:
+        """Whether anything is shown."""
+        return self._progress is not None
 
     def __enter__(self) -> Bar:
-        self._progress.start()
+        if self._progress is not None:
+            self._task = self._progress.add_task("listening", total=None)
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._progress is not None:
+            self._progress.stop()
 
     def expect(self, seconds: float | None) -> None:
         """Say how many seconds of audio there are; None if that cannot be known."""
-        self._progress.update(self._task, total=seconds)
+        if self._progress is not None:
+            self._progress.update(self._task, total=seconds)
 
     def heard(self, seconds: float) -> None:
         """Say how many seconds of audio are done, of all."""
-        self._progress.update(self._task, completed=seconds)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=seconds)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Take the bar away while something is printed on stdout, if that is the same terminal."""
-        if not (self.live and sys.stdout.isatty()):
+        if self._progress is None or not sys.stdout.isatty():
             yield
             return
         self._progress.stop()
@@ -91,6 +56,18 @@ class Bar:
         finally:
             sys.stdout.flush()
             self._progress.start()
+
+
+def _progress() -> Progress | None:
+    # Asked before rich is loaded, which is only needed on a terminal.
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console
+
+    from auricle.cli.columns import columns_on
+
+    console = Console(stderr=True)
+    return columns_on(console) if console.is_terminal else None
 
 
 def total_duration(sources: Sequence[Source]) -> float | None:

@@ -15,6 +15,7 @@ from auricle.cli.border import SOME_FAILED, border, say, write_utf8
 from auricle.cli.order import Order, read_channels, read_folder, read_formats, read_options, read_temperature
 from auricle.cli.outputs import check_journals, check_outputs, deliver, pending, remove
 from auricle.cli.sources import Source, find_sources
+from auricle.cli.startup import quick_imports
 from auricle.errors import AudioError, AuricleError
 from auricle.results import Transcript
 
@@ -141,17 +142,18 @@ def run(order: Order, sources: list[Source]) -> int:
 
 def load(order: Order) -> AutomaticSpeechRecognitionPipeline:
     """Make the pipeline. This is where torch is loaded."""
-    from auricle.audio.limits import AudioLimits
-    from auricle.pipelines import pipeline
+    with quick_imports():
+        from auricle.audio.limits import AudioLimits
+        from auricle.pipelines import pipeline
 
-    made: Any = pipeline(
-        "automatic-speech-recognition",
-        # Named, the bundled model does not announce itself.
-        "bundled" if order.model is None and order.quiet else order.model,
-        limits=AudioLimits(allow_private_urls=order.allow_private_urls),
-        **order.model_settings,
-    )
-    return made
+        made: Any = pipeline(
+            "automatic-speech-recognition",
+            # Named, the bundled model does not announce itself.
+            "bundled" if order.model is None and order.quiet else order.model,
+            limits=AudioLimits(allow_private_urls=order.allow_private_urls),
+            **order.model_settings,
+        )
+        return made
 
 
 def _results(
