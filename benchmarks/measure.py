@@ -29,6 +29,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+LOAD = os.getloadavg()  # of the minutes before the measurement, which is a load itself
 PAUSE_S = 0.3  # between two contestants: threads of the one that ran stop waiting for more work
 LOADING_S = 1800.0
 PACKAGES = (
@@ -247,7 +248,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "threads": n_threads(),
         "instructions": os.environ.get("AURICLE_CPU_ISA", "all"),
-        "load_average": [round(one, 2) for one in os.getloadavg()],
+        "load_before": [round(one, 2) for one in LOAD],
         "versions": versions,
     }
 
