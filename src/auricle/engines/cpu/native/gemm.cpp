@@ -1,0 +1,189 @@
+// Float matrix products through 16-bit integers: y = residual + scale * activation(x W^T + bias).
+//
+// Dimension key: M rows of x over all batches, N outputs, K inputs; layouts of the quantised matrices are in blocks.h.
+// Rows of x may overlap and may begin before their batch's data or end after it (zeros there): a 1-D convolution over
+// (T, C) is a product with K = kernel * C, rows stride * C apart and the first one padding * C early.
+// A row's result depends on that row alone: blocks of K are summed in their order, wherever the row is computed.
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "activations.h"
+#include "blocks.h"
+#include "parallel.h"
+
+namespace auricle {
+namespace {
+
+constexpr int64_t CHUNK = 8192 / TILE_N;  // of K: a panel's chunk is 16 KiB, half of the first cache
+constexpr int64_t CHUNK_BLOCKS = CHUNK / BLOCK;
+constexpr int64_t MAX_TILES = 120 / TILE_M;  // of rows at a time: their chunk stays in the second cache
+constexpr int64_t MAX_ROWS = MAX_TILES * TILE_M;
+
+// Mirrored by products.py.
+struct Product {
+  const float* x;
+  const int16_t* panels;
+  const float* scales;
+  const float* bias;      // [N] or null
+  const float* residual;  // or null
+  float* y;               // [batch][row][N]
+  int64_t n_batches, n_rows;  // rows of one batch
+  int64_t x_batch_stride, x_row_stride;
+  int64_t x_start, x_size;  // of a batch: where its first row begins, and how many floats there are
+  int64_t residual_batch_stride, residual_row_stride;
+  int64_t n, k;
+  float scale;
+  int32_t activation;
+};
+
+// A part of the product that one thread computes, and the chunk of x that it works on.
+struct Part {
+  int64_t first_row, n_rows;
+  int64_t first_panel, end_panel;
+};
+
+struct LeftChunk {
+  alignas(64) int16_t values[CHUNK_BLOCKS * MAX_ROWS * BLOCK];
+  float scales[CHUNK_BLOCKS * MAX_ROWS];
+};
+
+// Values `at` to `at + n` of a batch's data, zeros where there are none.
+const float* read_padded(const Product& p, const float* batch, int64_t at, int n, float* space) {
+  if (at >= 0 && at + n <= p.x_size) return batch + at;
+  for (int i = 0; i < n; i++) space[i] = at + i >= 0 && at + i < p.x_size ? batch[at + i] : 0.0f;
+  return space;
+}
+
+void quantise_chunk(const Product& p, const Part& part, int64_t first_k, int64_t end_k, LeftChunk& left) {
+  float space[BLOCK];
+  for (int64_t i = 0; i < part.n_rows; i++) {
+    const int64_t row = part.first_row + i;
+    const float* batch = p.x + row / p.n_rows * p.x_batch_stride;
+    const int64_t start = p.x_start + row % p.n_rows * p.x_row_stride;
+    for (int64_t k = first_k; k < end_k; k += BLOCK) {
+      const int n = (int)std::min<int64_t>(BLOCK, end_k - k);
+      const int64_t slot = (k - first_k) / BLOCK * MAX_ROWS + i;
+      left.scales[slot] = quantise_left(read_padded(p, batch, start + k, n, space), n, left.values + slot * BLOCK);
+    }
+  }
+}
+
+// What a row of a tile becomes in the end.
+void finish_row(const Product& p, int64_t row, int64_t column, int n, const float* sums) {
+  float* y = p.y + row * p.n + column;
+  const float* residual = nullptr;
+  if (p.residual)
+    residual = p.residual + row / p.n_rows * p.residual_batch_stride + row % p.n_rows * p.residual_row_stride + column;
+  for (int j = 0; j < n; j += VF_LANES) {
+    VF value = vload(sums + j);
+    if (p.bias) value = vadd(value, vload_upto(p.bias + column + j, n - j));
+    value = vmul(activate(value, p.activation), vset1(p.scale));
+    if (residual) value = vadd(value, vload_upto(residual + j, n - j));
+    vstore_upto(y + j, value, n - j);
+  }
+}
+
+// One tile over one chunk of K; sums of earlier chunks wait in y.
+void multiply_tile(const Product& p, const Part& part, const LeftChunk& left, int64_t tile_row, int64_t panel,
+                   int64_t first_k, int64_t end_k) {
+  alignas(64) float tile[TILE_M * TILE_N];
+  const int64_t column = panel * TILE_N;
+  const int n = (int)std::min<int64_t>(TILE_N, p.n - column);
+  const int rows = (int)std::min<int64_t>(TILE_M, part.n_rows - tile_row);
+  float* y = p.y + (part.first_row + tile_row) * p.n + column;
+  // Rows of y are pages apart: without this, each waits for memory in turn when the tile is stored.
+  for (int i = 0; i < rows; i++) __builtin_prefetch(y + i * p.n, 1);
+  for (int i = 0; i < TILE_M * TILE_N; i += VF_LANES) vstore(tile + i, vzero());
+  for (int i = 0; i < rows && first_k > 0; i++)
+    for (int j = 0; j < n; j += VF_LANES)
+      vstore(tile + i * TILE_N + j, vload_upto(y + i * p.n + j, n - j));
+
+  const int64_t padded_k = round_up(p.k, K_ALIGN), n_blocks = (p.k + BLOCK - 1) / BLOCK;
+  for (int64_t k = first_k; k < end_k; k += BLOCK) {
+    const int64_t slot = (k - first_k) / BLOCK * MAX_ROWS + tile_row;
+    const int n_pairs = (int)(std::min<int64_t>(BLOCK, padded_k - k) / 2);
+    add_block(left.values + slot * BLOCK, left.scales + slot, p.panels + (panel * padded_k + k) * TILE_N,
+              p.scales + (panel * n_blocks + k / BLOCK) * TILE_N, n_pairs, tile);
+  }
+
+  for (int i = 0; i < rows; i++) {
+    if (end_k == p.k)
+      finish_row(p, part.first_row + tile_row + i, column, n, tile + i * TILE_N);
+    else
+      for (int j = 0; j < n; j += VF_LANES)
+        vstore_upto(y + i * p.n + j, vload(tile + i * TILE_N + j), n - j);
+  }
+}
+
+void multiply_part(const Product& p, const Part& part) {
+  // What lies in rows past the last one is multiplied, and never stored.
+  static thread_local const std::unique_ptr<LeftChunk> space(new LeftChunk());
+  LeftChunk& left = *space;
+  for (int64_t first_k = 0; first_k < p.k; first_k += CHUNK) {
+    const int64_t end_k = std::min(p.k, first_k + CHUNK);
+    quantise_chunk(p, part, first_k, end_k, left);
+    for (int64_t panel = part.first_panel; panel < part.end_panel; panel++)
+      for (int64_t tile_row = 0; tile_row < part.n_rows; tile_row += TILE_M)
+        multiply_tile(p, part, left, tile_row, panel, first_k, end_k);
+  }
+}
+
+// How many blocks of rows, and parts of columns, give every thread the same work; few rows are not worth dividing.
+void choose_grid(int64_t tiles, int64_t panels, int64_t threads, int64_t& row_blocks, int64_t& column_parts) {
+  row_blocks = std::max<int64_t>((tiles + MAX_TILES - 1) / MAX_TILES, std::min(threads, tiles / 8));
+  column_parts = 1;
+  if (row_blocks >= threads)
+    row_blocks = std::min(tiles, round_up(row_blocks, threads));
+  else
+    column_parts = std::min(panels, (threads + row_blocks - 1) / row_blocks);
+}
+
+// One output's weights of one block to 16 bits, with the largest scale that cannot overflow.
+float pack_block(const float* weights, int n, int16_t* out) {
+  double most = 1e-30, sum = 1e-30;
+  for (int i = 0; i < n; i++) {
+    most = std::max<double>(most, std::fabs(weights[i]));
+    sum += std::fabs(weights[i]);
+  }
+  const double inverse = std::min(RIGHT_MAX / most, RIGHT_SUM / sum);
+  for (int i = 0; i < n; i++) out[i / 2 * 2 * TILE_N + i % 2] = (int16_t)std::lrint(weights[i] * inverse);
+  return (float)(1.0 / inverse);
+}
+
+}  // namespace
+
+AURICLE_EXPORT int64_t auricle_tile_columns() { return TILE_N; }
+
+// weight [N][K] to panels and scales as blocks.h has them; both are zero before.
+AURICLE_EXPORT void auricle_pack_weight(const float* weight, int64_t n, int64_t k, int16_t* panels, float* scales) {
+  const int64_t padded_k = round_up(k, K_ALIGN), n_blocks = (k + BLOCK - 1) / BLOCK;
+#pragma omp parallel for schedule(static)
+  for (int64_t column = 0; column < n; column++) {
+    const int64_t panel = column / TILE_N, lane = column % TILE_N;
+    for (int64_t first = 0; first < k; first += BLOCK) {
+      const int count = (int)std::min<int64_t>(BLOCK, k - first);
+      scales[(panel * n_blocks + first / BLOCK) * TILE_N + lane] =
+          pack_block(weight + column * k + first, count, panels + (panel * padded_k + first) * TILE_N + 2 * lane);
+    }
+  }
+}
+
+AURICLE_EXPORT void auricle_multiply(const Product* product) {
+  const Product& p = *product;
+  const int64_t rows = p.n_batches * p.n_rows;
+  const int64_t tiles = (rows + TILE_M - 1) / TILE_M, panels = (p.n + TILE_N - 1) / TILE_N;
+  int64_t row_blocks, column_parts;
+  choose_grid(tiles, panels, omp_get_max_threads(), row_blocks, column_parts);
+#pragma omp parallel for schedule(static)
+  for (int64_t item = 0; item < row_blocks * column_parts; item++) {
+    const int64_t block = item / column_parts, part = item % column_parts;
+    const int64_t first_row = block * tiles / row_blocks * TILE_M;
+    const int64_t end_row = std::min(rows, (block + 1) * tiles / row_blocks * TILE_M);
+    multiply_part(p, {first_row, end_row - first_row, part * panels / column_parts, (part + 1) * panels / column_parts});
+  }
+}
+
+}  // namespace auricle

@@ -1,0 +1,172 @@
+"""Float matrix products, convolutions and attention through 16-bit integers, for processors without bfloat16 units.
+
+The native kernels of gemm.cpp and attention.cpp behind pure functions on float32 CPU tensors; relative errors
+are about 2e-4 of what torch computes, and a row of a result depends on no other row and not on the number of threads.
+Where `available()` is false the callers use torch.
+
+Dimension key: M rows, N outputs, K inputs, B recordings, T frames, S output frames, C channels, D width, H heads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from auricle.engines.cpu.native_library import kernels
+
+ActivationName = Literal["none", "relu", "gelu", "gelu_tanh", "silu"]
+# The numbers of native/activations.h.
+ACTIVATIONS: dict[str | None, int] = {None: 0, "none": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3, "silu": 4}
+
+# native/blocks.h: what K is cut into, and padded to.
+BLOCK = 128
+K_ALIGN = 16
+
+
+def available() -> bool:
+    """Whether this processor and this build have the kernels."""
+    return kernels() is not None
+
+
+class _Product(ctypes.Structure):
+    """`Product` of gemm.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("x", "panels", "scales", "bias", "residual", "y")),
+        *((name, ctypes.c_int64) for name in ("n_batches", "n_rows", "x_batch_stride", "x_row_stride")),
+        *((name, ctypes.c_int64) for name in ("x_start", "x_size", "residual_batch_stride", "residual_row_stride")),
+        *((name, ctypes.c_int64) for name in ("n", "k")),
+        ("scale", ctypes.c_float),
+        ("activation", ctypes.c_int32),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedLinear:
+    """A weight (N, K) as the kernels read it, in half the bytes of float32."""
+
+    n: int
+    k: int
+    panels: Tensor  # int16, see native/blocks.h
+    scales: Tensor  # float32, one a block of K and output
+    bias: Tensor | None  # (N,) float32
+
+    @classmethod
+    def pack(cls, weight: Tensor, bias: Tensor | None = None) -> PackedLinear:
+        """Quantise the weight (N, K) of a linear layer."""
+        weight = weight.detach().float().contiguous()
+        n, k = weight.shape
+        tile = _library().auricle_tile_columns()
+        n_panels = -(-n // tile)
+        panels = torch.zeros(n_panels, -(-k // K_ALIGN) * K_ALIGN, tile, dtype=torch.int16)
+        scales = torch.zeros(n_panels, -(-k // BLOCK), tile)
+        _library().auricle_pack_weight(_pointer(weight), n, k, _pointer(panels), _pointer(scales))
+        return cls(n, k, panels, scales, None if bias is None else bias.detach().float().contiguous())
+
+    @classmethod
+    def pack_conv1d(cls, weight: Tensor, bias: Tensor | None = None) -> PackedLinear:
+        """Quantise the weight (N, C, kernel) of a convolution for `conv1d_channels_last`."""
+        return cls.pack(weight.detach().transpose(1, 2).flatten(1), bias)  # (N, kernel * C)
+
+    @property
+    def nbytes(self) -> int:
+        """What it occupies."""
+        return sum(tensor.nbytes for tensor in (self.panels, self.scales, self.bias) if tensor is not None)
+
+
+def linear(
+    x: Tensor,
+    packed: PackedLinear,
+    activation: ActivationName | None = None,
+    residual: Tensor | None = None,
+    scale: float = 1.0,
+) -> Tensor:
+    """residual + scale * activation(x W^T + bias), float32 (..., K) to (..., N).
+
+    `x` may be a view of any strides as long as its rows are contiguous, overlapping rows included; what has more than
+    three dimensions, or none, is brought to three. `residual` broadcasts over the first of three dimensions.
+    """
+    shape = (*x.shape[:-1], packed.n)
+    if x.shape[-1] != packed.k:
+        raise ValueError(f"the product takes rows of {packed.k} and was given {tuple(x.shape)}")
+    x = _three_dimensions(x)  # (B, T, K)
+    rows = _Rows(x, x.shape[0], x.shape[1], x.stride(1), 0, 2**62)
+    return _multiply(rows, packed, activation, residual, scale).view(shape)
+
+
+def conv1d_channels_last(
+    x: Tensor,
+    packed: PackedLinear,
+    kernel: int,
+    stride: int = 1,
+    padding: int = 0,
+    activation: ActivationName | None = None,
+    residual: Tensor | None = None,
+    scale: float = 1.0,
+) -> Tensor:
+    """residual + scale * activation(conv(x) + bias), float32 (B, T, C) to (B, S, N), padded with zeros.
+
+    `packed` comes from `PackedLinear.pack_conv1d`; `residual` is (S, N), (1, S, N) or (B, S, N).
+    """
+    n_channels = packed.k // kernel
+    if x.ndim != 3 or x.shape[2] != n_channels or packed.k % kernel:
+        raise ValueError(f"the convolution takes (B, T, {packed.k / kernel:g}) and was given {tuple(x.shape)}")
+    if x.stride(2) != 1 or x.stride(1) != n_channels or x.dtype != torch.float32:
+        x = x.float().contiguous()
+    n_frames = (x.shape[1] + 2 * padding - kernel) // stride + 1
+    if n_frames <= 0:
+        raise ValueError(f"{x.shape[1]} frames are fewer than a kernel of {kernel} with padding {padding} needs")
+    rows = _Rows(x, x.shape[0], n_frames, stride * n_channels, -padding * n_channels, x.shape[1] * n_channels)
+    return _multiply(rows, packed, activation, residual, scale)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Where the rows of a product's left side lie, in floats; see native/gemm.cpp."""
+
+    x: Tensor
+    n_batches: int
+    n_rows: int
+    stride: int
+    start: int
+    size: int
+
+
+def _multiply(
+    rows: _Rows, packed: PackedLinear, activation: ActivationName | None, residual: Tensor | None, scale: float
+) -> Tensor:
+    y = torch.empty(rows.n_batches, rows.n_rows, packed.n)
+    if y.numel() == 0:
+        return y
+    residual_strides = (0, 0)
+    if residual is not None:
+        residual = _three_dimensions(residual).expand(y.shape)
+        residual_strides = (residual.stride(0), residual.stride(1))
+    product = _Product(
+        *(_pointer(tensor) for tensor in (rows.x, packed.panels, packed.scales, packed.bias, residual, y)),
+        *(rows.n_batches, rows.n_rows, rows.x.stride(0), rows.stride, rows.start, rows.size, *residual_strides),
+        *(packed.n, packed.k, scale, ACTIVATIONS[activation]),
+    )
+    _library().auricle_multiply(ctypes.byref(product))
+    return y
+
+
+def _three_dimensions(x: Tensor) -> Tensor:
+    """`x` as (B, T, K) float32 with contiguous rows, without a copy where that is possible."""
+    if x.ndim != 3:
+        x = x[None] if x.ndim == 2 else x.reshape(1, -1, x.shape[-1])
+    return x if x.stride(2) == 1 and x.dtype == torch.float32 else x.float().contiguous()
+
+
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
+    return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
+
+
+def _library() -> ctypes.CDLL:
+    library = kernels()
+    assert library is not None, "callers ask available() first"
+    return library
