@@ -1,0 +1,63 @@
+"""Whisper's encoder, fast.
+
+Dimension key: B windows, M mel bins, F feature frames, T encoder frames, D width, H heads.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from auricle.engines.cpu.linear import Arithmetic
+from auricle.engines.cpu.modules_attention import attend
+from auricle.engines.cpu.modules_products import ACTIVATIONS, joined_product, make_convolution, product_of
+from auricle.models.whisper import Encoder, EncoderLayer, WhisperConfig
+
+
+class FastWhisperEncoder(nn.Module):
+    """Stands for `Encoder`."""
+
+    def __init__(self, original: Encoder, config: WhisperConfig, arithmetic: Arithmetic) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.activation_function]
+        self.conv1 = make_convolution(original.conv1.weight, original.conv1.bias, 1, arithmetic)
+        self.conv2 = make_convolution(original.conv2.weight, original.conv2.bias, 2, arithmetic)
+        self.embed_positions, self.layer_norm = original.embed_positions, original.layer_norm
+        self.layers = nn.ModuleList(
+            FastWhisperLayer(layer, self.activation, arithmetic)
+            for layer in original.layers
+            if isinstance(layer, EncoderLayer)
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Map (B, M, F) to (B, T, D)."""
+        x = torch.cat([self._embed(window.T) for window in values])  # (B T, D)
+        counts = [len(x) // len(values)] * len(values)
+        for layer in self.layers:
+            x = layer(x, counts)
+        return self.layer_norm(x).unflatten(0, (len(values), -1))
+
+    def _embed(self, frames: Tensor) -> Tensor:
+        """Map (F, M) to (T, D)."""
+        x = self.conv1(F.pad(frames, (0, 0, 1, 1)), "gelu")  # (F, D)
+        x = self.conv2(F.pad(x, (0, 0, 1, 1)), "gelu")  # (T, D)
+        return x + self.embed_positions.weight
+
+
+class FastWhisperLayer(nn.Module):
+    """Stands for `EncoderLayer`, over (B T, D)."""
+
+    def __init__(self, layer: EncoderLayer, activation: str, arithmetic: Arithmetic) -> None:
+        super().__init__()
+        attention = layer.self_attn
+        self.activation, self.n_heads = activation, attention.n_heads
+        self.attention_norm, self.final_norm = layer.self_attn_layer_norm, layer.final_layer_norm
+        self.queries_keys_values = joined_product([attention.q_proj, attention.k_proj, attention.v_proj], arithmetic)
+        self.attention_out = product_of(attention.out_proj, arithmetic)
+        self.widen, self.narrow = product_of(layer.fc1, arithmetic), product_of(layer.fc2, arithmetic)
+
+    def forward(self, x: Tensor, counts: list[int]) -> Tensor:
+        y = attend(self.queries_keys_values(self.attention_norm(x)), counts, self.n_heads)
+        x = self.attention_out(y, residual=x)
+        return self.narrow(self.widen(self.final_norm(x), self.activation), residual=x)
