@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from auricle.audio.features import FeatureExtractor, open_features
 from auricle.checkpoints.config import build_config, read_features, read_generation, read_json
@@ -30,6 +31,14 @@ TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"(Whisper|Moonshine)ForConditionalGeneration", SPEECH_RECOGNITION),
 )
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# How layers give their weights the numbers from which training starts.
+FILLING = frozenset(
+    {
+        *(nn.init.constant_, nn.init.kaiming_uniform_, nn.init.normal_, nn.init.uniform_),
+        *(Tensor.fill_, Tensor.normal_, Tensor.uniform_, Tensor.zero_),
+    }
+)
+SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,7 @@ def _refuse_partial_adapter(model: Any, adapter: Mapping[str, Tensor], where: st
 
 def _build(model_class: Any, config: Any, where: str) -> nn.Module:
     try:
-        with torch.device("meta"):
+        with _Unfilled():
             return model_class(config)
     except (ValueError, TypeError, KeyError, ArithmeticError, RuntimeError) as error:
         if isinstance(error, ConfigError):
@@ -174,6 +183,28 @@ def _build(model_class: Any, config: Any, where: str) -> nn.Module:
         raise ConfigError(
             f"{where} describes a model that cannot be built ({type(error).__name__}: {error}). Check sizes."
         ) from error
+
+
+class _Unfilled(TorchFunctionMode):
+    """Gives layers weights without memory or numbers, on the meta device: the checkpoint brings its own.
+
+    What is computed, such as positions, is computed. On that device it would not be either, but torch would import its
+    compiler to answer: 2 s and 100 MB.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if function is torch.empty:
+            return function(*args, **{**kwargs, "device": "meta"})
+        if function in FILLING:
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
+        if function == SET_DATA and args[0].is_meta:
+            return function(args[0], args[1].to("meta"))
+        return function(*args, **kwargs)
 
 
 def _device(device: str | torch.device) -> torch.device:

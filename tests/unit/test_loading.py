@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -267,3 +268,19 @@ def test_finish_of_a_model_runs_after_the_weights(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Wav2Vec2CTC, "finish", lambda self: seen.append(self.lm_head.bias.clone()), raising=False)
     model = load(make_checkpoint(tmp_path)).model
     assert torch.equal(seen[0], model.lm_head.bias)
+
+
+def test_no_family_imports_torchs_compiler_to_be_built() -> None:
+    code = """
+import importlib, sys
+from auricle.loading import _build
+from auricle.models import MODELS
+for place in MODELS.values():
+    module, _, name = place.partition(":")
+    family = getattr(importlib.import_module(module), name)
+    model = _build(family, family.tiny(), "config.json")
+    assert all(weight.is_meta for weight in model.parameters() if weight.dim() > 1), name
+print("torch._dynamo" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from auricle.audio.decode import open_audio, open_channels
 from auricle.audio.limits import AudioLimits
@@ -20,10 +20,11 @@ from auricle.pipelines.journal import JournalPlaces
 from auricle.pipelines.provenance import ModelIdentity, identify, journal_header, provenance
 from auricle.pipelines.recordings import GuardedAudio, Meter, Opened
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
-from auricle.pipelines.streaming import stream
 from auricle.results import Character, Segment, Transcript, Word
 from auricle.speech.journal import Journal
-from auricle.speech.streaming import StreamUpdate
+
+if TYPE_CHECKING:
+    from auricle.speech.streaming import StreamUpdate
 
 logger = logging.getLogger("auricle")
 # Kinds of warnings that say nothing is wrong with the text.
@@ -108,14 +109,11 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
                 raise OptionError(f"{name}={parameters[name]!r} is refused: the model decides it; leave it out")
         loaded = load(
             model,
-            device=settings.device,
-            dtype=settings.dtype,
             revision=settings.revision,
             token=settings.token,
             target_lang=target_lang,
         )
-        # In the dtype that loading has chosen.
-        engine = make_engine(loaded.model, device=settings.device, dtype=next(loaded.model.parameters()).dtype)
+        engine = make_engine(loaded.model, device=settings.device, dtype=settings.dtype, name=settings.engine)
         recognizer, dialect = _recognizer(loaded, engine)
         return cls(
             recognizer,
@@ -163,6 +161,8 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
 
     def stream(self, source: Any, *, latency: float = 1.0, **parameters: Any) -> Iterator[StreamUpdate]:
         """Give words as a source is heard, final ones as soon as they are; see `auricle.pipelines.streaming.stream`."""
+        from auricle.pipelines.streaming import stream
+
         return stream(self, source, latency=latency, **parameters)
 
     def read_parameters(self, parameters: Mapping[str, Any], batch_size: int | None) -> Request:
