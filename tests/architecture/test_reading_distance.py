@@ -27,8 +27,8 @@ from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
 
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
-CTC_CALL = (25, 99)
-WHISPER_CALL = (18, 112)
+CTC_CALL = {"reference": (25, 99), "auto": (31, 113)}
+WHISPER_CALL = {"reference": (19, 114), "auto": (26, 150)}
 GREEDY_TEXT = (8, 35)
 
 
@@ -84,13 +84,14 @@ def test_loading_a_ctc_model_is_short_to_read(checkpoint: Path) -> None:
     assert within(called, CTC_LOAD)
 
 
-def test_transcribing_with_a_ctc_model_is_short_to_read(checkpoint: Path) -> None:
-    pipe = pipeline("automatic-speech-recognition", model=checkpoint)
+@pytest.mark.parametrize(("engine", "budget"), CTC_CALL.items())
+def test_transcribing_with_a_ctc_model_is_short_to_read(engine: str, budget: tuple[int, int], checkpoint: Path) -> None:
+    pipe = pipeline("automatic-speech-recognition", model=checkpoint, engine=engine)
     recording = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
     pipe(recording)
     with functions_called() as called:
         pipe(recording)
-    assert within(called, CTC_CALL)
+    assert within(called, budget)
 
 
 class FakeTokenizer:
@@ -126,10 +127,17 @@ class FakeAudio:
         yield np.random.default_rng(0).standard_normal(32000).astype(np.float32)
 
 
-def test_whisper_from_features_to_segments_is_short_to_read() -> None:
+@pytest.mark.parametrize(("name", "budget"), WHISPER_CALL.items())
+def test_whisper_from_features_to_segments_is_short_to_read(name: str, budget: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    config = Whisper.tiny(vocab_size=FakeTokenizer.vocab_size, max_source_positions=1500)
-    engine = make_engine(Whisper(config))
+    config = Whisper.tiny(
+        vocab_size=FakeTokenizer.vocab_size,
+        d_model=128,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        max_source_positions=1500,
+    )
+    engine = make_engine(Whisper(config), dtype="auto", name=name)
     recognizer: Any = WhisperRecognizer(
         engine, WhisperFeatures(config.num_mel_bins), FakeTokenizer(), config, {"is_multilingual": False}
     )
@@ -137,13 +145,13 @@ def test_whisper_from_features_to_segments_is_short_to_read() -> None:
     recognizer.transcribe([FakeAudio()], options)
     with functions_called() as called:
         recognizer.transcribe([FakeAudio()], options)
-    assert within(called, WHISPER_CALL)
+    assert within(called, budget)
 
 
 def test_greedy_text_is_short_to_read() -> None:
     torch.manual_seed(0)
     config = Whisper.tiny()
-    engine = make_engine(Whisper(config))
+    engine = make_engine(Whisper(config), name="reference")
     mel = torch.randn(1, config.num_mel_bins, 2 * config.max_source_positions)
     states, lengths = engine.encode(Features(mel, torch.tensor([mel.shape[2]])))
     prompt = torch.tensor([[1, 2]])

@@ -22,6 +22,7 @@ Model = Annotated[
 TargetLang = Annotated[str | None, typer.Option(help="The adapter to load, such as fra (MMS).", rich_help_panel=_MODEL)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. (default: the best)", rich_help_panel=_MODEL)]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)]
+Engine = Annotated[str, typer.Option(help="auto, or reference: plain and slow.", rich_help_panel=_MODEL)]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.", rich_help_panel=_MODEL)]
 Token = Annotated[
     str | None, typer.Option(help="Hub token. (default: the one stored, or HF_TOKEN)", rich_help_panel=_MODEL)

@@ -29,6 +29,7 @@ def transcribe(
     target_lang: flags.TargetLang = None,
     device: flags.Device = None,
     dtype: flags.Dtype = "auto",
+    engine: flags.Engine = "auto",
     revision: flags.Revision = None,
     token: flags.Token = None,
     channels: flags.Channels = None,
@@ -83,7 +84,9 @@ def transcribe(
         )
         order = Order(
             model=model,
-            model_settings=_given(device=device, dtype=dtype, revision=revision, token=token, target_lang=target_lang),
+            model_settings=_given(
+                device=device, dtype=dtype, engine=engine, revision=revision, token=token, target_lang=target_lang
+            ),
             parameters={**parameters, **read_options(option or [], parameters)},
             formats=read_formats(formats),
             timestamps=timestamps,

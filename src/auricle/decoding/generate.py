@@ -14,12 +14,14 @@ from torch import Tensor
 from auricle.decoding.beams import beam_search
 from auricle.decoding.contrastive import contrastive_search
 from auricle.decoding.filters import Filter, no_repeat_ngram, repetition_penalty, suppress_until
+from auricle.decoding.grammar import Grammar
 from auricle.decoding.options import GenerateOptions
 from auricle.decoding.rows import Generated, Step, finish, repeat_rows
 from auricle.decoding.sampling import draw, warpers
+from auricle.decoding.speculative import DraftingStep, is_plain, speculate
 from auricle.errors import OptionError
 
-__all__ = ["GenerateOptions", "Generated", "Step", "generate"]
+__all__ = ["GenerateOptions", "Generated", "Grammar", "Step", "generate"]
 
 
 @torch.inference_mode()
@@ -27,7 +29,7 @@ def generate(
     step: Step,
     prompt: Tensor,
     options: GenerateOptions,
-    filters: Sequence[Filter] = (),
+    filters: Sequence[Filter] | Grammar = (),
     *,
     logits: Tensor | None = None,
     generators: Sequence[torch.Generator] | None = None,
@@ -38,7 +40,7 @@ def generate(
     `step` has R rows. It has seen nothing yet, or, if `logits` (R, V) is given, exactly the prompt, at once.
     Sampling needs one CPU generator per row, so that a row draws the same numbers whatever its neighbours
     do. `limits` gives each row its own number of new tokens, at most that of the options. The options' own
-    filters come before `filters`.
+    filters come before `filters`, which may be a whole grammar: greedy text is then drafted where the step can.
 
     Raises:
         OptionError: if the prompt leaves no room in the step or in max_length, or sampling comes without generators.
@@ -57,6 +59,10 @@ def generate(
     if logits is None:
         logits = step.advance(prompt)[:, -1]  # (R, V)
     prompt = prompt.to(logits.device)
+    if isinstance(filters, Grammar):
+        if isinstance(step, DraftingStep) and is_plain(options):
+            return speculate(step, prompt, logits, options, filters, allowed)
+        filters = filters.filters()
     rules = [*_own_filters(options, n_prompt), *filters]
     if options.n_beams > 1:
         return beam_search(step, prompt, logits, options, rules, allowed, generators)

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "Engine", "Step", "make_engine", "resolve_device", "resolve_dtype"]
 
-ENGINES: dict[str, str] = {"reference": "auricle.engines.reference:ReferenceEngine"}
+ENGINES: dict[str, str] = {
+    "reference": "auricle.engines.reference:ReferenceEngine",
+    "cpu": "auricle.engines.cpu:CpuEngine",
+    "cuda": "auricle.engines.cuda:CudaEngine",
+}
+# What "auto" means on each kind of device; the reference engine runs on the others.
+BEST: dict[str, str] = {"cpu": "cpu", "cuda": "cuda"}
 
 # Names that `dtype` may have, beside torch's own objects and "auto".
 DTYPES = ("float32", "bfloat16", "float16")
@@ -61,6 +67,7 @@ class Engine(Protocol):
 
     device: torch.device
     dtype: torch.dtype
+    arithmetic: str  # of its matrix products: a dtype's name, or "int16"
     model: nn.Module
 
     def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
@@ -88,7 +95,8 @@ def make_engine(
 ) -> Engine:
     """Move `model` to a device and an arithmetic, in place, and return what runs it there.
 
-    `name` is a key of `ENGINES`, or "auto" for the best one that exists for the device.
+    `name` is a key of `ENGINES`, or "auto" for the best one that exists for the device. A dtype of "auto" is the
+    fastest arithmetic of that engine there whose text is that of float32; for the reference engine, float32.
 
     Raises:
         OptionError: for an engine, device or dtype that is unknown or absent from this machine.
@@ -97,9 +105,14 @@ def make_engine(
         raise OptionError(
             f"engine {name!r} does not exist{nearest(name, ENGINES)}; expected 'auto' or one of {', '.join(ENGINES)}"
         )
-    module, _, attribute = ENGINES["reference" if name == "auto" else name].partition(":")
+    place = resolve_device(device)
+    if name == "auto":
+        is_half = str(dtype).removeprefix("torch.") == "float16" and place.type == "cpu"  # nothing there multiplies it
+        name = "reference" if is_half else BEST.get(place.type, "reference")
+    module, _, attribute = ENGINES[name].partition(":")
     engine = getattr(importlib.import_module(module), attribute)
-    return cast("Engine", engine(model, resolve_device(device), resolve_dtype(dtype)))
+    chosen = None if dtype == "auto" and name != "reference" else resolve_dtype(dtype)
+    return cast("Engine", engine(model, place, chosen))
 
 
 def resolve_device(device: str | int | torch.device) -> torch.device:

@@ -60,6 +60,7 @@ def pipeline(
     torch_dtype: Any = None,
     revision: str | None = None,
     token: str | bool | None = None,
+    engine: str = "auto",
     **parameters: Any,
 ) -> Pipeline:
     """Make the pipeline for a task, a model, or both.
@@ -68,9 +69,10 @@ def pipeline(
     used, and says so on stderr. Without `task` the model's configuration says what it is for; no network is
     needed. `device` is "cpu", "cuda", "cuda:1", "mps", a number (-1: the CPU), or None: the first accelerator
     that is there, else the CPU. `device_map` is taken for the same: "auto" is None, a device is itself.
-    `dtype` is "auto", a torch dtype or its name; `torch_dtype` is its older name. The other parameters are
-    the task's: `batch_size`, `on_error`, those of loading (such as `target_lang`) and call parameters, which
-    become the defaults of every call.
+    `dtype` is "auto", a torch dtype or its name; `torch_dtype` is its older name. `engine` is "auto", the fastest
+    for the device, or "reference", the plain one that all are compared with. The other parameters are the
+    task's: `batch_size`, `on_error`, those of loading (such as `target_lang`) and call parameters, which become the
+    defaults of every call.
 
     Raises:
         TaskError: no such task, or the model is for another one.
@@ -96,6 +98,7 @@ def pipeline(
         dtype=_one_of("dtype", dtype, "torch_dtype", torch_dtype),
         revision=revision,
         token=token,
+        engine=engine,
     )
     if model is None and found.default_model is not None:
         model = found.default_model

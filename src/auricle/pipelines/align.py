@@ -78,8 +78,6 @@ class Aligner:
         self.device = str(resolve_device("auto" if device is None else device))
         loaded = load(
             model or DEFAULT_MODEL,
-            device=self.device,
-            dtype=dtype,
             revision=revision,
             token=token,
             target_lang=target_lang,
@@ -92,7 +90,7 @@ class Aligner:
         self.limits = limits or AudioLimits()
         self.sample_rate = loaded.features.sample_rate
         parts: Any = loaded.model
-        engine = make_engine(loaded.model, device=self.device, dtype=next(loaded.model.parameters()).dtype)
+        engine = make_engine(loaded.model, device=self.device, dtype=dtype)
         self.identity = identify(loaded, engine, target_lang)
         self.aligner = CTCAligner(engine, loaded.features, loaded.tokenizer, parts.samples_per_frame)
 

@@ -37,6 +37,7 @@ class ModelSettings:
     dtype: Any = "auto"  # a torch dtype, or "auto": as the checkpoint and the device suit best
     revision: str | None = None  # branch, tag or commit on the Hub
     token: str | bool | None = None  # a Hub token; True: the one stored by `hf auth login`
+    engine: str = "auto"  # what runs the model: a key of auricle.engines.ENGINES, or "auto": the fastest
 
 
 class Pipeline(ABC):

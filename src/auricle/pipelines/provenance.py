@@ -48,7 +48,7 @@ def identify(loaded: Loaded, engine: Any, target_lang: str | None) -> ModelIdent
         adapter=target_lang,
         engine=next((name for name, where in ENGINES.items() if where == place), place),
         device=str(engine.device),
-        dtype=str(engine.dtype).removeprefix("torch."),
+        dtype=engine.arithmetic,
     )
 
 

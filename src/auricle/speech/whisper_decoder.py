@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from auricle.audio.features import Features
-from auricle.decoding import filters
 from auricle.decoding.alignment import token_onsets
-from auricle.decoding.generate import GenerateOptions, Step, generate
+from auricle.decoding.generate import GenerateOptions, Grammar, Step, generate
 from auricle.errors import OptionError
 from auricle.speech.whisper_options import WhisperOptions
 from auricle.speech.whisper_tokens import WhisperTokenizer, WhisperTokens, non_speech_tokens
@@ -222,7 +221,7 @@ class WindowDecoder:
             step,
             prompt,
             search,
-            self._rules(asks[0].prompt, start, options),
+            self._grammar(asks[0].prompt, start, options),
             logits=logits[:, -1],
             generators=[torch.Generator().manual_seed(seed) for seed in seeds],
         )
@@ -233,20 +232,26 @@ class WindowDecoder:
             for one, ratio, silence, spoken in zip(found, ratios, no_speech, languages, strict=True)
         ]
 
-    def _rules(self, prompt: Sequence[int], start: int, options: WhisperOptions) -> list[filters.Filter]:
+    def _grammar(self, prompt: Sequence[int], start: int, options: WhisperOptions) -> Grammar:
         tokens, wanted = self.tokens, options.suppress_tokens
         listed = tokens.suppressed if wanted is None else tuple(id for id in wanted if id >= 0)
         if wanted is not None and -1 in wanted:
             listed += non_speech_tokens(self.tokenizer)
-        rules = [filters.suppress(sorted({*listed, *tokens.control, tokens.no_timestamps}))]
-        if options.suppress_blank:
-            rules.insert(0, filters.suppress(tokens.blank, only_at=len(prompt)))
+        plain = Grammar(
+            tokens.eos,
+            banned=tuple(sorted({*listed, *tokens.control, tokens.no_timestamps})),
+            n_prompt=len(prompt),
+            blank=tokens.blank if options.suppress_blank else (),
+        )
         if options.without_timestamps:
-            return rules
+            return plain
         latest = options.max_initial_timestamp
-        steps = None if latest is None else round(latest / SECONDS_PER_STEP)
         # The opening timestamp before a prefix counts as chosen.
         opened = [at for at in range(start, len(prompt)) if prompt[at] >= tokens.timestamp_begin]
-        begin = opened[0] if opened else len(prompt)
-        rules.append(filters.timestamp_rules(tokens.timestamp_begin, tokens.no_timestamps, tokens.eos, begin, steps))
-        return rules
+        return replace(
+            plain,
+            timestamp_begin=tokens.timestamp_begin,
+            no_timestamps=tokens.no_timestamps,
+            begin=opened[0] if opened else len(prompt),
+            max_initial=None if latest is None else round(latest / SECONDS_PER_STEP),
+        )

@@ -52,7 +52,7 @@ def test_ctc_gives_normalised_float32_log_probabilities_without_dropout_or_gradi
 
 
 def test_engine_moves_the_model_to_the_dtype_asked_for() -> None:
-    engine = make_engine(TwoFrameCTC(), dtype=torch.bfloat16)
+    engine = make_engine(TwoFrameCTC(), dtype=torch.bfloat16, name="reference")
 
     assert isinstance(engine, ReferenceEngine)
     assert engine.dtype == torch.bfloat16

@@ -17,6 +17,8 @@ import pytest
 import torch
 
 import auricle
+from auricle.engines.cpu.linear import best_arithmetic
+from auricle.engines.cpu.native_library import cpu_flags
 from auricle.errors import AudioInputError, OptionError
 from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
 from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
@@ -213,7 +215,7 @@ def test_digest_of_a_folder_changes_with_any_of_its_weights_or_settings(tmp_path
 
 
 def test_pipeline_of_a_folder_knows_its_model(tmp_path: Path) -> None:
-    pipe = auricle.pipeline(model="bundled", device="cpu")
+    pipe = auricle.pipeline(model="bundled", device="cpu", engine="reference")
     identity = pipe.identity  # type: ignore[attr-defined]
     assert (identity.name, identity.engine, identity.device, identity.dtype) == (
         "bundled",
@@ -250,3 +252,9 @@ def test_what_was_dropped_is_logged_for_those_who_get_text_alone(caplog: pytest.
     caplog.clear()
     list(pipe.transcripts([call()]))
     assert caplog.records == []
+
+
+def test_pipeline_tells_the_arithmetic_that_it_chose() -> None:
+    pipe = auricle.pipeline(model="bundled", device="cpu")
+    identity = pipe.identity  # type: ignore[attr-defined]
+    assert (identity.engine, identity.dtype) == ("cpu", best_arithmetic(cpu_flags()))

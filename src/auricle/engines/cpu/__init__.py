@@ -1,0 +1,92 @@
+"""The engine of the CPU: matrix products in the arithmetic that the processor is fastest in, all else in float32.
+
+Arithmetics: bfloat16 where there are matrix units for it (AMX), 16-bit integers with a scale for each row and block
+elsewhere (native kernels), float32 where there is neither, or where it is asked for. Whisper's decoder has native code
+of its own, which drafts with 8-bit weights and checks in the arithmetic above; without native kernels the model's own
+decoder runs. docs/performance.md explains each choice.
+
+Dimension key: `B` recordings, `T` frames, `D` width, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from auricle.audio.features import Features
+from auricle.engines.cpu import whisper_decoder
+from auricle.engines.cpu.linear import Arithmetic, best_arithmetic
+from auricle.engines.cpu.modules import accelerate
+from auricle.engines.cpu.native_library import cpu_flags, kernels
+from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
+from auricle.errors import OptionError
+
+__all__ = ["CpuEngine"]
+
+
+class CpuEngine:
+    """Runs a model on the CPU. The model is consumed: its modules are replaced by faster ones."""
+
+    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
+        """Prepare `model`; a dtype of None chooses the arithmetic by the processor.
+
+        Raises:
+            OptionError: for another device or an arithmetic that the CPU engine does not have.
+        """
+        if device.type != "cpu":
+            raise OptionError(f"the cpu engine was given the device {device}; take engine='auto'")
+        arithmetics: dict[torch.dtype | None, Arithmetic] = {
+            None: best_arithmetic(cpu_flags()),
+            torch.float32: "float32",
+            torch.bfloat16: "bfloat16",
+        }
+        if dtype not in arithmetics:
+            raise OptionError(f"the cpu engine does not compute in {dtype}; expected 'auto', float32 or bfloat16")
+        self.arithmetic = arithmetics[dtype]
+        self.device = device
+        self.dtype = torch.bfloat16 if self.arithmetic == "bfloat16" else torch.float32
+        model = model.to(device=device, dtype=torch.float32).eval()
+        self._decoder: whisper_decoder.WhisperDecoder | None = None
+        if kernels() is not None and whisper_decoder.can_run(model):
+            self._decoder = whisper_decoder.WhisperDecoder(model, self.arithmetic)
+        # `Any`: families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
+        self.model: Any = accelerate(model, self.arithmetic)
+
+    @torch.inference_mode()
+    def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
+        """(B, T, V) float32 log-probabilities and (B,) valid frames.
+
+        Raises:
+            OptionError: if the model is no CTC model.
+        """
+        if self.model.kind != "ctc":
+            raise wrong_kind(type(self.model).__name__, self.model.kind, "ctc")
+        logits, lengths = self.model(features.values.float(), features.lengths)  # (B, T, V)
+        return logits.float().log_softmax(-1), lengths
+
+    @torch.inference_mode()
+    def encode(self, features: Features) -> tuple[Tensor, Tensor]:
+        """Encoder states (B, T, D) float32 and (B,) valid frames."""
+        states, lengths = self.model.encode(features.values.float(), features.lengths)
+        return states, lengths
+
+    @torch.inference_mode()
+    def decoder(
+        self, states: Tensor, lengths: Tensor, use_cache: bool = True
+    ) -> whisper_decoder.WhisperStep | ModelStep:
+        """Start decoding what `encode` gave, one row for each of its rows.
+
+        Without `use_cache` every token is computed from the recording and all tokens before it: slow, and the same.
+
+        Raises:
+            OptionError: if the model has no decoder.
+        """
+        if self.model.kind != "seq2seq":
+            raise wrong_kind(type(self.model).__name__, self.model.kind, "seq2seq")
+        if not use_cache:
+            return RecomputingStep(self.model, states, lengths)
+        if self._decoder is None:
+            return ModelStep(self.model, states, lengths)
+        return whisper_decoder.WhisperStep(self._decoder, states)

@@ -15,9 +15,8 @@ from auricle.engines.cuda.arena import Arenas
 from auricle.engines.cuda.arithmetic import Arithmetic, fastest_dtype
 from auricle.engines.cuda.families import family_of
 from auricle.engines.cuda.graphs import Graphs
-from auricle.engines.cuda.plain import PlainStep, RecomputingStep
 from auricle.engines.cuda.step import CachedStep, Decoder
-from auricle.errors import OptionError
+from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
 
 
 class CudaEngine:
@@ -33,6 +32,7 @@ class CudaEngine:
     ) -> None:
         self.device = device
         self.dtype = fastest_dtype(device) if dtype is None else dtype
+        self.arithmetic = str(self.dtype).removeprefix("torch.")
         self._name = type(model).__name__
         self._arithmetic = Arithmetic(device, self.dtype)
         # `Any`: families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
@@ -47,7 +47,7 @@ class CudaEngine:
             OptionError: if the model is no CTC model.
         """
         if self.model.kind != "ctc":
-            raise self._wrong_kind("ctc")
+            raise wrong_kind(self._name, self.model.kind, "ctc")
         values = features.values.to(self.device, torch.float32)
         logits, lengths = self.model(values, features.lengths.to(self.device))  # (B, T, V)
         return logits.float().log_softmax(-1).cpu(), lengths.cpu()
@@ -61,7 +61,7 @@ class CudaEngine:
         return states.to(self.dtype), lengths
 
     @torch.inference_mode()
-    def decoder(self, states: Tensor, lengths: Tensor, use_cache: bool = True) -> CachedStep | PlainStep:
+    def decoder(self, states: Tensor, lengths: Tensor, use_cache: bool = True) -> CachedStep | ModelStep:
         """Start decoding what `encode` gave, one row for each of its rows.
 
         Without `use_cache` every token is computed from the recording and all tokens before it: slow, and the same.
@@ -70,11 +70,11 @@ class CudaEngine:
             OptionError: if the model has no decoder.
         """
         if self.model.kind != "seq2seq":
-            raise self._wrong_kind("seq2seq")
+            raise wrong_kind(self._name, self.model.kind, "seq2seq")
         if not use_cache:
             return RecomputingStep(self.model, states, lengths)
         if self._decoder is None:
-            return PlainStep(self.model, states, lengths)
+            return ModelStep(self.model, states, lengths)
         return CachedStep(self._decoder, states, lengths)
 
     def _shared(self, model: nn.Module, in_fixed_shapes: bool) -> Decoder | None:
@@ -85,9 +85,3 @@ class CudaEngine:
         layout = family.layout(model)
         arenas = Arenas(layout, self.device, self.dtype)
         return Decoder(self.model, family, layout, self._arithmetic, arenas, Graphs(self.device), in_fixed_shapes)
-
-    def _wrong_kind(self, needed: str) -> OptionError:
-        return OptionError(
-            f"{self._name} is a {self.model.kind!r} model and this call needs a {needed!r} one; "
-            "choose a checkpoint of that kind, or the call that fits this one"
-        )

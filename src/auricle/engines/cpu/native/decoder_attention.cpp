@@ -15,14 +15,22 @@ namespace {
 void column_scales(const float* x, int64_t frames, int64_t width, int64_t stride, float* scales) {
     std::fill(scales, scales + width, 0.0f);
     for (int64_t t = 0; t < frames; t++)
-        for (int64_t k = 0; k < width; k++) scales[k] = std::max(scales[k], std::fabs(x[t * stride + k]));
+        for (int64_t k = 0; k < width; k += VF_LANES)
+            vstore(scales + k, vmax(vload(scales + k), vabs(vload(x + t * stride + k))));
     for (int64_t k = 0; k < width; k++) scales[k] = scales[k] > 0.0f ? scales[k] / 127.0f : 1.0f;
 }
 
 void store_precise(float x, float* out) { *out = x; }
 void store_precise(float x, uint16_t* out) { *out = _cvtss_sh(x, 0); }
 
-int8_t to_8_bits(float x, float inverse) { return int8_t(std::lrintf(x * inverse)); }
+void store_row(const float* x, int64_t width, float* out) { std::memcpy(out, x, width * sizeof(float)); }
+void store_row(const float* x, int64_t width, uint16_t* out) {
+    for (int64_t k = 0; k < width; k += VF_LANES) vstore_f16(out + k, vload(x + k));
+}
+
+void scale_row(const float* x, const float* inverse, int64_t width, int8_t* out) {
+    for (int64_t k = 0; k < width; k += VF_LANES) vstore_i8(out + k, vmul(vload(x + k), vload(inverse + k)));
+}
 
 template <class Number>
 void pack_head(const float* keys, const float* values, int64_t frames, int64_t width, int64_t stride, int8_t* keys8,
@@ -32,15 +40,21 @@ void pack_head(const float* keys, const float* values, int64_t frames, int64_t w
     std::vector<float> key_inverse(width), value_inverse(width);
     for (int64_t k = 0; k < width; k++) key_inverse[k] = 1.0f / key_scales[k], value_inverse[k] = 1.0f / value_scales[k];
     const int64_t padded = padded_frames(frames);
+    std::vector<float> zeros(width, 0.0f);
+    std::vector<int8_t> small(width), pair(width);
     for (int64_t t = 0; t < padded; t++) {
         const int64_t block = t / FRAMES * FRAMES * width, within = t % FRAMES;
-        for (int64_t k = 0; k < width; k++) {
-            const float key = t < frames ? keys[t * stride + k] : 0.0f, value = t < frames ? values[t * stride + k] : 0.0f;
-            keys8[block + k / 2 * 2 * FRAMES + within * 2 + k % 2] = to_8_bits(key, key_inverse[k]);
-            values8[t / 2 * 2 * width + k * 2 + t % 2] = to_8_bits(value, value_inverse[k]);
-            store_precise(key, keys_out + block + k * FRAMES + within);
-            store_precise(value, values_out + t * width + k);
-        }
+        const float* key = t < frames ? keys + t * stride : zeros.data();
+        const float* value = t < frames ? values + t * stride : zeros.data();
+        scale_row(key, key_inverse.data(), width, small.data());
+        for (int64_t k = 0; k < width; k += 2)
+            std::memcpy(keys8 + block + k * FRAMES + within * 2, small.data() + k, 2);
+        for (int64_t k = 0; k < width; k++) store_precise(key[k], keys_out + block + k * FRAMES + within);
+        scale_row(value, value_inverse.data(), width, t % 2 ? small.data() : pair.data());
+        store_row(value, width, values_out + t * width);
+        if (t % 2 == 0) continue;
+        int8_t* both = values8 + (t - 1) * width;
+        for (int64_t k = 0; k < width; k++) both[2 * k] = pair[k], both[2 * k + 1] = small[k];
     }
 }
 

@@ -1,6 +1,6 @@
-"""Decoders with the model's own cache, or none: for families without fixed shapes, and to compare with.
+"""What engines share that run a model's own decoder: the step over its cache, and the one without.
 
-Dimension key: B rows, S new tokens, D width, V vocabulary.
+Dimension key: `B` rows, `S` tokens, `D` width, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -10,14 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from auricle.errors import OptionError
 
-class PlainStep:
-    """The model's decoder and its own cache."""
+
+def wrong_kind(name: str, kind: str, needed: str) -> OptionError:
+    """The error for a call that a model's kind does not have."""
+    return OptionError(
+        f"{name} is a {kind!r} model and this call needs a {needed!r} one; choose a checkpoint "
+        "of that kind, or the call that fits this one"
+    )
+
+
+class ModelStep:
+    """The model's decoder and its cache."""
 
     def __init__(self, model: Any, states: Tensor, lengths: Tensor) -> None:
         self._model = model
-        self._device = states.device
         self._cache = model.new_cache(states, lengths)
+        self._device = states.device
         self._hidden: Tensor | None = None
 
     @property
@@ -55,7 +65,7 @@ class PlainStep:
         self._cache.reorder(rows.to(self._device))
 
 
-class RecomputingStep(PlainStep):
+class RecomputingStep(ModelStep):
     """The model's decoder, without memory: all tokens are read again for every new one."""
 
     def __init__(self, model: Any, states: Tensor, lengths: Tensor) -> None:
