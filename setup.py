@@ -1,7 +1,7 @@
 """The native kernels: the same sources once for each instruction set; auricle chooses when it runs.
 
-Everything else is in pyproject.toml. Where there is no compiler the package is built without kernels, and the cpu engine
-computes with torch alone.
+Everything else is in pyproject.toml. Where there is no compiler the package is built without kernels, and the cpu
+engine computes with torch alone.
 """
 
 from __future__ import annotations
