@@ -25,6 +25,7 @@ ACTIVATIONS: dict[str | None, int] = {None: 0, "none": 0, "relu": 1, "gelu": 2, 
 # native/blocks.h: what K is cut into, and padded to.
 BLOCK = 128
 K_ALIGN = 16
+MAX_HEAD_WIDTH = 128
 
 
 def available() -> bool:
@@ -42,6 +43,18 @@ class _Product(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("n", "k")),
         ("scale", ctypes.c_float),
         ("activation", ctypes.c_int32),
+    )
+
+
+class _Attention(ctypes.Structure):
+    """`Attention` of attention.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("q", "k", "v", "valid", "bias", "y")),
+        *((name, ctypes.c_int64) for name in ("n_batches", "n_heads", "width", "n_queries", "n_keys")),
+        *((f"{name}_{part}_stride", ctypes.c_int64) for name in "qkv" for part in ("batch", "row")),
+        *((f"bias_{part}_stride", ctypes.c_int64) for part in ("batch", "head", "row")),
+        ("scale", ctypes.c_float),
     )
 
 
@@ -122,6 +135,52 @@ def conv1d_channels_last(
         raise ValueError(f"{x.shape[1]} frames are fewer than a kernel of {kernel} with padding {padding} needs")
     rows = _Rows(x, x.shape[0], n_frames, stride * n_channels, -padding * n_channels, x.shape[1] * n_channels)
     return _multiply(rows, packed, activation, residual, scale)
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    n_heads: int,
+    mask: Tensor | None = None,
+    bias: Tensor | None = None,
+    scale: float | None = None,
+) -> Tensor:
+    """softmax(scale q k^T + bias) v of each head, float32 (B, S, D) and twice (B, T, D) to (B, S, D).
+
+    Heads lie side by side in D, as products leave them; q, k and v may be slices of one product. `mask` (B, T) is True
+    for keys that are seen, and a query that sees none gets zeros. `bias` broadcasts to (B, H, S, T). `scale` is
+    1 / sqrt(D / H) unless it is given.
+    """
+    (B, S, D), T = q.shape, k.shape[1]
+    if not attends(D, n_heads) or k.shape != (B, T, D) or v.shape != (B, T, D):
+        raise ValueError(
+            f"attention of {n_heads} heads at most {MAX_HEAD_WIDTH} wide takes (B, S, D) and twice (B, T, D), "
+            f"and was given {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
+        )
+    q, k, v = _three_dimensions(q), _three_dimensions(k), _three_dimensions(v)
+    if mask is not None:
+        mask = mask.to(torch.bool).expand(B, T).contiguous()
+    bias_strides = (0, 0, 0)
+    if bias is not None:
+        bias = bias.float().expand(B, n_heads, S, T)
+        bias = bias if bias.stride(3) == 1 else bias.contiguous()
+        bias_strides = bias.stride()[:3]
+    y = torch.empty(B, S, D)
+    if y.numel() and T:
+        call = _Attention(
+            *(_pointer(tensor) for tensor in (q, k, v, mask, bias, y)),
+            *(B, n_heads, D // n_heads, S, T),
+            *(stride for tensor in (q, k, v) for stride in tensor.stride()[:2]),
+            *(*bias_strides, (D // n_heads) ** -0.5 if scale is None else scale),
+        )
+        _library().auricle_attend(ctypes.byref(call))
+    return y if T else y.zero_()
+
+
+def attends(width: int, n_heads: int) -> bool:
+    """Whether `attention` takes heads like these."""
+    return width % n_heads == 0 and width // n_heads <= MAX_HEAD_WIDTH
 
 
 @dataclass(frozen=True, slots=True)

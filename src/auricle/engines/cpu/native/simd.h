@@ -52,10 +52,10 @@ AURICLE_INLINE VF vload_bf16(const uint16_t* p) {
 AURICLE_INLINE void vstore_f16(uint16_t* p, VF a) {
   _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+// 32-bit lanes to 16 bits, saturated.
+AURICLE_INLINE void istore_i16(int16_t* p, VI a) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtsepi32_epi16(a)); }
 // Rounded to the nearest integer, saturated.
-AURICLE_INLINE void vstore_i16(int16_t* p, VF a) {
-  _mm256_storeu_si256((__m256i*)p, _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a)));
-}
+AURICLE_INLINE void vstore_i16(int16_t* p, VF a) { istore_i16(p, _mm512_cvtps_epi32(a)); }
 AURICLE_INLINE void vstore_i8(int8_t* p, VF a) {
   _mm_storeu_si128((__m128i*)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));
 }
@@ -65,6 +65,10 @@ AURICLE_INLINE VI iload(const void* p) { return _mm512_loadu_si512(p); }
 AURICLE_INLINE void istore(void* p, VI a) { _mm512_storeu_si512(p, a); }
 AURICLE_INLINE VI iset1(int32_t a) { return _mm512_set1_epi32(a); }
 AURICLE_INLINE VI iadd(VI a, VI b) { return _mm512_add_epi32(a, b); }
+// Lanes of 16 bits, those of `low` first in each pair: both within 16 bits.
+AURICLE_INLINE VI interleave(VI low, VI high) {
+  return _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(high, 16));
+}
 AURICLE_INLINE VF to_float(VI a) { return _mm512_cvtepi32_ps(a); }
 AURICLE_INLINE VI to_int(VF a) { return _mm512_cvtps_epi32(a); }
 AURICLE_INLINE int32_t hsum(VI a) { return _mm512_reduce_add_epi32(a); }
@@ -131,15 +135,15 @@ AURICLE_INLINE VF vload_bf16(const uint16_t* p) {
 AURICLE_INLINE void vstore_f16(uint16_t* p, VF a) {
   _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
-// 8 floats to 16-bit integers.
-AURICLE_INLINE __m128i narrow(VF a) {
-  VI x = _mm256_cvtps_epi32(a);
-  return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+AURICLE_INLINE __m128i narrow(VI a) {
+  return _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
 }
+// 32-bit lanes to 16 bits, saturated.
+AURICLE_INLINE void istore_i16(int16_t* p, VI a) { _mm_storeu_si128((__m128i*)p, narrow(a)); }
 // Rounded to the nearest integer, saturated.
-AURICLE_INLINE void vstore_i16(int16_t* p, VF a) { _mm_storeu_si128((__m128i*)p, narrow(a)); }
+AURICLE_INLINE void vstore_i16(int16_t* p, VF a) { istore_i16(p, _mm256_cvtps_epi32(a)); }
 AURICLE_INLINE void vstore_i8(int8_t* p, VF a) {
-  __m128i x = narrow(a);
+  __m128i x = narrow(_mm256_cvtps_epi32(a));
   _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(x, x));
 }
 
@@ -148,6 +152,10 @@ AURICLE_INLINE VI iload(const void* p) { return _mm256_loadu_si256((const __m256
 AURICLE_INLINE void istore(void* p, VI a) { _mm256_storeu_si256((__m256i*)p, a); }
 AURICLE_INLINE VI iset1(int32_t a) { return _mm256_set1_epi32(a); }
 AURICLE_INLINE VI iadd(VI a, VI b) { return _mm256_add_epi32(a, b); }
+// Lanes of 16 bits, those of `low` first in each pair: both within 16 bits.
+AURICLE_INLINE VI interleave(VI low, VI high) {
+  return _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(high, 16));
+}
 AURICLE_INLINE VF to_float(VI a) { return _mm256_cvtepi32_ps(a); }
 AURICLE_INLINE VI to_int(VF a) { return _mm256_cvtps_epi32(a); }
 AURICLE_INLINE int32_t hsum(VI a) {

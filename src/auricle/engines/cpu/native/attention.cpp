@@ -1,0 +1,284 @@
+// Softmax attention of encoders through 16-bit integers: y = softmax(scale q k^T + bias, over valid keys) v.
+//
+// Dimension key: B recordings, H heads, K width of a head (at most 128), Q queries, T keys; q, k, v and y are [B][row][H K].
+// The keys of a head are packed as the right side of q k^T (N = T, one block of K), its values as the right side of p v
+// (N = K, blocks of 128 keys); blocks.h has the layouts. Queries are taken a few tiles at a time through all blocks of
+// keys with a running maximum. A block's probabilities are relative to the block's own largest, so that they use all of
+// their bits; what the block weighs beside the others is in the left scales. Scores are in powers of two.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "blocks.h"
+#include "parallel.h"
+
+namespace auricle {
+namespace {
+
+constexpr int QUERY_ROWS = 24;
+constexpr int MAX_WIDTH = BLOCK;
+constexpr float LOWEST = -1e30f;  // the largest score of keys that are all invalid
+constexpr float LOG2_E = 1.44269504f;
+
+// Mirrored by products.py.
+struct Attention {
+  const float* q;
+  const float* k;
+  const float* v;
+  const uint8_t* valid;  // [B][T] or null
+  const float* bias;     // or null
+  float* y;
+  int64_t n_batches, n_heads, width, n_queries, n_keys;
+  int64_t q_batch_stride, q_row_stride, k_batch_stride, k_row_stride, v_batch_stride, v_row_stride;
+  int64_t bias_batch_stride, bias_head_stride, bias_row_stride;
+  float scale;
+
+  int64_t padded_width() const { return round_up(width, K_ALIGN); }
+  int64_t padded_keys() const { return round_up(n_keys, TILE_N); }
+  int64_t key_blocks() const { return (n_keys + BLOCK - 1) / BLOCK; }
+  int64_t width_panels() const { return (width + TILE_N - 1) / TILE_N; }
+};
+
+// Keys and values of one head as right matrices.
+struct PackedHead {
+  int16_t* keys;        // [T / TILE_N][K / 2][TILE_N][2]
+  float* key_scales;    // [T]
+  float* penalty;       // [T]: 0, or minus infinity where a key is not valid
+  int16_t* values;      // [K / TILE_N][T / 2][TILE_N][2]
+  float* value_scales;  // [K / TILE_N][block][TILE_N]
+};
+
+// Where the packed heads of one call lie.
+struct Space {
+  std::vector<int16_t> integers;
+  std::vector<float> floats;
+
+  PackedHead head(const Attention& a, int64_t index) {
+    const int64_t keys = a.padded_keys(), key_size = keys * a.padded_width();
+    const int64_t value_size = a.width_panels() * keys * TILE_N;
+    const int64_t scale_size = a.width_panels() * a.key_blocks() * TILE_N;
+    if (index == 0) {
+      const int64_t heads = a.n_batches * a.n_heads;
+      integers.resize(std::max<size_t>(integers.size(), heads * (key_size + value_size)));
+      floats.resize(std::max<size_t>(floats.size(), heads * (2 * keys + scale_size)));
+    }
+    int16_t* integer = integers.data() + index * (key_size + value_size);
+    float* real = floats.data() + index * (2 * keys + scale_size);
+    return {integer, real, real + keys, integer + key_size, real + 2 * keys};
+  }
+};
+
+// The largest factor that neither passes 16 bits nor lets a sum overflow.
+AURICLE_INLINE VF right_factor(VF most, VF sum) {
+  most = vmax(most, vset1(1e-30f));
+  sum = vmax(sum, vset1(1e-30f));
+  return vmin(vdiv(vset1((float)RIGHT_MAX), most), vdiv(vset1((float)RIGHT_SUM), sum));
+}
+
+void pack_key(const Attention& a, const float* key, int16_t* panel, float& scale) {
+  alignas(64) int16_t row[MAX_WIDTH + VF_LANES] = {};
+  VF most = vzero(), sum = vzero();
+  const int width = (int)a.width;
+  for (int i = 0; i < width; i += VF_LANES) {
+    const VF magnitude = vabs(vload_upto(key + i, width - i));
+    most = vmax(most, magnitude);
+    sum = vadd(sum, magnitude);
+  }
+  const VF factor = right_factor(vset1(hmax(most)), vset1(hsum(sum)));
+  for (int i = 0; i < width; i += VF_LANES) vstore_i16(row + i, vmul(vload_upto(key + i, width - i), factor));
+  for (int64_t i = 0; i < a.padded_width(); i += 2) std::memcpy(panel + i * TILE_N, row + i, 2 * sizeof(int16_t));
+  vstore_n(&scale, vdiv(vset1(1.0f), factor), 1);
+}
+
+void pack_keys(const Attention& a, int64_t batch, int64_t head, const PackedHead& packed) {
+  const float* first = a.k + batch * a.k_batch_stride + head * a.width;
+  for (int64_t key = 0; key < a.padded_keys(); key++) {
+    int16_t* panel = packed.keys + key / TILE_N * TILE_N * a.padded_width() + key % TILE_N * 2;
+    const bool valid = key < a.n_keys && (!a.valid || a.valid[batch * a.n_keys + key]);
+    packed.penalty[key] = valid ? 0.0f : -INFINITY;
+    packed.key_scales[key] = 0.0f;
+    if (valid)
+      pack_key(a, first + key * a.k_row_stride, panel, packed.key_scales[key]);
+    else
+      for (int64_t i = 0; i < a.padded_width(); i += 2) panel[i * TILE_N] = panel[i * TILE_N + 1] = 0;
+  }
+}
+
+// VF_LANES columns of the values of up to 128 keys; values of invalid keys count as zero, whatever they are.
+void pack_value_block(const float* values, int64_t stride, const float* penalty, int keys, int padded, int lanes,
+                      int16_t* out, float* scales) {
+  alignas(64) float rows[BLOCK * VF_LANES];
+  VF most = vzero(), sum = vzero();
+  for (int key = 0; key < padded; key++) {
+    const bool valid = key < keys && penalty[key] == 0.0f;
+    const VF value = valid ? vload_upto(values + key * stride, lanes) : vzero();
+    vstore(rows + key * VF_LANES, value);
+    most = vmax(most, vabs(value));
+    sum = vadd(sum, vabs(value));
+  }
+  const VF factor = right_factor(most, sum);
+  for (int key = 0; key < padded; key += 2) {
+    const float* row = rows + key * VF_LANES;
+    istore(out + key * TILE_N, interleave(to_int(vmul(vload(row), factor)), to_int(vmul(vload(row + VF_LANES), factor))));
+  }
+  vstore(scales, vdiv(vset1(1.0f), factor));
+}
+
+void pack_values(const Attention& a, int64_t batch, int64_t head, const PackedHead& packed) {
+  const float* first = a.v + batch * a.v_batch_stride + head * a.width;
+  for (int64_t column = 0; column < a.width_panels() * TILE_N; column += VF_LANES) {
+    const int64_t panel = column / TILE_N, lane = column % TILE_N;
+    const int lanes = (int)std::clamp<int64_t>(a.width - column, 0, VF_LANES);
+    for (int64_t key = 0; key < a.n_keys; key += BLOCK) {
+      const int keys = (int)std::min<int64_t>(BLOCK, a.n_keys - key);
+      pack_value_block(first + key * a.v_row_stride + column, a.v_row_stride, packed.penalty + key, keys,
+                       (int)std::min<int64_t>(BLOCK, a.padded_keys() - key), lanes,
+                       packed.values + (panel * a.padded_keys() + key) * TILE_N + 2 * lane,
+                       packed.value_scales + (panel * a.key_blocks() + key / BLOCK) * TILE_N + lane);
+    }
+  }
+}
+
+// Some queries of one head, and what they have gathered so far.
+struct Queries {
+  alignas(64) int16_t rows[QUERY_ROWS * BLOCK];
+  alignas(64) float sums[QUERY_ROWS * MAX_WIDTH];  // [tile][panel][TILE_M][TILE_N]
+  float scales[QUERY_ROWS];
+  float largest[QUERY_ROWS], total[QUERY_ROWS];
+  int64_t batch, head, first, count;
+};
+
+// LEFT_MAX * 2^x for x <= 0, within 4e-6 of itself; they are rounded to 1.2e-4.
+AURICLE_INLINE VF probability(VF x) {
+  x = vmax(x, vset1(-100.0f));
+  const VF n = vround(x), r = vsub(x, n);
+  VF p = vset1(LEFT_MAX * 9.67217e-3f);
+  p = vfma(p, r, vset1(LEFT_MAX * 5.592204e-2f));
+  p = vfma(p, r, vset1(LEFT_MAX * 2.4022228e-1f));
+  p = vfma(p, r, vset1(LEFT_MAX * 6.9312103e-1f));
+  p = vfma(p, r, vset1(LEFT_MAX));
+  return vscale2(p, n);
+}
+
+// scores[TILE_M][BLOCK] of one tile of queries and one block of keys; keys that are not valid get minus infinity.
+void score(const Attention& a, const PackedHead& packed, const Queries& queries, int tile, int64_t key, int keys,
+           float* scores) {
+  TileSums sums;
+  for (int column = 0; column < keys; column += TILE_N) {
+    const int16_t* panel = packed.keys + (key + column) * a.padded_width();
+    dot_block(queries.rows + tile * TILE_M * BLOCK, panel, a.padded_width() / 2, sums);
+    for (int half = 0; half < 2; half++) {
+      const int64_t at = key + column + half * VF_LANES;
+      const VF scale = vload(packed.key_scales + at), penalty = vload(packed.penalty + at);
+#pragma GCC unroll 16
+      for (int i = 0; i < TILE_M; i++) {
+        const VF left = vset1(queries.scales[tile * TILE_M + i]);
+        vstore(scores + i * BLOCK + column + half * VF_LANES,
+               vfma(to_float(sums.at[i][half]), vmul(left, scale), penalty));
+      }
+    }
+  }
+}
+
+void add_bias(const Attention& a, const Queries& queries, int64_t row, int64_t key, int keys, float* scores) {
+  const float* bias = a.bias + queries.batch * a.bias_batch_stride + queries.head * a.bias_head_stride +
+                      (queries.first + row) * a.bias_row_stride + key;
+  for (int i = 0; i < keys; i += VF_LANES)
+    vstore(scores + i, vfma(vload_upto(bias + i, keys - i), vset1(LOG2_E), vload(scores + i)));
+}
+
+// One row's scores to 16-bit probabilities. What was gathered before weighs `before` now, and the block `left_scale`.
+AURICLE_INLINE float weigh(Queries& queries, int row, const float* scores, int padded, int16_t* out, float& left_scale) {
+  VF most = vset1(LOWEST);
+  for (int i = 0; i < padded; i += VF_LANES) most = vmax(most, vload(scores + i));
+  const float block_most = hmax(most), new_most = std::max(block_most, queries.largest[row]);
+  VI total = izero();
+  for (int i = 0; i < padded; i += VF_LANES) {
+    const VI p = to_int(probability(vsub(vload(scores + i), vset1(block_most))));
+    total = iadd(total, p);
+    istore_i16(out + i, p);
+  }
+  const float before = std::exp2(queries.largest[row] - new_most);
+  left_scale = std::exp2(block_most - new_most);
+  queries.total[row] = queries.total[row] * before + left_scale * (float)hsum(total);
+  queries.largest[row] = new_most;
+  return before;
+}
+
+void attend_tile(const Attention& a, const PackedHead& packed, Queries& queries, int tile, int64_t key) {
+  alignas(64) float scores[TILE_M * BLOCK];
+  alignas(64) int16_t probabilities[TILE_M * BLOCK];
+  float left_scales[TILE_M];
+  const int keys = (int)std::min<int64_t>(BLOCK, a.n_keys - key), padded = (int)round_up(keys, TILE_N);
+  const int64_t panels = a.width_panels();
+  float* sums = queries.sums + tile * TILE_M * panels * TILE_N;
+  score(a, packed, queries, tile, key, padded, scores);
+  for (int i = 0; i < TILE_M; i++) {
+    const int row = tile * TILE_M + i;
+    if (a.bias && row < queries.count) add_bias(a, queries, row, key, keys, scores + i * BLOCK);
+    const float before = weigh(queries, row, scores + i * BLOCK, padded, probabilities + i * BLOCK, left_scales[i]);
+    for (int64_t j = 0; before != 1.0f && j < panels * 2; j++) {
+      float* half = sums + (j / 2 * TILE_M + i) * TILE_N + j % 2 * VF_LANES;
+      vstore(half, vmul(vload(half), vset1(before)));
+    }
+  }
+  for (int64_t panel = 0; panel < panels; panel++)
+    add_block(probabilities, left_scales, packed.values + (panel * a.padded_keys() + key) * TILE_N,
+              packed.value_scales + (panel * a.key_blocks() + key / BLOCK) * TILE_N, padded / 2,
+              sums + panel * TILE_M * TILE_N);
+}
+
+void take_queries(const Attention& a, int64_t batch, int64_t head, int64_t first, Queries& queries) {
+  queries.batch = batch, queries.head = head, queries.first = first;
+  queries.count = std::min<int64_t>(QUERY_ROWS, a.n_queries - first);
+  std::fill(std::begin(queries.sums), std::end(queries.sums), 0.0f);
+  for (int i = 0; i < QUERY_ROWS; i++) {
+    queries.largest[i] = LOWEST, queries.total[i] = 0.0f;
+    const int64_t row = first + std::min<int64_t>(i, queries.count - 1);  // what is past the last is not stored
+    const float* q = a.q + batch * a.q_batch_stride + row * a.q_row_stride + head * a.width;
+    queries.scales[i] = quantise_left(q, (int)a.width, queries.rows + i * BLOCK) * a.scale * LOG2_E;
+  }
+}
+
+void store_queries(const Attention& a, const Queries& queries) {
+  const int64_t panels = a.width_panels();
+  for (int i = 0; i < queries.count; i++) {
+    const float* sums = queries.sums + i / TILE_M * TILE_M * panels * TILE_N + i % TILE_M * TILE_N;
+    float* y = a.y + ((queries.batch * a.n_queries + queries.first + i) * a.n_heads + queries.head) * a.width;
+    // NaN for queries that are not finite.
+    const float factor = (queries.total[i] > 0.0f ? 1.0f / queries.total[i] : 0.0f) + queries.scales[i] * 0.0f;
+    for (int64_t j = 0; j < a.width; j += VF_LANES)
+      vstore_upto(y + j, vmul(vload(sums + j / TILE_N * TILE_M * TILE_N + j % TILE_N), vset1(factor)), (int)(a.width - j));
+  }
+}
+
+}  // namespace
+
+// `attention` says nothing that products.py has not checked. A query without valid keys gets zeros.
+AURICLE_EXPORT void auricle_attend(const Attention* attention) {
+  static thread_local Space space;
+  const Attention& a = *attention;
+  const int64_t n_heads = a.n_batches * a.n_heads, chunks = (a.n_queries + QUERY_ROWS - 1) / QUERY_ROWS;
+  std::vector<PackedHead> heads(n_heads);
+  for (int64_t i = 0; i < n_heads; i++) heads[i] = space.head(a, i);
+#pragma omp parallel
+  {
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < n_heads; i++) {
+      pack_keys(a, i / a.n_heads, i % a.n_heads, heads[i]);
+      pack_values(a, i / a.n_heads, i % a.n_heads, heads[i]);
+    }
+    Queries queries;
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < n_heads * chunks; item++) {
+      const int64_t head = item / chunks;
+      take_queries(a, head / a.n_heads, head % a.n_heads, item % chunks * QUERY_ROWS, queries);
+      for (int64_t key = 0; key < a.n_keys; key += BLOCK)
+        for (int tile = 0; tile * TILE_M < queries.count; tile++) attend_tile(a, heads[head], queries, tile, key);
+      store_queries(a, queries);
+    }
+  }
+}
+
+}  // namespace auricle

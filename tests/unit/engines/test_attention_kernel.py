@@ -1,0 +1,98 @@
+"""The attention kernel against softmax attention in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from auricle.engines.cpu import products
+from auricle.engines.cpu.products import attention
+
+pytestmark = pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
+
+# Queries, keys, probabilities and values are rounded to about 14 bits of a block's largest.
+CLOSE = 1e-3
+
+
+def exact_attention(
+    q: Tensor, k: Tensor, v: Tensor, n_heads: int, mask: Tensor | None = None, bias: Tensor | None = None
+) -> Tensor:
+    q, k, v = (x.double().unflatten(2, (n_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, H, T, K)
+    scores = q @ k.transpose(2, 3) * q.shape[3] ** -0.5
+    if bias is not None:
+        scores = scores + bias.double()
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None], -torch.inf)
+    return (scores.softmax(3) @ v).transpose(1, 2).flatten(2)
+
+
+def relative_error(ours: Tensor, exact: Tensor) -> float:
+    return ((ours.double() - exact).norm() / exact.norm()).item()
+
+
+@pytest.mark.parametrize("width", [3, 16, 32, 64, 80, 96, 128])
+@pytest.mark.parametrize(("n_queries", "n_keys"), [(1, 1), (50, 50), (5, 300), (131, 129)])
+def test_any_shape_is_close_to_float64(width: int, n_queries: int, n_keys: int) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, n, 3 * width) for n in (n_queries, n_keys, n_keys))
+
+    assert relative_error(attention(q, k, v, 3), exact_attention(q, k, v, 3)) < CLOSE
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 4.0])
+def test_flat_and_sharp_softmax_are_close(sharpness: float) -> None:
+    torch.manual_seed(0)
+    q, k, v = sharpness * torch.randn(1, 200, 128), torch.randn(1, 700, 128), torch.randn(1, 700, 128)
+
+    assert relative_error(attention(q, k, v, 2), exact_attention(q, k, v, 2)) < CLOSE
+
+
+def test_slices_of_one_product_are_read_as_they_are() -> None:
+    torch.manual_seed(0)
+    q, k, v = torch.randn(2, 70, 3 * 128).chunk(3, 2)
+
+    assert torch.equal(attention(q, k, v, 2), attention(q.contiguous(), k.contiguous(), v.contiguous(), 2))
+
+
+def test_hidden_keys_and_bias() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 150, 128) for _ in range(3))
+    mask = torch.arange(150) < torch.tensor([[150], [20]])
+    mask[0, 40:60] = False
+    bias = torch.randn(1, 2, 150, 150)
+
+    ours = attention(q, k, v, 2, mask, bias)
+    v[1, 20:], k[1, 20:] = torch.nan, torch.inf  # what is hidden may be anything
+
+    assert relative_error(ours, exact_attention(q, k.nan_to_num(), v.nan_to_num(), 2, mask, bias)) < CLOSE
+    assert torch.equal(ours, attention(q, k, v, 2, mask, bias))
+
+
+def test_a_query_that_sees_nothing_gets_zeros() -> None:
+    x = torch.ones(1, 4, 16)
+
+    assert attention(x, x, x, 1, torch.zeros(1, 4, dtype=torch.bool)).abs().max() == 0
+
+
+def test_a_row_depends_neither_on_other_rows_nor_on_threads() -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(3, 140, 192) for _ in range(3))
+    n_threads = torch.get_num_threads()
+
+    together = attention(q, k, v, 3)
+    alone = attention(q[1:2, 77:78], k[1:2], v[1:2], 3)
+    try:
+        torch.set_num_threads(3)
+        on_three = attention(q, k, v, 3)
+    finally:
+        torch.set_num_threads(n_threads)
+
+    assert torch.equal(together[1:2, 77:78], alone)
+    assert torch.equal(together, on_three)
+
+
+def test_heads_too_wide_are_refused() -> None:
+    x = torch.zeros(1, 2, 129)
+    with pytest.raises(ValueError, match="1 heads at most 128 wide"):
+        attention(x, x, x, 1)
