@@ -8,13 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from measure import Contestant, Worker, arguments_of, begin, chosen, interleaved, median, summary, write
+from measure import Contestant, Worker, arguments_of, begin, chosen, has_bfloat16, interleaved, median, summary, write
 from recordings import clips, recording, seconds_of
 from scripted import random_wav2vec2
 
 OURS = "auricle"
 BATCHES = (1, 8)
 OUR_BATCH = 8
+
+
+def types() -> tuple[str, ...]:
+    """Those of transformers that this processor computes."""
+    return ("float32", "bfloat16") if has_bfloat16() else ("float32",)
 
 
 def one_clip(model: str, heard: Path) -> list[Contestant]:
@@ -24,7 +29,7 @@ def one_clip(model: str, heard: Path) -> list[Contestant]:
         Contestant(OURS, "peers.ours:transcriber", {**given, "parameters": {}}),
         *(
             Contestant(f"transformers {dtype}", "peers.hugging_face:ctc_transcriber", {**given, "dtype": dtype})
-            for dtype in ("float32", "bfloat16")
+            for dtype in types()
         ),
     ]
 
@@ -40,7 +45,7 @@ def many_clips(model: str, heard: list[Path]) -> list[Contestant]:
                 "peers.hugging_face:recognizer",
                 {**given, "dtype": dtype, "batch_size": batch},
             )
-            for dtype in ("float32", "bfloat16")
+            for dtype in types()
             for batch in BATCHES
         ),
     ]

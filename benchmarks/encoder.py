@@ -13,7 +13,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from measure import Contestant, Measured, Worker, arguments_of, begin, chosen, interleaved, machine, n_threads, summary
+from measure import (
+    Contestant,
+    Measured,
+    Worker,
+    arguments_of,
+    begin,
+    chosen,
+    has_bfloat16,
+    interleaved,
+    n_threads,
+    summary,
+)
 from measure import write as write_result
 from recordings import recording
 from scripted import SHAPES, Shape, scripted_whisper
@@ -65,7 +76,9 @@ def contestants(model: str, heard: str, width: int) -> list[Contestant]:
     """Products in each arithmetic, and encoders."""
     given = {"model": model, "recording": heard}
     found = [
-        Contestant(f"product, {name}", "encoder:product", {"arithmetic": name, "width": width}) for name in ARITHMETICS
+        Contestant(f"product, {name}", "encoder:product", {"arithmetic": name, "width": width})
+        for name in ARITHMETICS
+        if name != "bfloat16" or has_bfloat16()
     ]
     found += [
         Contestant("auricle", "peers.ours:encoder", given),
@@ -74,7 +87,7 @@ def contestants(model: str, heard: str, width: int) -> list[Contestant]:
         Contestant("openvino f32", "peers.openvino_genai:encoder", {**given, "kind": "f32"}),
         Contestant("openvino int8", "peers.openvino_genai:encoder", {**given, "kind": "int8"}),
     ]
-    if {"amx_bf16", "avx512_bf16"} & set(machine()["flags"]):
+    if has_bfloat16():
         found.append(Contestant("transformers bfloat16", "peers.hugging_face:encoder", {**given, "dtype": "bfloat16"}))
     return found
 

@@ -13,7 +13,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from measure import Contestant, arguments_of, begin, chosen, interleaved, machine, median, ratios, summary, texts, write
+from measure import (
+    Contestant,
+    arguments_of,
+    begin,
+    chosen,
+    has_bfloat16,
+    interleaved,
+    median,
+    ratios,
+    summary,
+    texts,
+    write,
+)
 from recordings import SPEECH, recording, seconds_of
 from scripted import Checkpoint, scripted_whisper
 
@@ -61,7 +73,7 @@ def contestants(checkpoint: Checkpoint, heard: Path, batch: int) -> list[Contest
         contestant("openvino-genai int8", "openvino_genai:transcriber", kind="int8"),
         contestant("openvino-genai f32", "openvino_genai:transcriber", SLOW, kind="f32"),
     ]  # fmt: skip
-    if {"amx_bf16", "avx512_bf16"} & set(machine()["flags"]):
+    if has_bfloat16():
         found.append(
             contestant(
                 "transformers bfloat16, windows in batches", "hugging_face:transcriber", SLOW, dtype="bfloat16",

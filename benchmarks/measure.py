@@ -253,6 +253,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16, and may; where it does not, torch takes minutes for it."""
+    is_allowed = os.environ.get("AURICLE_CPU_ISA", "all") == "all"
+    return is_allowed and not {"amx_bf16", "avx512_bf16"}.isdisjoint(machine()["flags"])
+
+
 def n_threads() -> int:
     """Threads that every contestant is given: BENCH_THREADS, else the cores this process may use."""
     given = os.environ.get("BENCH_THREADS")

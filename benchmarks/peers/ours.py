@@ -115,7 +115,7 @@ def greedy_tokens(
         started = time.perf_counter()
         found = decoder.decode(states, lengths, [ask] * batch, options)
         took = time.perf_counter() - started
-        assert all(len(one.tokens) == n for one in found), [len(one.tokens) for one in found]
+        assert all(len(one.generated.tokens) == n for one in found)
         return took
 
     return lambda: Measured((seconds(n_tokens[1]) - seconds(n_tokens[0])) / (n_tokens[1] - n_tokens[0]))
