@@ -6,6 +6,7 @@ Dimension key: N outputs, K inputs, M rows, R rows of a cache, V vocabulary.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -130,15 +131,15 @@ def table_of(grammar: Grammar, vocabulary: int) -> Table:
     begin, latest = vocabulary, -1
     if grammar.timestamp_begin is not None:
         begin = grammar.timestamp_begin
-        banned[grammar.no_timestamps] = 1
+        banned[grammar.no_timestamps] = -math.inf
         latest = -1 if grammar.max_initial is None else grammar.max_initial
     pointer = pointer_to(blank) if grammar.blank else None
     return Table(Rules(pointer_to(banned), pointer, vocabulary, grammar.eos, begin, latest), (banned, blank))
 
 
 def _marks(ids: Sequence[int], vocabulary: int) -> Tensor:
-    marks = torch.zeros(vocabulary, dtype=torch.uint8)
-    marks[[id for id in ids if id < vocabulary]] = 1
+    marks = torch.zeros(vocabulary)
+    marks[[id for id in ids if id < vocabulary]] = -math.inf
     return marks
 
 

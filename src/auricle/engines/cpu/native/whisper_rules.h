@@ -13,8 +13,8 @@ namespace auricle {
 constexpr float NONE = -std::numeric_limits<float>::infinity();
 
 struct Rules {
-    const uint8_t* banned;   // (V,) 1: never chosen
-    const uint8_t* blank;    // (V,) 1: not chosen first; null: no such rule
+    const float* banned;      // (V,) minus infinity: never chosen; else 0
+    const float* blank;       // (V,) minus infinity: not chosen first; null: no such rule
     int64_t vocabulary, eos;
     int64_t timestamp_begin;  // the vocabulary's size: no timestamps
     int64_t latest_first;     // the largest first timestamp in steps; below 0: any
@@ -75,33 +75,39 @@ struct Best {
     }
 };
 
-// Over logits[begin, end). Equal logits: the first, as argmax.
+// Over logits[begin, end). Of equal logits the first, as argmax; what is no number is never chosen.
 inline Best best_of(const float* logits, const Rules& rules, const RowState& state, int64_t begin, int64_t end,
                     bool with_sum) {
+    const float* blank = state.n_new == 0 ? rules.blank : nullptr;
+    auto some = [&](int64_t v) {
+        const VF value = vadd(vload(logits + v), vload(rules.banned + v));
+        return blank ? vadd(value, vload(blank + v)) : value;
+    };
+    auto one = [&](int64_t v) { return logits[v] + rules.banned[v] + (blank ? blank[v] : 0.0f); };
+    const int64_t whole = begin + (end - begin) / VF_LANES * VF_LANES;
+    VF tops = vset1(NONE), seconds = vset1(NONE);
+    for (int64_t v = begin; v < whole; v += VF_LANES) {
+        const VF value = some(v);
+        seconds = vmax(vmin(value, tops), seconds);
+        tops = vmax(value, tops);  // the second where the first is no number
+    }
+    alignas(64) float top[VF_LANES], second[VF_LANES];
+    vstore(top, tops), vstore(second, seconds);
     Best best;
-    const bool first = rules.blank != nullptr && state.n_new == 0;
-    for (int64_t v = begin; v < end; v++) {
-        const float value = logits[v];
-        if (value <= best.second) continue;  // most: two comparisons would not be faster
-        if (rules.banned[v] || (first && rules.blank[v]) || !(value > NONE)) continue;
-        if (best.token < 0 || value > best.top) best.second = best.top, best.top = value, best.token = v;
-        else best.second = value;
-    }
-    if (!with_sum || best.token < 0) return best;
-    const VF top = vset1(best.top);
+    auto offer = [&](float value) {
+        if (value > best.top) best.second = best.top, best.top = value;
+        else if (value > best.second) best.second = value;
+    };
+    for (int i = 0; i < VF_LANES; i++) offer(top[i]), offer(second[i]);
+    for (int64_t v = whole; v < end; v++) offer(one(v));
+    if (!(best.top > NONE)) return best;
+    for (int64_t v = begin; v < end && best.token < 0; v++)
+        if (one(v) == best.top) best.token = v;
+    if (!with_sum) return best;
     VF total = vset1(0.0f);
-    alignas(64) float kept[VF_LANES];
-    int64_t v = begin;
-    for (; v + VF_LANES <= end; v += VF_LANES) {
-        for (int i = 0; i < VF_LANES; i++) {
-            const bool out = rules.banned[v + i] || (first && rules.blank[v + i]);
-            kept[i] = out ? -1e30f : logits[v + i];
-        }
-        total = vadd(total, vexp(vmax(vsub(vload(kept), top), vset1(-87.0f))));
-    }
+    for (int64_t v = begin; v < whole; v += VF_LANES) total = vadd(total, vexp(vsub(some(v), vset1(best.top))));
     best.sum = hsum(total);
-    for (; v < end; v++)
-        if (!(rules.banned[v] || (first && rules.blank[v]))) best.sum += std::exp(logits[v] - best.top);
+    for (int64_t v = whole; v < end; v++) best.sum += std::exp(one(v) - best.top);
     return best;
 }
 
