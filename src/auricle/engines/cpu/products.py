@@ -161,7 +161,7 @@ def attention(
     q, k, v = _three_dimensions(q), _three_dimensions(k), _three_dimensions(v)
     if mask is not None:
         mask = mask.to(torch.bool).expand(B, T).contiguous()
-    bias_strides = (0, 0, 0)
+    bias_strides: tuple[int, ...] = (0, 0, 0)
     if bias is not None:
         bias = bias.float().expand(B, n_heads, S, T)
         bias = bias if bias.stride(3) == 1 else bias.contiguous()
