@@ -151,14 +151,15 @@ struct Queries {
 
 // LEFT_MAX * 2^x for x <= 0, within 4e-6 of itself; they are rounded to 1.2e-4.
 AURICLE_INLINE VF probability(VF x) {
+  const VF shift = vset1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded, into its lowest bits
   x = vmax(x, vset1(-100.0f));
-  const VF n = vround(x), r = vsub(x, n);
+  const VF n = vadd(x, shift), r = vsub(x, vsub(n, shift));
   VF p = vset1(LEFT_MAX * 9.67217e-3f);
   p = vfma(p, r, vset1(LEFT_MAX * 5.592204e-2f));
   p = vfma(p, r, vset1(LEFT_MAX * 2.4022228e-1f));
   p = vfma(p, r, vset1(LEFT_MAX * 6.9312103e-1f));
   p = vfma(p, r, vset1(LEFT_MAX));
-  return vscale2(p, n);
+  return add_exponent(p, bits(n));
 }
 
 // scores[TILE_M][BLOCK] of one tile of queries and one block of keys; keys that are not valid get minus infinity.
@@ -188,45 +189,62 @@ void add_bias(const Attention& a, const Queries& queries, int64_t row, int64_t k
     vstore(scores + i, vfma(vload_upto(bias + i, keys - i), vset1(LOG2_E), vload(scores + i)));
 }
 
-// One row's scores to 16-bit probabilities. What was gathered before weighs `before` now, and the block `left_scale`.
-AURICLE_INLINE float weigh(Queries& queries, int row, const float* scores, int padded, int16_t* out, float& left_scale) {
-  VF most = vset1(LOWEST);
-  for (int i = 0; i < padded; i += VF_LANES) most = vmax(most, vload(scores + i));
-  const float block_most = hmax(most), new_most = std::max(block_most, queries.largest[row]);
+// One row's scores, the block's largest taken off, to 16-bit probabilities; returns their sum.
+AURICLE_INLINE float to_probabilities(const float* scores, float block_most, int padded, int16_t* out) {
   VI total = izero();
   for (int i = 0; i < padded; i += VF_LANES) {
     const VI p = to_int(probability(vsub(vload(scores + i), vset1(block_most))));
     total = iadd(total, p);
     istore_i16(out + i, p);
   }
-  const float before = std::exp2(queries.largest[row] - new_most);
-  left_scale = std::exp2(block_most - new_most);
-  queries.total[row] = queries.total[row] * before + left_scale * (float)hsum(total);
-  queries.largest[row] = new_most;
-  return before;
+  return (float)hsum(total);
+}
+
+AURICLE_INLINE float largest_of(const float* scores, int padded) {
+  VF most = vset1(LOWEST);
+  for (int i = 0; i < padded; i += VF_LANES) most = vmax(most, vload(scores + i));
+  return hmax(most);
+}
+
+// Brings a tile's totals and sums to the new largest scores; `block` holds the block's on entry, and on return what its
+// probabilities weigh beside what was gathered before. Lanes past TILE_M belong to no row.
+void rescale(Queries& queries, int tile, int64_t panels, float* block) {
+  static_assert(TILE_M <= VF_LANES, "a tile's rows are the lanes of one vector");
+  float before[VF_LANES];
+  const VF old_most = vload_n(queries.largest + tile * TILE_M, TILE_M), block_most = vload(block);
+  const VF new_most = vmax(old_most, block_most);
+  vstore(before, vexp(vmul(vsub(old_most, new_most), vset1(0.69314718f))));
+  vstore(block, vexp(vmul(vsub(block_most, new_most), vset1(0.69314718f))));
+  vstore_n(queries.largest + tile * TILE_M, new_most, TILE_M);
+  for (int i = 0; i < TILE_M; i++) {
+    queries.total[tile * TILE_M + i] *= before[i];
+    for (int64_t j = 0; before[i] != 1.0f && j < panels * 2; j++) {
+      float* half = queries.sums + tile * TILE_M * panels * TILE_N + (j / 2 * TILE_M + i) * TILE_N + j % 2 * VF_LANES;
+      vstore(half, vmul(vload(half), vset1(before[i])));
+    }
+  }
 }
 
 void attend_tile(const Attention& a, const PackedHead& packed, Queries& queries, int tile, int64_t key) {
   alignas(64) float scores[TILE_M * BLOCK];
   alignas(64) int16_t probabilities[TILE_M * BLOCK];
-  float left_scales[TILE_M];
+  float most[TILE_M], weights[VF_LANES] = {};
   const int keys = (int)std::min<int64_t>(BLOCK, a.n_keys - key), padded = (int)round_up(keys, TILE_N);
   const int64_t panels = a.width_panels();
-  float* sums = queries.sums + tile * TILE_M * panels * TILE_N;
   score(a, packed, queries, tile, key, padded, scores);
   for (int i = 0; i < TILE_M; i++) {
     const int row = tile * TILE_M + i;
     if (a.bias && row < queries.count) add_bias(a, queries, row, key, keys, scores + i * BLOCK);
-    const float before = weigh(queries, row, scores + i * BLOCK, padded, probabilities + i * BLOCK, left_scales[i]);
-    for (int64_t j = 0; before != 1.0f && j < panels * 2; j++) {
-      float* half = sums + (j / 2 * TILE_M + i) * TILE_N + j % 2 * VF_LANES;
-      vstore(half, vmul(vload(half), vset1(before)));
-    }
+    most[i] = weights[i] = largest_of(scores + i * BLOCK, padded);
   }
+  rescale(queries, tile, panels, weights);
+  for (int i = 0; i < TILE_M; i++)
+    queries.total[tile * TILE_M + i] +=
+        weights[i] * to_probabilities(scores + i * BLOCK, most[i], padded, probabilities + i * BLOCK);
   for (int64_t panel = 0; panel < panels; panel++)
-    add_block(probabilities, left_scales, packed.values + (panel * a.padded_keys() + key) * TILE_N,
+    add_block(probabilities, weights, packed.values + (panel * a.padded_keys() + key) * TILE_N,
               packed.value_scales + (panel * a.key_blocks() + key / BLOCK) * TILE_N, padded / 2,
-              sums + panel * TILE_M * TILE_N);
+              queries.sums + (tile * panels + panel) * TILE_M * TILE_N);
 }
 
 void take_queries(const Attention& a, int64_t batch, int64_t head, int64_t first, Queries& queries) {

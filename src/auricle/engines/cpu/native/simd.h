@@ -82,6 +82,11 @@ AURICLE_INLINE VI wdot(VI acc, VI a, VI b) {
   return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
 #endif
 }
+// The bits of a, with those of n added to its exponent: a * 2^n where both are normal numbers.
+AURICLE_INLINE VF add_exponent(VF a, VI n) {
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(a), _mm512_slli_epi32(n, 23)));
+}
+AURICLE_INLINE VI bits(VF a) { return _mm512_castps_si512(a); }
 // a * 2^n for whole n; zero or infinity past the range.
 AURICLE_INLINE VF vscale2(VF a, VF n) { return _mm512_scalef_ps(a, n); }
 
@@ -167,6 +172,11 @@ AURICLE_INLINE int32_t hsum(VI a) {
 AURICLE_INLINE VI wload_i8(const int8_t* p) { return _mm256_cvtepi8_epi16(half_load(p)); }
 // acc + the sums of neighbouring products of 16-bit lanes.
 AURICLE_INLINE VI wdot(VI acc, VI a, VI b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+// The bits of a, with those of n added to its exponent: a * 2^n where both are normal numbers.
+AURICLE_INLINE VF add_exponent(VF a, VI n) {
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_slli_epi32(n, 23)));
+}
+AURICLE_INLINE VI bits(VF a) { return _mm256_castps_si256(a); }
 // a * 2^n for whole n; n below -126 gives zero for a near one, n above 127 is the caller's to avoid.
 AURICLE_INLINE VF vscale2(VF a, VF n) {
   VI exponent = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
