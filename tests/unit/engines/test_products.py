@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.engines.cpu import products
-from auricle.engines.cpu.products import PackedLinear, conv1d_channels_last, linear
+from auricle.engines.cpu.products import PackedLinear, conv1d_channels_last, feed_forward, linear
 
 pytestmark = pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
 
@@ -90,6 +90,17 @@ def test_a_row_depends_neither_on_other_rows_nor_on_threads() -> None:
 
     assert torch.equal(together[::50], alone)
     assert torch.equal(together, on_three)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 401)])
+def test_feed_forward_has_the_numbers_of_two_products(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    first, second = some_layer(700, 40)[2], some_layer(50, 700)[2]
+    x, residual = torch.randn(*shape, 40), torch.randn(shape[1], 50)
+
+    both = feed_forward(x, first, second, "silu", residual, 0.5)
+
+    assert torch.equal(both, linear(linear(x, first, "silu"), second, None, residual, 0.5))
 
 
 def test_views_are_read_as_they_are() -> None:

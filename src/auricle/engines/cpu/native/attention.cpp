@@ -16,7 +16,7 @@
 namespace auricle {
 namespace {
 
-constexpr int QUERY_ROWS = 24;
+constexpr int QUERY_ROWS = 48;
 constexpr int MAX_WIDTH = BLOCK;
 constexpr float LOWEST = -1e30f;  // the largest score of keys that are all invalid
 constexpr float LOG2_E = 1.44269504f;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <vector>
 
 #include "activations.h"
 #include "blocks.h"
@@ -183,6 +184,31 @@ AURICLE_EXPORT void auricle_multiply(const Product* product) {
     const int64_t first_row = block * tiles / row_blocks * TILE_M;
     const int64_t end_row = std::min(rows, (block + 1) * tiles / row_blocks * TILE_M);
     multiply_part(p, {first_row, end_row - first_row, part * panels / column_parts, (part + 1) * panels / column_parts});
+  }
+}
+
+// `second` of the rows that `first` makes, which are kept for a block of rows at a time and never leave the cache. Both
+// have one batch; `first` has no residual, and its y and `second`'s x are not looked at. The numbers are those of
+// two calls.
+AURICLE_EXPORT void auricle_multiply_twice(const Product* first_product, const Product* second_product) {
+  const int64_t rows = first_product->n_rows, tiles = (rows + TILE_M - 1) / TILE_M;
+  const int64_t blocks = std::min(tiles, round_up((tiles + MAX_TILES - 1) / MAX_TILES, omp_get_max_threads()));
+#pragma omp parallel
+  {
+    std::vector<float> between(MAX_ROWS * first_product->n);
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+      const int64_t row = block * tiles / blocks * TILE_M;
+      Product first = *first_product, second = *second_product;
+      first.n_rows = second.n_rows = std::min(rows, (block + 1) * tiles / blocks * TILE_M) - row;
+      first.x += row * first.x_row_stride;
+      first.y = between.data();
+      second.x = between.data();
+      second.y += row * second.n;
+      if (second.residual) second.residual += row * second.residual_row_stride;
+      multiply_part(first, {0, first.n_rows, 0, (first.n + TILE_N - 1) / TILE_N});
+      multiply_part(second, {0, second.n_rows, 0, (second.n + TILE_N - 1) / TILE_N});
+    }
   }
 }
 
