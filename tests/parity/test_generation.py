@@ -7,6 +7,7 @@ holds them against the papers.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +33,8 @@ from transformers.generation.logits_process import (  # noqa: E402
     TopPLogitsWarper,
     TypicalLogitsWarper,
 )
+
+pytestmark = pytest.mark.usefixtures("every_engine")
 
 EOS, V = 2, 60
 PROMPT = (1, 7, 30)
@@ -124,7 +127,7 @@ def expected(theirs: Any, values: Tensor, **options: Any) -> Any:
 def found(
     ours: Any, values: Tensor, seeds: Sequence[int] = (), use_cache: bool = True, **options: Any
 ) -> list[Generated]:
-    engine = make_engine(ours)
+    engine = make_engine(copy.deepcopy(ours))
     states, lengths = engine.encode(Features(values, torch.full((len(values),), values.shape[-1])))
     return generate(
         engine.decoder(states, lengths, use_cache),

@@ -22,6 +22,8 @@ from auricle.engines import make_engine
 from auricle.errors import ConfigError
 from auricle.models.moonshine import FIRST_FRAME_SAMPLES, Moonshine
 
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 # The same float32 sums in another order; states and logits here are of order one to ten.
 SAME = 1e-4
 

@@ -7,6 +7,7 @@ at its opening timestamp, where ours has the times it states.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -38,6 +39,8 @@ from transformers.generation.logits_process import (  # noqa: E402
     SuppressTokensLogitsProcessor,
     WhisperTimeStampLogitsProcessor,
 )
+
+pytestmark = pytest.mark.usefixtures("every_engine")
 
 # A vocabulary of 90 text tokens, then what Whisper's has, then 1501 timestamps.
 EOS, START, ENGLISH, GERMAN, TRANSLATE, TRANSCRIBE = 90, 91, 92, 93, 94, 95
@@ -109,7 +112,7 @@ def mel(n_rows: int, seed: int = 0) -> Tensor:
 
 
 def search(ours: Whisper, values: Tensor, prompt: Sequence[int], options: GenerateOptions, **more: Any) -> list[Any]:
-    engine = make_engine(ours)
+    engine = make_engine(copy.deepcopy(ours))
     states, lengths = engine.encode(Features(values, torch.full((len(values),), 3000)))
     return generate(
         engine.decoder(states, lengths), torch.tensor([prompt] * len(values)), options, rules(len(prompt)), **more
@@ -320,7 +323,7 @@ def test_long_form_follows_transformers_through_70_seconds(models: tuple[Any, Wh
             condition_on_prev_tokens=conditioned,
         )["segments"][0]
         recognizer = WhisperRecognizer(
-            make_engine(ours), SlicedFeatures(values), Letters(), config, generation_config()
+            make_engine(copy.deepcopy(ours)), SlicedFeatures(values), Letters(), config, generation_config()
         )
         [found] = recognizer.transcribe([Positions(row, N_FRAMES * 160)], options)
         wanted = [Letters().decode(segment["tokens"].tolist()) for segment in reference]
@@ -373,7 +376,7 @@ def test_moonshine_writes_the_ids_that_transformers_does(options: dict[str, Any]
     ours.load_state_dict(theirs.state_dict(), strict=False)
     samples = np.random.default_rng(0).normal(size=48_000).astype(np.float32) * 0.1
     features = WaveformFeatures.from_config({"do_normalize": False})
-    recognizer = Seq2SeqRecognizer(make_engine(ours), features, Letters(), ours.config, {})
+    recognizer = Seq2SeqRecognizer(make_engine(copy.deepcopy(ours)), features, Letters(), ours.config, {})
     found = recognizer.transcribe(
         [Waveform(samples)],
         Seq2SeqOptions(vad=False, n_beams=options.get("num_beams", 1), compression_ratio_threshold=None),
@@ -403,7 +406,7 @@ def test_a_real_decoder_comes_to_the_same_text_in_a_batch_and_whatever_times_are
     values = torch.randn(3, 80, N_FRAMES, generator=torch.Generator().manual_seed(8)) * 0.5
     sounds = [Positions(0, N_FRAMES * 160), Positions(1, 12 * 16_000), Positions(2, 31 * 16_000)]
     recognizer = WhisperRecognizer(
-        make_engine(ours), SlicedFeatures(values), Letters(), ours.config, generation_config()
+        make_engine(copy.deepcopy(ours)), SlicedFeatures(values), Letters(), ours.config, generation_config()
     )
     # A random decoder is never sure, so that every window goes through every temperature.
     options = WhisperOptions(temperature=(0.0, 0.6), best_of=2, n_beams=n_beams, max_new_tokens=20, vad=False)

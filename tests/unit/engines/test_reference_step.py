@@ -10,6 +10,8 @@ from auricle.engines import make_engine
 from auricle.models.moonshine import Moonshine
 from auricle.models.whisper import Whisper
 
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 # bfloat16 keeps 8 bits: after two layers of random weights, a few hundredths of logits of order one.
 HALF_PRECISION = 0.1
 

@@ -15,6 +15,8 @@ from auricle.errors import OptionError
 from auricle.models.moonshine import Moonshine
 from auricle.speech.seq2seq import Seq2SeqOptions, Seq2SeqRecognizer
 
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 RATE = 16_000
 SECONDS = (1.0, 2.5, 4.0)
 

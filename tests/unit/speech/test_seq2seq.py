@@ -18,6 +18,8 @@ from auricle.models.moonshine import Moonshine
 from auricle.speech.seq2seq import Seq2SeqOptions, Seq2SeqRecognizer
 from auricle.speech.stretches import quietest
 
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 RATE = 16_000
 
 

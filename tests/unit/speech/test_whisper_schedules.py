@@ -20,6 +20,8 @@ from auricle.models.whisper import Whisper
 from auricle.results import Transcript
 from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
 
+pytestmark = pytest.mark.usefixtures("every_engine")
+
 RATE = 16_000
 EOS, START, ENGLISH, GERMAN, TRANSLATE, TRANSCRIBE, PREVIOUS, NO_SPEECH, NO_TIMESTAMPS = range(90, 99)
 GENERATION = {
