@@ -69,8 +69,13 @@ class CpuEngine:
     @torch.inference_mode()
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:
         """Encoder states (B, T, D) float32 and (B,) valid frames."""
-        states, lengths = self.model.encode(features.values.float(), features.lengths)
-        return states, lengths
+        values, lengths = features.values.float(), features.lengths
+        if self._decoder is None:
+            states, lengths = self.model.encode(values, lengths)
+            return states, lengths
+        # Whisper's windows are equally long, and one at a time stays in the processor's caches.
+        windows = [self.model.encode(values[row : row + 1], lengths[row : row + 1]) for row in range(len(values))]
+        return torch.cat([states for states, _ in windows]), torch.cat([length for _, length in windows])
 
     @torch.inference_mode()
     def decoder(
