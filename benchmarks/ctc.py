@@ -15,6 +15,7 @@ from scripted import random_wav2vec2
 OURS = "auricle"
 BATCHES = (1, 8)
 OUR_BATCH = 8
+WHOLE = 0.9  # of our words: the least that another must write
 
 
 def types() -> tuple[str, ...]:
@@ -51,6 +52,12 @@ def many_clips(model: str, heard: list[Path]) -> list[Contestant]:
     ]
 
 
+def n_words(worker: Worker) -> int:
+    """Words of all its texts."""
+    found = worker.output if isinstance(worker.output, list) else [worker.output or ""]
+    return sum(len(text.split()) for text in found)
+
+
 def rows(workers: dict[str, Worker], seconds: float) -> dict[str, Any]:
     """What is written of each contestant, and how far the best of the others is behind."""
     found: dict[str, Any] = {}
@@ -59,10 +66,12 @@ def rows(workers: dict[str, Worker], seconds: float) -> dict[str, Any]:
         found[name] = summary(worker)
         if worker.seconds:
             found[name]["times_real_time"] = round(seconds / median(worker), 1)
+            found[name]["words"] = n_words(worker)
         if worker.seconds and ours is not None and ours.seconds and worker is not ours:
             own, their = (one if isinstance(one, list) else [one] for one in (ours.output, worker.output))
             found[name]["equal_texts"] = f"{sum(a == b for a, b in zip(own, their, strict=True))} of {len(own)}"
-    others = [median(worker) for name, worker in workers.items() if name != OURS and worker.seconds]
+    least = WHOLE * n_words(ours) if ours is not None else 0  # who loses text is not counted as fast
+    others = [median(one) for one in workers.values() if one is not ours and one.seconds and n_words(one) >= least]
     ahead = round(min(others) / median(ours), 2) if others and ours is not None and ours.seconds else None
     return {"contestants": found, "best_other_times_as_long_as_ours": ahead}
 
