@@ -8,6 +8,7 @@ text: samples are cut from a stream of blocks, and log-probabilities are decoded
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -35,6 +36,10 @@ __all__ = ["CTCEngine", "CTCOptions", "CTCRecognizer", "cut_in_pause", "make_seg
 
 PENDING_S = 60.0  # log-probabilities that may wait for a pause to be decoded in
 FUSED_BEAM_WIDTH = 50
+# Windows that are read before those of like length are put together: so many batches, and no more than so many windows.
+AHEAD, AHEAD_WINDOWS = 4, 64
+# A batch's shortest window is at most this part shorter than its longest, or a second: the rest would be padding.
+LARGEST_PADDING = 0.25
 
 
 class CTCEngine(Protocol):
@@ -67,9 +72,9 @@ class CTCRecognizer:
     ) -> list[Transcript]:
         """Return a transcript for each recording, in order.
 
-        Windows of several recordings share forward passes, `options.batch_size` at a time. `progress` is
-        called with the seconds of audio that are done, of all recordings together. What a recording's journal
-        has is not decoded again.
+        Windows of several recordings share forward passes, up to `options.batch_size` at a time and only those of
+        like length. `progress` is called with the seconds of audio that are done, of all recordings together. What
+        a recording's journal has is not decoded again.
 
         Raises: AudioError as reading the recordings does; OptionError for strides that do not fit the model, and where
             the model gives no numbers.
@@ -85,34 +90,51 @@ class CTCRecognizer:
             _Recording(audio, decode, self.tokenizer.blank, most, self.samples_per_frame, journal)
             for audio, journal in zip(audios, journals or [None] * len(audios), strict=True)
         ]
-        batch: list[tuple[_Recording, Window]] = []
-        for recording in recordings:
-            for window in recording.windows(options, plan, rate):
-                batch.append((recording, window))
-                if len(batch) >= size:
-                    self._recognize(batch)
-                    batch = []
-                    if progress is not None:
-                        progress(sum(one.done for one in recordings) / rate)
-        if batch:
-            self._recognize(batch)
+        n_ahead = 1 if size == 1 else max(size, min(AHEAD * size, AHEAD_WINDOWS))
+        units = (_Unit(one, window) for one in recordings for window in one.windows(options, plan, rate))
+        while waiting := list(itertools.islice(units, n_ahead)):
+            for _ in self._recognize(waiting, size):
+                if progress is not None:
+                    progress(sum(one.done for one in recordings) / rate)
         if progress is not None and recordings:
             progress(sum(one.n_samples for one in recordings) / rate)
         return [self._transcript(recording, options) for recording in recordings]
 
-    def _recognize(self, batch: list[tuple[_Recording, Window]]) -> None:
-        """Run one batch of windows."""
-        features = self.features([window.samples for _, window in batch])
-        log_probs, lengths = self.engine.ctc(features.in_few_shapes(self.features.sample_rate))
-        for row, (recording, window) in enumerate(batch):
-            kept = kept_frames(window, int(lengths[row]))
-            if log_probs[row, kept].isnan().any():
-                raise OptionError(
-                    f"the model gave no numbers for {recording.audio.name}, as half precision does when it overflows; "
-                    "load it with dtype='float32'"
-                )
-            # A copy: a view would keep the whole batch in memory.
-            recording.add(log_probs[row, kept].clone(), window)
+    def _recognize(self, units: list[_Unit], size: int) -> Iterator[None]:
+        """Run some windows, those of like length together; yield after each forward pass.
+
+        Frames are handed on at once, except where earlier ones of their part are still to come.
+        """
+        rate, n_done = self.features.sample_rate, 0
+        samples = [unit.window.samples for unit in units]
+        batches = [[0]] if len(units) == 1 else group_by_length(list(map(len, samples)), size, rate)
+        for batch in batches:
+            features = self.features([samples[place] for place in batch])
+            log_probs, lengths = self.engine.ctc(features.in_few_shapes(rate))
+            for row, place in enumerate(batch):
+                unit = units[place]
+                kept = kept_frames(unit.window, int(lengths[row]))
+                if log_probs[row, kept].isnan().any():
+                    raise OptionError(
+                        f"the model gave no numbers for {unit.recording.audio.name}, as half precision does when it "
+                        "overflows; load it with dtype='float32'"
+                    )
+                # A copy: a view would keep the whole batch in memory.
+                unit.log_probs = log_probs[row, kept].clone()
+            unfinished = set()
+            for unit in units[n_done:]:
+                part = (id(unit.recording), unit.window.origin)
+                if unit.log_probs is not None and part not in unfinished:
+                    unit.recording.add(unit.log_probs, unit.window)
+                    unit.log_probs, unit.is_handed_on = None, True
+                elif not unit.is_handed_on:
+                    unfinished.add(part)
+            while n_done < len(units) and units[n_done].is_handed_on:
+                recording, window = units[n_done].recording, units[n_done].window
+                n_kept = None if window.end_kept is None else window.end_kept * self.samples_per_frame
+                recording.done = window.start + (len(window.samples) if n_kept is None else n_kept)
+                n_done += 1
+            yield
 
     def _transcript(self, recording: _Recording, options: CTCOptions) -> Transcript:
         rate = self.features.sample_rate
@@ -139,6 +161,16 @@ class CTCRecognizer:
             search = BeamSearch(pieces, self.tokenizer.blank, beam)
             self._searches = {key: search}
         return lambda log_probs: search(log_probs)[0]
+
+
+@dataclass
+class _Unit:
+    """A window of a recording, and what the model made of it."""
+
+    recording: _Recording
+    window: Window
+    log_probs: Tensor | None = None  # (T, V) of the frames to keep, until they are handed on
+    is_handed_on: bool = False
 
 
 @dataclass
@@ -191,8 +223,6 @@ class _Recording:
         known = part.n_frames + sum(map(len, self.pending)) - self._first(window) - window.first_kept
         self.pending.append(log_probs[max(0, known) :])
         n_pending = sum(map(len, self.pending))
-        n_covered = len(window.samples) if window.end_kept is None else window.end_kept * self.samples_per_frame
-        self.done = window.start + n_covered
         if not is_last and n_pending <= self.most:
             return
         waiting = torch.cat(self.pending)  # (T, V)
@@ -216,6 +246,22 @@ class _Recording:
     def _first(self, window: Window) -> int:
         """The frame of its part at which a window begins."""
         return (window.start - window.origin) // self.samples_per_frame
+
+
+def group_by_length(lengths: Sequence[int], size: int, second: int) -> list[list[int]]:
+    """Divide windows, by their place, into batches of up to `size` that are nearly equally long, the shortest first.
+
+    `second` is a second in the unit of `lengths`.
+    """
+    batches: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        shortest = lengths[batches[-1][0]] if batches else 0
+        is_alike = lengths[place] - shortest <= max(LARGEST_PADDING * lengths[place], second)
+        if batches and len(batches[-1]) < size and is_alike:
+            batches[-1].append(place)
+        else:
+            batches.append([place])
+    return batches
 
 
 def cut_in_pause(log_probs: Tensor, blank: int) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from auricle.audio.features import Features
 from auricle.decoding.ctc import Hypothesis, Token, greedy
 from auricle.errors import OptionError
-from auricle.speech.ctc import CTCOptions, CTCRecognizer, cut_in_pause, make_segments
+from auricle.speech.ctc import CTCOptions, CTCRecognizer, cut_in_pause, group_by_length, make_segments
 from auricle.text import CharacterTokenizer
 
 ALPHABET = ["<pad>", "|", *"abcdefghijklmnopqrstuvwxyz"]
@@ -150,6 +150,14 @@ def test_windows_of_several_recordings_share_a_batch() -> None:
     one = recognizer()
     one.transcribe([Recording(babble(n, seed=n)) for n in (50, 60, 70)], CTCOptions(vad=False, batch_size=2))
     assert one.engine.batches == [2, 1]
+
+
+def test_windows_of_unequal_length_share_no_batch() -> None:
+    second = 16_000
+    lengths = [seconds * second for seconds in (3, 20, 4, 19, 3, 1)]
+    assert group_by_length(lengths, 3, second) == [[5], [0, 4, 2], [3, 1]]
+    assert group_by_length(lengths, 1, second) == [[5], [0], [4], [2], [3], [1]]
+    assert group_by_length([], 3, second) == []
 
 
 def test_beams_read_the_same_as_greedy_where_the_model_is_sure() -> None:

