@@ -1,6 +1,6 @@
 // Softmax attention of encoders through 16-bit integers: y = softmax(scale q k^T + bias, over valid keys) v.
 //
-// Dimension key: B recordings, H heads, K width of a head (at most 128), Q queries, T keys; q, k, v and y are [B][row][H K].
+// Dimension key: B recordings, H heads, K width of a head (at most 128), Q queries, T keys; q, k, v, y are [B][row][H K].
 // The keys of a head are packed as the right side of q k^T (N = T, one block of K), its values as the right side of p v
 // (N = K, blocks of 128 keys); blocks.h has the layouts. Queries are taken a few tiles at a time through all blocks of
 // keys with a running maximum. A block's probabilities are relative to the block's own largest, so that they use all of
@@ -120,7 +120,8 @@ void pack_value_block(const float* values, int64_t stride, const float* penalty,
   const VF factor = right_factor(most, sum);
   for (int key = 0; key < padded; key += 2) {
     const float* row = rows + key * VF_LANES;
-    istore(out + key * TILE_N, interleave(to_int(vmul(vload(row), factor)), to_int(vmul(vload(row + VF_LANES), factor))));
+    const VI low = to_int(vmul(vload(row), factor)), high = to_int(vmul(vload(row + VF_LANES), factor));
+    istore(out + key * TILE_N, interleave(low, high));
   }
   vstore(scales, vdiv(vset1(1.0f), factor));
 }
@@ -267,7 +268,8 @@ void store_queries(const Attention& a, const Queries& queries) {
     // NaN for queries that are not finite.
     const float factor = (queries.total[i] > 0.0f ? 1.0f / queries.total[i] : 0.0f) + queries.scales[i] * 0.0f;
     for (int64_t j = 0; j < a.width; j += VF_LANES)
-      vstore_upto(y + j, vmul(vload(sums + j / TILE_N * TILE_M * TILE_N + j % TILE_N), vset1(factor)), (int)(a.width - j));
+      vstore_upto(y + j, vmul(vload(sums + j / TILE_N * TILE_M * TILE_N + j % TILE_N), vset1(factor)),
+                  (int)(a.width - j));
   }
 }
 

@@ -5,8 +5,8 @@
 // Left, quantised:  [block][row][128] int16, scales [block][row].
 // Right, packed:    [N / TILE_N][K / 2][TILE_N][2] int16, scales [N / TILE_N][block][TILE_N]; K padded to K_ALIGN.
 //
-// Left values reach LEFT_MAX. Right values are scaled so that the sum of their magnitudes over the block, times LEFT_MAX,
-// stays below 2^31: no sum overflows, whatever the left row is, and the right matrix uses most of its 16 bits.
+// Left values reach LEFT_MAX. Right values are scaled so that the sum of their magnitudes over the block, times
+// LEFT_MAX, stays below 2^31: no sum overflows, whatever the left row is, and the right matrix uses most of its 16 bits.
 #pragma once
 
 #include "simd.h"
@@ -119,8 +119,8 @@ AURICLE_INLINE void dot_block(const int16_t* left, const int16_t* right, int64_t
       AURICLE_EACH_SUM(AURICLE_KEEP)
       : [left] "+r"(left), [right] "+r"(right), [n] "+r"(left_pairs)
       : [sums] "r"(&sums)
-      : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-        "xmm12", "xmm13", "xmm14", "xmm15");
+      : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 }
 
 #undef AURICLE_ROW

@@ -183,7 +183,8 @@ AURICLE_EXPORT void auricle_multiply(const Product* product) {
     const int64_t block = item / column_parts, part = item % column_parts;
     const int64_t first_row = block * tiles / row_blocks * TILE_M;
     const int64_t end_row = std::min(rows, (block + 1) * tiles / row_blocks * TILE_M);
-    multiply_part(p, {first_row, end_row - first_row, part * panels / column_parts, (part + 1) * panels / column_parts});
+    const int64_t first_panel = part * panels / column_parts, end_panel = (part + 1) * panels / column_parts;
+    multiply_part(p, {first_row, end_row - first_row, first_panel, end_panel});
   }
 }
 
