@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.engines.cpu.linear import Arithmetic
+from auricle.engines.cpu.modules_attention import attend_one
 from auricle.engines.cpu.modules_conformer import convolve_channels, convolve_features, gated_convolution
 from auricle.engines.cpu.modules_products import ACTIVATIONS, joined_product, make_product, product_of
 from auricle.engines.cpu.modules_rows import join, offsets, separate
@@ -125,31 +125,28 @@ class FastRelativeAttention(nn.Module):
     def __init__(self, original: RelativeAttention, width: int, arithmetic: Arithmetic) -> None:
         super().__init__()
         self.n_heads, self.head_width = original.n_heads, original.head_width
-        scale = self.head_width**-0.5
-        self.q_scale = scale
+        self.scale, self.arithmetic = self.head_width**-0.5, arithmetic
         self.queries_keys_values = joined_product([original.q_proj, original.k_proj, original.v_proj], arithmetic)
         self.out = product_of(original.o_proj, arithmetic)
-        self.bias_u, self.bias_v = original.bias_u.detach(), original.bias_v.detach()
+        self.bias_u, self.bias_v = original.bias_u.detach().flatten(), original.bias_v.detach().flatten()
         self.relative = original.relative_k_proj
         self.dtype = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
         self._kept = torch.zeros(self.n_heads, self.head_width, 0, dtype=self.dtype)  # (N, H, 2T-1)
 
     def forward(self, x: Tensor, residual: Tensor, counts: Sequence[int]) -> Tensor:
         """Map the normalised (sum of T, D) to the same, added to `residual`."""
-        joined = self.queries_keys_values(x).unflatten(1, (3, self.n_heads, self.head_width))
-        content = ((joined[:, 0] + self.bias_u) * self.q_scale).to(self.dtype)  # (sum of T, N, H)
-        position = ((joined[:, 0] + self.bias_v) * self.q_scale).to(self.dtype)
-        states = joined.new_zeros(len(x), self.n_heads, self.head_width)
+        q, k, v = self.queries_keys_values(x).chunk(3, 1)  # (sum of T, D) each
+        content = ((q + self.bias_u) * self.scale).to(self.dtype)
+        position = ((q + self.bias_v) * self.scale).to(self.dtype).unflatten(1, (self.n_heads, -1))
+        states = torch.zeros(x.shape, dtype=self.dtype)
         for place in offsets(counts):
-            n_frames = place.stop - place.start
-            if not n_frames:
-                continue
-            by_distance = position[place].transpose(0, 1) @ self._distances(n_frames)  # (N, T, 2T-1)
-            bias = align_distances(by_distance[None])  # (1, N, T, T)
-            q, k, v = (one[place].transpose(0, 1)[None] for one in (content, joined[:, 1], joined[:, 2]))
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
-            states[place] = y[0].transpose(0, 1)
-        return self.out(states.flatten(1), residual=residual)
+            if place.stop > place.start:
+                distances = self._distances(place.stop - place.start)  # (N, H, 2T-1)
+                bias = align_distances((position[place].transpose(0, 1) @ distances)[None])  # (1, N, T, T)
+                states[place] = attend_one(
+                    content[place], k[place], v[place], self.n_heads, self.arithmetic, bias, scale=1.0
+                )
+        return self.out(states, residual=residual)
 
     def _distances(self, n_frames: int) -> Tensor:
         """(N, H, 2T-1), from distance T-1 down to -(T-1)."""

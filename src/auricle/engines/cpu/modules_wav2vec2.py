@@ -63,7 +63,7 @@ class FastEncoderLayer(nn.Module):
     def __init__(self, layer: EncoderLayer, config: SpeechEncoderConfig, arithmetic: Arithmetic) -> None:
         super().__init__()
         attention, feed_forward = cast(Attention, layer.attention), layer.feed_forward
-        self.pre_norm, self.n_heads = layer.pre_norm, attention.n_heads
+        self.pre_norm, self.n_heads, self.arithmetic = layer.pre_norm, attention.n_heads, arithmetic
         self.activation = ACTIVATIONS[config.hidden_act]
         self.gates = Gates(attention) if isinstance(attention, GatedAttention) else None
         projections = [attention.q_proj, attention.k_proj, attention.v_proj]
@@ -91,7 +91,7 @@ class FastEncoderLayer(nn.Module):
     def _attention(self, x: Tensor, residual: Tensor, counts: Sequence[int], biases: Sequence[Tensor] | None) -> Tensor:
         if biases is not None and self.gates is not None:
             biases = self.gates(x, counts, biases)
-        y = attend(self.queries_keys_values(x), counts, self.n_heads, biases)
+        y = attend(self.queries_keys_values(x), counts, self.n_heads, self.arithmetic, biases)
         return self.attention_out(y, residual=residual)
 
 

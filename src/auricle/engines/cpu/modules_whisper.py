@@ -51,13 +51,13 @@ class FastWhisperLayer(nn.Module):
     def __init__(self, layer: EncoderLayer, activation: str, arithmetic: Arithmetic) -> None:
         super().__init__()
         attention = layer.self_attn
-        self.activation, self.n_heads = activation, attention.n_heads
+        self.activation, self.n_heads, self.arithmetic = activation, attention.n_heads, arithmetic
         self.attention_norm, self.final_norm = layer.self_attn_layer_norm, layer.final_layer_norm
         self.queries_keys_values = joined_product([attention.q_proj, attention.k_proj, attention.v_proj], arithmetic)
         self.attention_out = product_of(attention.out_proj, arithmetic)
         self.widen, self.narrow = product_of(layer.fc1, arithmetic), product_of(layer.fc2, arithmetic)
 
     def forward(self, x: Tensor, counts: list[int]) -> Tensor:
-        y = attend(self.queries_keys_values(self.attention_norm(x)), counts, self.n_heads)
+        y = attend(self.queries_keys_values(self.attention_norm(x)), counts, self.n_heads, self.arithmetic)
         x = self.attention_out(y, residual=x)
         return self.narrow(self.widen(self.final_norm(x), self.activation), residual=x)
