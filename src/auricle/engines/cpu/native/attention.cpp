@@ -1,6 +1,6 @@
 // Softmax attention of encoders through 16-bit integers: y = softmax(scale q k^T + bias, over valid keys) v.
 //
-// Dimension key: B recordings, H heads, K width of a head (at most 128), Q queries, T keys; q, k, v, y are [B][row][H K].
+// Dimension key: B recordings, H heads, K width of a head (at most 128), Q queries, T keys; q, k, v, y: [B][row][H K].
 // The keys of a head are packed as the right side of q k^T (N = T, one block of K), its values as the right side of p v
 // (N = K, blocks of 128 keys); blocks.h has the layouts. Queries are taken a few tiles at a time through all blocks of
 // keys with a running maximum. A block's probabilities are relative to the block's own largest, so that they use all of

@@ -6,8 +6,8 @@
 // Right, packed:    [N / TILE_N][K / 2][TILE_N][2] int16, scales [N / TILE_N][block][TILE_N]; K padded to K_ALIGN.
 //
 // Left values reach LEFT_MAX. Right values are scaled so that the sum of their magnitudes over the block, times
-// LEFT_MAX, stays below 2^31: no sum overflows, whatever the left row is, and the right matrix uses most of its 16 bits.
-#pragma once
+// LEFT_MAX, stays below 2^31: no sum overflows, whatever the left row is, and the right matrix uses most of its
+// 16 bits.
 
 #include "simd.h"
 
