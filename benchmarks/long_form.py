@@ -111,6 +111,11 @@ def measure(arguments: argparse.Namespace) -> None:
     rows = {}
     for name, worker in workers.items():
         rows[name] = {**summary(worker, 3), **same.get(name, {})}
+        if name.endswith("own division") and name in same:
+            # Where voice is decides how many windows there are, and each has the text.
+            n_own = max(1, round(same[name]["words"] / len(checkpoint.text.split())))
+            own = texts({name: worker}, " ".join([checkpoint.text] * n_own))
+            rows[name].update(own[name], windows=n_own)
         if worker.seconds:
             rows[name]["times_real_time"] = round(arguments.seconds / median(worker), 2)
     write(
