@@ -8,6 +8,7 @@
 // Left values reach LEFT_MAX. Right values are scaled so that the sum of their magnitudes over the block, times
 // LEFT_MAX, stays below 2^31: no sum overflows, whatever the left row is, and the right matrix uses most of its
 // 16 bits.
+#pragma once
 
 #include "simd.h"
 
