@@ -132,14 +132,22 @@ def _serve(pipe: Any, work: str, arguments: dict[str, Any]) -> None:
             seconds = time.perf_counter() - started
             if isinstance(output, Measured):
                 seconds, output = output.seconds, output.output
-            unit = 1 if sys.platform == "darwin" else 1024
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-            pipe.send(((seconds, output, peak), None))
+            pipe.send(((seconds, output, peak_mib()), None))
     except EOFError:  # the parent is gone
         pass
     except BaseException as error:
         traceback.print_exc()
         pipe.send((None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]))
+
+
+def peak_mib() -> float:
+    """The most memory that this process ever held; getrusage's figure may be that of the process that started it."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def interleaved(contestants: Sequence[Contestant], repeats: int, warm_ups: int = 1) -> dict[str, Worker]:
