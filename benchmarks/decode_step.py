@@ -3,7 +3,8 @@
     python benchmarks/decode_step.py [--shape base] [--repeats 7] [--instructions avx2] [--short]
 
 A step is the difference between a long text and a short one, divided by the tokens between them, so that neither the
-encoder nor what is prepared for each window counts. The floor is the memory that a step must read (8-bit weights of the
+encoder nor what is prepared for each window counts; "engine" makes one plain step for each token, "greedy text" may
+draft several and check them together. The floor is the memory that a step must read (8-bit weights of the
 decoder and the vocabulary once, 16-bit keys and values once for each row) at the rate at which this machine copies.
 """
 
@@ -13,7 +14,7 @@ from typing import Any
 
 from measure import Contestant, Measured, arguments_of, begin, chosen, interleaved, median, n_threads, summary, write
 from recordings import recording
-from scripted import SHAPES, Shape, scripted_whisper
+from scripted import CAVEAT, SHAPES, Shape, scripted_whisper
 
 BATCHES = (1, 8)
 N_TOKENS = (16, 80)
@@ -91,6 +92,7 @@ def main() -> None:
         f"{N_TOKENS[1]} tokens after the prompt, windows of 30 s",
         {"shape": arguments.shape, "n_tokens": N_TOKENS},
         {
+            "caveat": CAVEAT,
             "contestants": rows,
             "copy_gib_per_s": None if copying is None else round(1 / median(copying), 1),
             "floor_s": {batch: round(seconds, 6) for batch, seconds in floors.items()},

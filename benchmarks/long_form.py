@@ -27,7 +27,7 @@ from measure import (
     write,
 )
 from recordings import SPEECH, recording, seconds_of
-from scripted import Checkpoint, scripted_whisper
+from scripted import CAVEAT, Checkpoint, scripted_whisper
 
 WINDOW_S = 30.0
 OURS = "auricle, batched"
@@ -123,7 +123,7 @@ def measure(arguments: argparse.Namespace) -> None:
         f"a recording of {arguments.seconds:g} s, whisper-{arguments.shape} shape, {checkpoint.n_tokens} tokens a "
         "window of 30 s, the checkpoint loaded; same_text: the known text, word for word",
         {"shape": arguments.shape, "seconds": arguments.seconds, "batch_size": arguments.batch_size},
-        {"contestants": rows, "times_as_long_as_ours": ratios(workers, OURS)},
+        {"caveat": CAVEAT, "contestants": rows, "times_as_long_as_ours": ratios(workers, OURS)},
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from long_form import WINDOW_S
 from measure import Contestant, arguments_of, begin, chosen, interleaved, ratios, summary, texts, write
 from recordings import sample, seconds_of
-from scripted import scripted_whisper
+from scripted import CAVEAT, scripted_whisper
 
 OURS = "auricle"
 N_TOKENS = 30  # what a speaker says in 11 s
@@ -59,6 +59,7 @@ def main() -> None:
         f"a clip of {seconds:g} s, whisper-{arguments.shape} shape, {N_TOKENS} tokens, the checkpoint loaded",
         {"shape": arguments.shape, "seconds": seconds},
         {
+            "caveat": CAVEAT,
             "contestants": {name: {**summary(worker), **same.get(name, {})} for name, worker in workers.items()},
             "times_as_long_as_ours": ratios(workers, OURS),
         },
