@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from auricle.engines.cpu.memory import Block, room_for
 from auricle.engines.cpu.native_library import kernels
 
 K_STEP = 32  # int8.h: inputs are padded to a multiple of this
@@ -167,12 +168,14 @@ def norm_of(module: Any, keep: list[Tensor]) -> Norm:
     return Norm(pointer_to(weight), pointer_to(bias))
 
 
-def int8_of(weight: Tensor, bias: Tensor | None, keep: list[Tensor]) -> Int8Weights:
-    """Weights (N, K) scaled to 8 bits, one scale for each output."""
+def int8_of(weight: Tensor, bias: Tensor | None, keep: list[Tensor], block: Block | None = None) -> Int8Weights:
+    """Weights (N, K) scaled to 8 bits, one scale for each output; in a block of memory, where one is given."""
     weight = weight.detach().float().contiguous()
     n, k = weight.shape
     padded = -(-k // K_STEP) * K_STEP
-    values, scales = torch.empty(n, padded, dtype=torch.int8), torch.empty(n)
+    shape = (n, padded)
+    values = torch.empty(shape, dtype=torch.int8) if block is None else block.take(shape, torch.int8)
+    scales = torch.empty(n)
     library().auricle_pack_int8(
         pointer_to(weight), _Int(n), _Int(k), _Int(padded), pointer_to(values), pointer_to(scales)
     )
@@ -182,6 +185,11 @@ def int8_of(weight: Tensor, bias: Tensor | None, keep: list[Tensor]) -> Int8Weig
     bias = bias.detach().float().contiguous()
     keep.append(bias)
     return Int8Weights(pointer_to(values), pointer_to(scales), pointer_to(bias), n, k, padded)
+
+
+def int8_room(weights: Sequence[Tensor]) -> int:
+    """Bytes that weights (N, K) take in 8 bits."""
+    return sum(room_for((len(one), -(-one.shape[1] // K_STEP) * K_STEP), torch.int8) for one in weights)
 
 
 def stacked(*linears: nn.Linear) -> tuple[Tensor, Tensor]:

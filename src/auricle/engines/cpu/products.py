@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from auricle.engines.cpu.memory import large
 from auricle.engines.cpu.native_library import kernels
 
 ActivationName = Literal["none", "relu", "gelu", "gelu_tanh", "silu"]
@@ -79,7 +80,7 @@ class PackedLinear:
         n, k = weight.shape
         tile = _library().auricle_tile_columns()
         n_panels = -(-n // tile)
-        panels = torch.zeros(n_panels, -(-k // K_ALIGN) * K_ALIGN, tile, dtype=torch.int16)
+        panels = large([n_panels, -(-k // K_ALIGN) * K_ALIGN, tile], torch.int16)
         scales = torch.zeros(n_panels, -(-k // BLOCK), tile)
         _library().auricle_pack_weight(_pointer(weight), n, k, _pointer(panels), _pointer(scales))
         return cls(n, k, panels, scales, None if bias is None else bias.detach().float().contiguous())

@@ -10,6 +10,7 @@ of room, `D` width, `H` heads, `K` width of a head, `L` layers, `V` vocabulary.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from auricle.engines.cpu import draft_library as c
 from auricle.engines.cpu.linear import Arithmetic
+from auricle.engines.cpu.memory import Block, room_for
 from auricle.engines.cpu.modules_products import joined_product, make_product, product_of
 from auricle.errors import OptionError
 from auricle.models.whisper import Whisper
@@ -28,6 +30,7 @@ FRAMES = 16  # decoder_attention.h: the recording's keys lie in blocks of this m
 WIDTH_STEP = 32  # of a head, so that every vector width divides it
 MOST_FRAMES = 4096  # beyond, the 8-bit attention's sums could overflow
 ROOM = 64  # positions that a full cache gains at least
+MOST_IDLE = 2  # blocks of memory kept for the next recordings
 # Where shapes are to be few, passes have a multiple of this many rows.
 ROW_STEP = 16
 # Tokens of a draft at most. Longer ones share the cost of a check among more, and lose more where it differs.
@@ -76,6 +79,8 @@ class WhisperDecoder:
         self.tokens = decoder.embed_tokens.weight.detach().float().contiguous()  # (V, D)
         self.positions = decoder.embed_positions.weight.detach().float().contiguous()  # (P, D)
         self._keep: list[Tensor] = []
+        matrices = [one.weight for one in decoder.layers.modules() if isinstance(one, nn.Linear)]
+        self._block = Block(c.int8_room([*matrices, model.proj_out.weight]))
         self._layers = (c.DraftLayer * len(self.layers))(*(self._draft_layer(module) for module in decoder.layers))
         self.draft_model = c.DraftModel(
             len(self.layers),
@@ -87,9 +92,10 @@ class WhisperDecoder:
             c.pointer_to(self.tokens),
             c.pointer_to(self.positions),
             c.norm_of(decoder.layer_norm, self._keep),
-            c.int8_of(model.proj_out.weight, None, self._keep),
+            c.int8_of(model.proj_out.weight, None, self._keep, self._block),
         )
         self._tables: dict[int, tuple[c.Grammar, c.Table]] = {}
+        self._idle: list[Block] = []
 
     def table(self, grammar: c.Grammar) -> c.Table:
         """A grammar written out; the last one is kept, since every row and step of a call asks for it."""
@@ -99,15 +105,29 @@ class WhisperDecoder:
             self._tables = {0: known}
         return known[1]
 
+    def lend(self, n_bytes: int) -> Block:
+        """Memory for a recording: fresh pages cost more than what is written there."""
+        fitting = [block for block in self._idle if n_bytes <= len(block.bytes)]
+        if not fitting:
+            return Block(n_bytes)
+        block = min(fitting, key=lambda one: len(one.bytes))
+        self._idle = [one for one in self._idle if one is not block]
+        block.clear()
+        return block
+
+    def give_back(self, block: Block) -> None:
+        """Take memory back that nobody reads any more; the largest is kept."""
+        self._idle = sorted([*self._idle, block], key=lambda one: -len(one.bytes))[:MOST_IDLE]
+
     def _draft_layer(self, module: Any) -> c.DraftLayer:
-        attn, cross, keep = module.self_attn, module.encoder_attn, self._keep
+        attn, cross, keep, block = module.self_attn, module.encoder_attn, self._keep, self._block
         return c.DraftLayer(
             c.norm_of(module.self_attn_layer_norm, keep),
             c.norm_of(module.encoder_attn_layer_norm, keep),
             c.norm_of(module.final_layer_norm, keep),
-            c.int8_of(*c.stacked(attn.q_proj, attn.k_proj, attn.v_proj), keep),
+            c.int8_of(*c.stacked(attn.q_proj, attn.k_proj, attn.v_proj), keep, block),
             *(
-                c.int8_of(one.weight, one.bias, keep)
+                c.int8_of(one.weight, one.bias, keep, block)
                 for one in (attn.out_proj, cross.q_proj, cross.out_proj, module.fc1, module.fc2)
             ),
         )
@@ -122,12 +142,14 @@ class Recording:
         padded = -(-self.n_frames // FRAMES) * FRAMES
         precise = torch.float16 if decoder.half else torch.float32
         states = states.float().contiguous()
+        frames, columns = (n_rows, heads, padded * width), (n_rows, heads, width)
+        kinds = [(frames, torch.int8), (columns, torch.float32), (frames, precise)]
+        block = decoder.lend(2 * len(decoder.layers) * sum(room_for(*kind) for kind in kinds))
+        weakref.finalize(self, decoder.give_back, block)
         self.layers: list[tuple[Tensor, ...]] = []
         for layer in decoder.layers:
             both = layer.cross_keys_values(states).float()  # (R, T, 2 D)
-            small = [torch.empty(n_rows, heads, padded * width, dtype=torch.int8) for _ in range(2)]
-            scales = [torch.empty(n_rows, heads, width) for _ in range(2)]
-            exact = [torch.empty(n_rows, heads, padded * width, dtype=precise) for _ in range(2)]
+            small, scales, exact = ([block.take(*kind) for _ in range(2)] for kind in kinds)
             library.auricle_pack_cross(
                 c.pointer_to(both),
                 n_rows,

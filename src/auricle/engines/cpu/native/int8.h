@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "simd.h"
 
@@ -51,45 +52,62 @@ inline float quantize_row(const float* x, int64_t k, int64_t padded, int bound, 
     return top / float(bound);
 }
 
-// `NB` outputs by `MB` rows of int32 sums, each handed to `put(n, m, sum)`.
-template <int NB, int MB, class Put>
-inline void int8_tile(const Int8Weights& w, int64_t n, const int16_t* x, int64_t m, Put&& put) {
-    VI sums[NB][MB];
-    for (auto& row : sums)
-        for (auto& sum : row) sum = izero();
+// The sums of the lanes of eight vectors.
+inline void sum_eight(const VI* sums, int32_t* out) {
+#ifdef __AVX512F__
+    for (int i = 0; i < 8; i++) out[i] = hsum(sums[i]);
+#else
+    const VI low = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+    const VI high = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[4], sums[5]), _mm256_hadd_epi32(sums[6], sums[7]));
+    istore(out, iadd(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)));
+#endif
+}
+
+// `NB` outputs by `MB` rows of int32 sums, NB * MB at most 8: out[i * MB + j].
+template <int NB, int MB>
+inline void int8_tile(const Int8Weights& w, int64_t n, const int16_t* x, int64_t m, int32_t* out) {
+    VI sums[8];
+    for (auto& sum : sums) sum = izero();
     for (int64_t k = 0; k < w.padded; k += 2 * VI_PAIRS) {
         VI weights[NB];
         for (int i = 0; i < NB; i++) weights[i] = wload_i8(w.values + (n + i) * w.padded + k);
         for (int j = 0; j < MB; j++) {
             const VI row = iload(x + (m + j) * w.padded + k);
-            for (int i = 0; i < NB; i++) sums[i][j] = wdot(sums[i][j], weights[i], row);
+            for (int i = 0; i < NB; i++) sums[i * MB + j] = wdot(sums[i * MB + j], weights[i], row);
         }
     }
-    for (int i = 0; i < NB; i++)
-        for (int j = 0; j < MB; j++) put(n + i, m + j, hsum(sums[i][j]));
+    sum_eight(sums, out);
 }
 
 // Outputs [begin, end) of all M rows; `put(n, m, value)` gets value = x W^T + bias.
 template <class Put>
 inline void int8_product(const Int8Weights& w, const int16_t* x, const float* scales, int64_t m_rows, int64_t begin,
                          int64_t end, Put&& put) {
+    int32_t sums[8];
     auto finish = [&](int64_t n, int64_t m, int32_t sum) {
         put(n, m, float(sum) * (scales[m] * w.scales[n]) + (w.bias ? w.bias[n] : 0.0f));
     };
+    auto tile = [&](auto nb, auto mb, int64_t n, int64_t m) {
+        constexpr int NB = decltype(nb)::value, MB = decltype(mb)::value;
+        int8_tile<NB, MB>(w, n, x, m, sums);
+        for (int i = 0; i < NB; i++)
+            for (int j = 0; j < MB; j++) finish(n + i, m + j, sums[i * MB + j]);
+    };
+    using std::integral_constant;
     int64_t n = begin;
-    if (m_rows == 1) {
-        for (; n + 4 <= end; n += 4) int8_tile<4, 1>(w, n, x, 0, finish);
-    } else if (m_rows == 2) {
-        for (; n + 4 <= end; n += 4) int8_tile<4, 2>(w, n, x, 0, finish);
-    } else {
-        for (; n + 2 <= end; n += 2) {
-            int64_t m = 0;
-            for (; m + 4 <= m_rows; m += 4) int8_tile<2, 4>(w, n, x, m, finish);
-            for (; m < m_rows; m++) int8_tile<2, 1>(w, n, x, m, finish);
-        }
+    for (; n + 4 <= end && m_rows <= 2; n += 4) {
+        if (m_rows == 1) tile(integral_constant<int, 4>(), integral_constant<int, 1>(), n, 0);
+        else tile(integral_constant<int, 4>(), integral_constant<int, 2>(), n, 0);
     }
-    for (; n < end; n++)
-        for (int64_t m = 0; m < m_rows; m++) int8_tile<1, 1>(w, n, x, m, finish);
+    for (; n < end; n++) {
+        int64_t m = 0;
+        const integral_constant<int, 1> one;
+        for (; m + 8 <= m_rows; m += 8) tile(one, integral_constant<int, 8>(), n, m);
+        if (m + 6 <= m_rows) tile(one, integral_constant<int, 6>(), n, m), m += 6;
+        if (m + 4 <= m_rows) tile(one, integral_constant<int, 4>(), n, m), m += 4;
+        if (m + 2 <= m_rows) tile(one, integral_constant<int, 2>(), n, m), m += 2;
+        if (m < m_rows) tile(one, one, n, m);
+    }
 }
 
 }  // namespace auricle

@@ -3,8 +3,11 @@
 //
 // Dimension key: M rows that are drafted, R rows of the cache, L layers, D width, H heads, K width of a head, F width of
 // the feed-forward part, T frames, P positions of room, V vocabulary.
+#include <immintrin.h>
 #include <omp.h>
+#include <sched.h>
 
+#include <atomic>
 #include <cstring>
 #include <vector>
 
@@ -83,68 +86,127 @@ void gelu(float* x, int64_t n) {
     }
 }
 
-// What the threads of one call share.
+// The parts of a step, in order; those from QKV to FC2 once for each layer.
+enum Part { QKV, SELF_ATTENTION, SELF_OUT, CROSS_QUERY, CROSS_ATTENTION, CROSS_OUT, FC1, FC2, LOGITS };
+
+constexpr int64_t PARTS_OF_LAYER = LOGITS;
+constexpr int64_t MOST_CHUNKS = 64;
+constexpr int CHUNKS_PER_THREAD = 4;
+constexpr int PATIENCE = 4000;  // looks at the work before a thread lets others run
+
+// What the threads of one call share. Work is claimed in chunks, and a part is over when its chunks are: a thread that
+// the system does not run at the moment holds nobody up, as it would at a barrier.
 struct Shared {
     const DraftModel& model;
     const DraftCache& cache;
+    const Rules& rules;
+    DraftRow* const first;
+    const int64_t most;
+    const float margin;
+    int64_t *const tokens, *const counts;
     std::vector<DraftRow*> rows;  // those that still draft
     std::vector<float> x, wide, context, hidden, logits;
-    std::vector<Choice> choices;  // (threads, M)
-    int threads;
+    std::vector<Choice> choices;  // (M, chunks of the logits)
+    int threads = 1;
+    int64_t n_steps = 0;
+    // The part that runs (48 bits, counted over the whole call), how many chunks it has, and the next one to claim.
+    std::atomic<uint64_t> ticket{0};
+    std::atomic<int64_t> done{0};
 
-    Shared(const DraftModel& model, const DraftCache& cache, int64_t m, int threads)
-        : model(model), cache(cache), x(m * model.heads * model.width), wide(3 * x.size()), context(x.size()),
-          hidden(m * model.ffn), logits(m * model.vocabulary), choices(m * threads), threads(threads) {}
+    Shared(const DraftModel& model, const DraftCache& cache, const Rules& rules, DraftRow* rows, int64_t m,
+           int64_t most, float margin, int64_t* tokens, int64_t* counts)
+        : model(model), cache(cache), rules(rules), first(rows), most(most), margin(margin), tokens(tokens),
+          counts(counts), x(m * model.heads * model.width), wide(3 * x.size()), context(x.size()),
+          hidden(m * model.ffn), logits(m * model.vocabulary), choices(m * MOST_CHUNKS) {
+        for (int64_t i = 0; i < m; i++) {
+            counts[i] = 0;
+            if (rows[i].room > 0 && rows[i].position < cache.room) this->rows.push_back(rows + i);
+        }
+    }
+
+    int64_t width() const { return model.heads * model.width; }
+    int64_t n_parts() const { return model.n_layers * PARTS_OF_LAYER + 1; }
+    bool is_over() const { return rows.empty() || n_steps >= most; }
 };
 
-// What a thread has for itself.
+constexpr uint64_t OVER = ~uint64_t(0);
+
+uint64_t ticket_of(uint64_t part, uint64_t n_chunks, uint64_t chunk) { return part << 16 | n_chunks << 8 | chunk; }
+
+// What a thread has for itself: the rows as the products read them, scaled once a part.
 struct Own {
+    uint64_t part = OVER;
     std::vector<int16_t> rows16, probabilities;
     std::vector<float> scales, normal, scores;
     int16_t query16[256];
+
+    Own(const Shared& all, int64_t m_rows) {
+        const int64_t widest = std::max(all.width(), all.model.ffn) + K_STEP;
+        rows16.resize(m_rows * widest), scales.resize(m_rows), normal.resize(widest);
+        scores.resize(std::max(all.cache.room, padded_frames(all.cache.frames)) + VF_LANES);
+        probabilities.resize(padded_frames(all.cache.frames));
+    }
+};
+
+struct Where {
+    uint64_t part;  // counted over the whole call
+    int64_t chunk, n_chunks;
+
+    Part kind(const Shared& all) const {
+        const int64_t within = int64_t(part) % all.n_parts();
+        return within == all.n_parts() - 1 ? LOGITS : Part(within % PARTS_OF_LAYER);
+    }
+    int64_t layer(const Shared& all) const { return int64_t(part) % all.n_parts() / PARTS_OF_LAYER; }
 };
 
 struct Share {
     int64_t begin, end;
 };
 
-Share share_of(int64_t n, int thread, int threads) {
-    const int64_t units = (n + 3) / 4;  // so that tiles of 4 outputs stay whole
-    return {std::min(n, units * thread / threads * 4), std::min(n, units * (thread + 1) / threads * 4)};
+// A chunk's share of n things, in whole units so that vectors and tiles stay whole.
+Share share_of(int64_t n, const Where& at, int64_t unit) {
+    const int64_t units = (n + unit - 1) / unit;
+    return {std::min(n, units * at.chunk / at.n_chunks * unit), std::min(n, units * (at.chunk + 1) / at.n_chunks * unit)};
 }
 
-// A product of all rows, each thread its share of the outputs: every thread scales the rows for itself, which is less
-// work than waiting for one that does.
+constexpr int64_t OUTPUTS = 16;  // a unit of a product's outputs
+
+// A product of all rows, for a chunk of the outputs: every thread scales the rows for itself, which is less work than
+// waiting for one that does.
 template <class Put>
-void product(const Int8Weights& w, const float* x, const Norm* norm, Shared& all, Own& own, int thread, Put&& put) {
+void product(const Int8Weights& w, const float* x, const Norm* norm, Shared& all, Own& own, const Where& at,
+             Put&& put) {
     const int64_t m_rows = int64_t(all.rows.size());
-    const int bound = row_bound(w.k);
-    for (int64_t m = 0; m < m_rows; m++) {
-        const float* row = x + m * w.k;
-        if (norm) normalize(row, *norm, w.k, own.normal.data()), row = own.normal.data();
-        own.scales[m] = quantize_row(row, w.k, w.padded, bound, own.rows16.data() + m * w.padded);
+    if (own.part != at.part) {
+        const int bound = row_bound(w.k);
+        for (int64_t m = 0; m < m_rows; m++) {
+            const float* row = x + m * w.k;
+            if (norm) normalize(row, *norm, w.k, own.normal.data()), row = own.normal.data();
+            own.scales[m] = quantize_row(row, w.k, w.padded, bound, own.rows16.data() + m * w.padded);
+        }
+        own.part = at.part;
     }
-    const Share share = share_of(w.n, thread, all.threads);
+    const Share share = share_of(w.n, at, OUTPUTS);
     int8_product(w, own.rows16.data(), own.scales.data(), m_rows, share.begin, share.end, put);
 }
 
-void embed(Shared& all, int thread) {
-    const int64_t d = all.model.heads * all.model.width;
-    for (size_t m = thread; m < all.rows.size(); m += all.threads) {
+void embed(Shared& all) {
+    const int64_t d = all.width();
+    for (size_t m = 0; m < all.rows.size(); m++) {
         const float *token = all.model.tokens + all.rows[m]->token * d;
         const float* position = all.model.positions + all.rows[m]->position * d;
         for (int64_t i = 0; i < d; i++) all.x[m * d + i] = token[i] + position[i];
     }
 }
 
-void self_attention(Shared& all, Own& own, int64_t layer, int thread) {
-    const auto& [rows, room, frames, tokens, cross, source] = all.cache;
-    const int64_t heads = all.model.heads, width = all.model.width, d = heads * width;
-    const int64_t half = rows * heads * room * width, n = int64_t(all.rows.size()) * heads;
-    for (int64_t at = thread; at < n; at += all.threads) {
-        const int64_t m = at / heads, h = at % heads;
+void self_attention(Shared& all, Own& own, const Where& at) {
+    const int64_t heads = all.model.heads, width = all.model.width, d = heads * width, room = all.cache.room;
+    const int64_t half = all.cache.rows * heads * room * width;
+    const Share share = share_of(int64_t(all.rows.size()) * heads, at, 1);
+    for (int64_t one = share.begin; one < share.end; one++) {
+        const int64_t m = one / heads, h = one % heads;
         const DraftRow& row = *all.rows[m];
-        float* keys = tokens[layer] + (row.row * heads + h) * room * width;
+        float* keys = all.cache.tokens[at.layer(all)] + (row.row * heads + h) * room * width;
         const float* from = all.wide.data() + m * 3 * d + h * width;
         std::memcpy(keys + row.position * width, from + d, width * sizeof(float));
         std::memcpy(keys + half + row.position * width, from + 2 * d, width * sizeof(float));
@@ -153,12 +215,13 @@ void self_attention(Shared& all, Own& own, int64_t layer, int thread) {
     }
 }
 
-void cross_attention(Shared& all, Own& own, int64_t layer, int thread) {
+void cross_attention(Shared& all, Own& own, const Where& at) {
     const int64_t heads = all.model.heads, width = all.model.width, d = heads * width;
-    const int64_t size = padded_frames(all.cache.frames) * width, n = int64_t(all.rows.size()) * heads;
-    const CrossCache& cross = all.cache.cross[layer];
-    for (int64_t at = thread; at < n; at += all.threads) {
-        const int64_t m = at / heads, h = at % heads, place = all.cache.source[all.rows[m]->row] * heads + h;
+    const int64_t size = padded_frames(all.cache.frames) * width;
+    const CrossCache& cross = all.cache.cross[at.layer(all)];
+    const Share share = share_of(int64_t(all.rows.size()) * heads, at, 1);
+    for (int64_t one = share.begin; one < share.end; one++) {
+        const int64_t m = one / heads, h = one % heads, place = all.cache.source[all.rows[m]->row] * heads + h;
         attend_in_8_bits(all.wide.data() + m * d + h * width, cross.keys8 + place * size,
                          cross.key_scales + place * width, cross.values8 + place * size,
                          cross.value_scales + place * width, all.cache.frames, width, own.query16,
@@ -166,72 +229,105 @@ void cross_attention(Shared& all, Own& own, int64_t layer, int thread) {
     }
 }
 
-void layer_step(Shared& all, Own& own, int64_t index, int thread) {
-    const DraftLayer& layer = all.model.layers[index];
-    const int64_t d = all.model.heads * all.model.width, f = all.model.ffn;
+// The first half of the feed-forward network, with its activation.
+void widen(const DraftLayer& layer, Shared& all, Own& own, const Where& at) {
+    const int64_t f = all.model.ffn;
+    product(layer.fc1, all.x.data(), &layer.final_norm, all, own, at,
+            [&](int64_t n, int64_t m, float value) { all.hidden[m * f + n] = value; });
+    const Share share = share_of(f, at, OUTPUTS);
+    for (size_t m = 0; m < all.rows.size(); m++) {
+        float* row = all.hidden.data() + m * f;
+        int64_t n = share.begin;
+        for (; n + VF_LANES <= share.end; n += VF_LANES) gelu(row + n, VF_LANES);
+        if (n < share.end) {
+            alignas(64) float rest[VF_LANES] = {};
+            std::copy(row + n, row + share.end, rest);
+            gelu(rest, VF_LANES);
+            std::copy(rest, rest + (share.end - n), row + n);
+        }
+    }
+}
+
+void logits(Shared& all, Own& own, const Where& at) {
+    const int64_t v = all.model.vocabulary;
+    product(all.model.logits, all.x.data(), &all.model.norm, all, own, at,
+            [&](int64_t n, int64_t m, float value) { all.logits[m * v + n] = value; });
+    const Share share = share_of(v, at, OUTPUTS);
+    for (size_t m = 0; m < all.rows.size(); m++)
+        all.choices[m * MOST_CHUNKS + at.chunk] =
+            choose_range(all.logits.data() + m * v, all.rules, all.rows[m]->state, share.begin, share.end, false);
+}
+
+void run_chunk(Shared& all, Own& own, const Where& at) {
+    const int64_t d = all.width();
+    const DraftLayer& layer = all.model.layers[std::min(at.layer(all), all.model.n_layers - 1)];
     auto into_wide = [&](int64_t width) {
         return [&all, width](int64_t n, int64_t m, float value) { all.wide[m * width + n] = value; };
     };
     auto into_stream = [&](int64_t n, int64_t m, float value) { all.x[m * d + n] += value; };
-    product(layer.qkv, all.x.data(), &layer.self_norm, all, own, thread, into_wide(3 * d));
-#pragma omp barrier
-    self_attention(all, own, index, thread);
-#pragma omp barrier
-    product(layer.self_out, all.context.data(), nullptr, all, own, thread, into_stream);
-#pragma omp barrier
-    product(layer.cross_query, all.x.data(), &layer.cross_norm, all, own, thread, into_wide(d));
-#pragma omp barrier
-    cross_attention(all, own, index, thread);
-#pragma omp barrier
-    product(layer.cross_out, all.context.data(), nullptr, all, own, thread, into_stream);
-#pragma omp barrier
-    product(layer.fc1, all.x.data(), &layer.final_norm, all, own, thread,
-            [&](int64_t n, int64_t m, float value) { all.hidden[m * f + n] = value; });
-    const Share share = share_of(f, thread, all.threads);
-    for (size_t m = 0; m < all.rows.size(); m++) {
-        // Shares end at multiples of 4 and vectors of 8 or 16 may not cross them: a copy is activated.
-        alignas(64) float part[VF_LANES];
-        for (int64_t at = share.begin; at < share.end; at += VF_LANES) {
-            const int64_t n = std::min<int64_t>(VF_LANES, share.end - at);
-            std::fill(part, part + VF_LANES, 0.0f);
-            std::memcpy(part, all.hidden.data() + m * f + at, n * sizeof(float));
-            gelu(part, VF_LANES);
-            std::memcpy(all.hidden.data() + m * f + at, part, n * sizeof(float));
-        }
+    const float *x = all.x.data(), *context = all.context.data();
+    switch (at.kind(all)) {
+        case QKV: return product(layer.qkv, x, &layer.self_norm, all, own, at, into_wide(3 * d));
+        case SELF_ATTENTION: return self_attention(all, own, at);
+        case SELF_OUT: return product(layer.self_out, context, nullptr, all, own, at, into_stream);
+        case CROSS_QUERY: return product(layer.cross_query, x, &layer.cross_norm, all, own, at, into_wide(d));
+        case CROSS_ATTENTION: return cross_attention(all, own, at);
+        case CROSS_OUT: return product(layer.cross_out, context, nullptr, all, own, at, into_stream);
+        case FC1: return widen(layer, all, own, at);
+        case FC2: return product(layer.fc2, all.hidden.data(), nullptr, all, own, at, into_stream);
+        case LOGITS: return logits(all, own, at);
     }
-#pragma omp barrier
-    product(layer.fc2, all.hidden.data(), nullptr, all, own, thread, into_stream);
-#pragma omp barrier
-}
-
-void logits_step(Shared& all, Own& own, const Rules& rules, int thread) {
-    const int64_t v = all.model.vocabulary;
-    product(all.model.logits, all.x.data(), &all.model.norm, all, own, thread,
-            [&](int64_t n, int64_t m, float value) { all.logits[m * v + n] = value; });
-    const Share share = share_of(v, thread, all.threads);
-    for (size_t m = 0; m < all.rows.size(); m++)
-        all.choices[m * all.threads + thread] = choose_range(all.logits.data() + m * v, rules, all.rows[m]->state,
-                                                             share.begin, share.end, false);
 }
 
 // Take each row's choice; rows that end, have no room, or are not sure enough to go on, leave.
-void choose(Shared& all, const Rules& rules, float margin, int64_t* tokens, int64_t most, int64_t* counts,
-            const DraftRow* first) {
+void choose(Shared& all, int64_t n_chunks) {
     std::vector<DraftRow*> go_on;
     for (size_t m = 0; m < all.rows.size(); m++) {
         DraftRow& row = *all.rows[m];
-        Choice choice = all.choices[m * all.threads];
-        for (int t = 1; t < all.threads; t++) choice.merge(all.choices[m * all.threads + t]);
+        Choice choice = all.choices[m * MOST_CHUNKS];
+        for (int64_t i = 1; i < n_chunks; i++) choice.merge(all.choices[m * MOST_CHUNKS + i]);
         const Best best = choice.result();
         if (best.token < 0) continue;
-        const int64_t index = &row - first;
-        tokens[index * most + counts[index]++] = best.token;
+        const int64_t index = &row - all.first;
+        all.tokens[index * all.most + all.counts[index]++] = best.token;
         row.token = best.token, row.position++, row.room--;
-        row.state.add(rules, best.token);
-        const bool sure = best.top - best.second >= margin;
-        if (sure && best.token != rules.eos && row.room > 0 && row.position < all.cache.room) go_on.push_back(&row);
+        row.state.add(all.rules, best.token);
+        const bool sure = best.top - best.second >= all.margin;
+        if (sure && best.token != all.rules.eos && row.room > 0 && row.position < all.cache.room) go_on.push_back(&row);
     }
     all.rows = std::move(go_on);
+    all.n_steps++;
+    embed(all);
+}
+
+uint64_t opening_ticket(const Shared& all, uint64_t part) {
+    if (all.is_over()) return OVER;
+    const Where at{part, 0, 1};
+    const Part kind = at.kind(all);
+    const bool attends = kind == SELF_ATTENTION || kind == CROSS_ATTENTION;
+    const int64_t things = attends ? int64_t(all.rows.size()) * all.model.heads : all.width() / OUTPUTS;
+    const int64_t n_chunks = all.threads == 1 ? 1 : std::min<int64_t>(all.threads * CHUNKS_PER_THREAD, things);
+    return ticket_of(part, std::clamp<int64_t>(n_chunks, 1, MOST_CHUNKS), 0);
+}
+
+// Claim chunks of whatever part runs until the call is over; who finishes a part's last chunk opens the next one.
+void work(Shared& all, Own& own) {
+    for (int looks = 0;;) {
+        uint64_t ticket = all.ticket.load(std::memory_order_acquire);
+        if (ticket == OVER) return;
+        const Where at{ticket >> 16, int64_t(ticket & 255), int64_t(ticket >> 8 & 255)};
+        if (at.chunk >= at.n_chunks || !all.ticket.compare_exchange_weak(ticket, ticket + 1)) {
+            if (++looks % PATIENCE == 0) sched_yield();
+            else _mm_pause();
+            continue;
+        }
+        looks = 0;
+        run_chunk(all, own, at);
+        if (all.done.fetch_add(1) + 1 < at.n_chunks) continue;
+        all.done.store(0);
+        if (at.kind(all) == LOGITS) choose(all, at.n_chunks);
+        all.ticket.store(opening_ticket(all, at.part + 1), std::memory_order_release);
+    }
 }
 
 }  // namespace
@@ -239,30 +335,14 @@ void choose(Shared& all, const Rules& rules, float margin, int64_t* tokens, int6
 // Draft up to `most` tokens for each of M rows, into tokens (M, most) and counts (M,).
 AURICLE_EXPORT void auricle_draft(const DraftModel* model, const DraftCache* cache, const Rules* rules, DraftRow* rows,
                                   int64_t m_rows, int64_t most, float margin, int64_t* tokens, int64_t* counts) {
-    Shared all(*model, *cache, m_rows, omp_get_max_threads());
-    for (int64_t m = 0; m < m_rows; m++) {
-        counts[m] = 0;
-        if (rows[m].room > 0 && rows[m].position < cache->room) all.rows.push_back(rows + m);
-    }
-    const int64_t widest = std::max(model->heads * model->width, model->ffn) + K_STEP;
+    Shared all(*model, *cache, *rules, rows, m_rows, most, margin, tokens, counts);
+    all.threads = omp_get_max_threads();
+    embed(all);
+    all.ticket = opening_ticket(all, 0);
 #pragma omp parallel num_threads(all.threads)
     {
-#pragma omp single
-        all.threads = omp_get_num_threads();  // where fewer were given than asked for
-        const int thread = omp_get_thread_num();
-        Own own;
-        own.rows16.resize(m_rows * widest), own.scales.resize(m_rows), own.normal.resize(widest);
-        own.scores.resize(std::max(cache->room, padded_frames(cache->frames)) + VF_LANES);
-        own.probabilities.resize(padded_frames(cache->frames));
-        for (int64_t step = 0; step < most && !all.rows.empty(); step++) {
-            embed(all, thread);
-#pragma omp barrier
-            for (int64_t layer = 0; layer < model->n_layers; layer++) layer_step(all, own, layer, thread);
-            logits_step(all, own, *rules, thread);
-#pragma omp barrier
-#pragma omp single
-            choose(all, *rules, margin, tokens, most, counts, rows);
-        }
+        Own own(all, m_rows);
+        work(all, own);
     }
 }
 
