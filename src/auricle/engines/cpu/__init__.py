@@ -1,9 +1,9 @@
 """The engine of the CPU: matrix products in the arithmetic that the processor is fastest in, all else in float32.
 
 Arithmetics: bfloat16 where there are matrix units for it (AMX), 16-bit integers with a scale for each row and block
-elsewhere (native kernels), float32 where there is neither, or where it is asked for. Whisper's decoder has native code
-of its own, which drafts with 8-bit weights and checks in the arithmetic above; without native kernels the model's own
-decoder runs. docs/performance.md explains each choice.
+elsewhere and for CTC models (native kernels), float32 where there is neither, or where it is asked for. Whisper's
+decoder has native code of its own, which drafts with 8-bit weights and checks in the arithmetic above; without native
+kernels the model's own decoder runs. docs/performance.md explains each choice.
 
 Dimension key: `B` recordings, `T` frames, `D` width, `V` vocabulary.
 """
@@ -37,8 +37,10 @@ class CpuEngine:
         """
         if device.type != "cpu":
             raise OptionError(f"the cpu engine was given the device {device}; take engine='auto'")
+        # `Any`: families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
+        given: Any = model
         arithmetics: dict[torch.dtype | None, Arithmetic] = {
-            None: best_arithmetic(cpu_flags()),
+            None: best_arithmetic(cpu_flags(), given.kind),
             torch.float32: "float32",
             torch.bfloat16: "bfloat16",
         }
@@ -51,7 +53,6 @@ class CpuEngine:
         self._decoder: whisper_decoder.WhisperDecoder | None = None
         if kernels() is not None and whisper_decoder.can_run(model):
             self._decoder = whisper_decoder.WhisperDecoder(model, self.arithmetic)
-        # `Any`: families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
         self.model: Any = accelerate(model, self.arithmetic)
 
     @torch.inference_mode()

@@ -11,8 +11,13 @@ from auricle.engines.cpu import products
 Arithmetic = Literal["float32", "bfloat16", "int16"]
 
 
-def best_arithmetic(flags: frozenset[str]) -> Arithmetic:
-    """What is fastest on a processor with these instruction sets and near enough to float32."""
-    if torch.backends.mkldnn.is_available() and "amx_bf16" in flags:
+def best_arithmetic(flags: frozenset[str], kind: str) -> Arithmetic:
+    """What is fastest for a kind of model on a processor with these instruction sets, and keeps the text.
+
+    In bfloat16 the bundled CTC model's text differs from float32's by 0.42 % of its words, in 16-bit integers by
+    0.08 %: CTC models take integers also where there are matrix units.
+    """
+    has_matrix_units = torch.backends.mkldnn.is_available() and "amx_bf16" in flags
+    if has_matrix_units and not (kind == "ctc" and products.available()):
         return "bfloat16"
     return "int16" if products.available() else "float32"

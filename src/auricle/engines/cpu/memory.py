@@ -1,7 +1,7 @@
 """Memory in huge pages for what is read from end to end at every step: weights, and keys and values of recordings.
 
-With pages of 4 KiB a processor spends a third of such a pass looking addresses up: 20 against 29 GB/s on two cores of an
-AMD EPYC.
+With pages of 4 KiB a processor spends a third of such a pass looking addresses up: 20 against 29 GB/s on two cores of
+an AMD EPYC.
 """
 
 from __future__ import annotations

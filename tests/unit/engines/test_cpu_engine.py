@@ -1,0 +1,89 @@
+"""Which arithmetic the CPU engine takes, and what it does where there are no native kernels."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from auricle.engines import make_engine
+from auricle.engines.cpu import native_library, products
+from auricle.engines.cpu.linear import best_arithmetic
+from auricle.engines.cpu.memory import HUGE_PAGE, Block, large, room_for
+from auricle.errors import OptionError
+from auricle.models.whisper import Whisper
+
+SAMPLE = Path(__file__).parents[3] / "samples" / "librispeech-1320-122612-0008.ogg"
+AMX = frozenset({"avx2", "fma", "f16c", "amx_bf16"})
+
+
+def test_matrix_units_are_used_for_decoders_and_integers_keep_the_text_of_ctc_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "available", lambda: True)
+    assert best_arithmetic(AMX, "seq2seq") == "bfloat16"
+    assert best_arithmetic(AMX, "ctc") == "int16"
+    assert best_arithmetic(frozenset({"avx2"}), "seq2seq") == "int16"
+
+
+def test_torch_computes_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "available", lambda: False)
+    assert best_arithmetic(AMX, "ctc") == "bfloat16"
+    assert best_arithmetic(frozenset({"avx2"}), "seq2seq") == best_arithmetic(frozenset(), "ctc") == "float32"
+
+
+@pytest.mark.parametrize(("isa", "expected"), [("plain", "None"), ("avx2", "kernels_avx2")])
+def test_the_instruction_set_can_be_limited(isa: str, expected: str) -> None:
+    if isa != "plain" and native_library.kernels() is None:
+        pytest.skip("the package was built without native kernels")
+    code = "from auricle.engines.cpu.native_library import kernels; k = kernels(); print(k and k._name)"
+    assert expected in python(code, isa)
+
+
+def test_a_wrong_limit_names_those_that_exist() -> None:
+    code = "from auricle.engines.cpu.native_library import kernels\ntry: kernels()\nexcept Exception as e: print(e)"
+    assert "AURICLE_CPU_ISA is 'sse'; expected one of plain, avx2, avx512" in python(code, "sse")
+
+
+def test_without_kernels_the_bundled_model_writes_the_same() -> None:
+    code = f"import auricle; print(auricle.pipeline(model='bundled', device='cpu')({str(SAMPLE)!r})['text'])"
+    plain = python(code, "plain")
+    assert len(plain.split()) > 10
+    assert plain == python(code, "avx512")
+
+
+def python(code: str, isa: str) -> str:
+    """What a new process prints with the instruction set limited."""
+    environment = {**os.environ, native_library.ISA_VARIABLE: isa}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_what_the_engine_does_not_compute_in_is_refused() -> None:
+    with pytest.raises(OptionError, match=r"does not compute in torch.float16; expected 'auto', float32 or bfloat16"):
+        make_engine(Whisper(Whisper.tiny()), name="cpu", dtype="float16")
+
+
+@pytest.mark.parametrize("shape", [[3, 5], [700, 1024]])
+def test_large_memory_is_zero_and_writable(shape: list[int]) -> None:
+    tensor = large(shape, torch.float32)
+    assert tensor.shape == tuple(shape)
+    assert not tensor.any()
+    tensor[-1, -1] = 3
+    assert tensor.sum() == 3
+
+
+def test_tensors_of_a_block_do_not_overlap_and_begin_anew_when_it_is_cleared() -> None:
+    sizes = [((3, 7), torch.int8), ((5,), torch.float32), ((HUGE_PAGE // 2,), torch.float16)]
+    block = Block(sum(room_for(*one) for one in sizes))
+    tensors = [block.take(*one) for one in sizes]
+    for value, tensor in enumerate(tensors, start=1):
+        tensor.fill_(value)
+    assert [float(tensor.float().mean()) for tensor in tensors] == [1, 2, 3]
+    block.clear()
+    assert block.take(*sizes[0]).data_ptr() == tensors[0].data_ptr()
