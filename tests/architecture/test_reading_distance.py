@@ -27,8 +27,8 @@ from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
 
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
-CTC_CALL = {"reference": (25, 99), "auto": (31, 113)}
-WHISPER_CALL = {"reference": (19, 114), "auto": (26, 150)}
+CTC_CALL = {"reference": (25, 99), "auto": (32, 118)}
+WHISPER_CALL = {"reference": (20, 116), "auto": (26, 150)}
 GREEDY_TEXT = (8, 35)
 
 

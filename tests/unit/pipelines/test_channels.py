@@ -257,4 +257,4 @@ def test_what_was_dropped_is_logged_for_those_who_get_text_alone(caplog: pytest.
 def test_pipeline_tells_the_arithmetic_that_it_chose() -> None:
     pipe = auricle.pipeline(model="bundled", device="cpu")
     identity = pipe.identity  # type: ignore[attr-defined]
-    assert (identity.engine, identity.dtype) == ("cpu", best_arithmetic(cpu_flags()))
+    assert (identity.engine, identity.dtype) == ("cpu", best_arithmetic(cpu_flags(), "ctc"))
