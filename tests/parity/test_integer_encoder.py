@@ -5,42 +5,19 @@ Random weights have no outlier channels, which are what makes low precision fail
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from auricle.audio.decode import load_audio
-from auricle.audio.whisper_mel import WhisperFeatures
 from auricle.engines.cpu import products
 from auricle.engines.cpu.products import PackedLinear, attention, conv1d_channels_last, linear
-from auricle.models.whisper import Encoder, EncoderLayer, WhisperConfig
-
-SHARED = Path(__file__).parents[3] / "shared"
-WEIGHTS = SHARED / "weights/whisper-base-encoder"
+from auricle.models.whisper import Encoder, EncoderLayer
 
 # bfloat16 products alone are 0.010 away.
 CLOSE = 0.003
 
-pytestmark = [
-    pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor"),
-    pytest.mark.skipif(
-        not WEIGHTS.is_dir(), reason="the trained encoder is not beside the repository (shared/weights)"
-    ),
-]
-
-
-def trained_encoder() -> Encoder:
-    config = WhisperConfig(
-        d_model=512, encoder_layers=6, encoder_attention_heads=8, encoder_ffn_dim=2048, decoder_attention_heads=8
-    )
-    encoder = Encoder(config).eval()
-    files = {name: WEIGHTS / f"{name.replace('.', '_')}_fp16.npy" for name in encoder.state_dict()}
-    encoder.load_state_dict({name: torch.from_numpy(np.load(file)).float() for name, file in files.items()})
-    return encoder
+pytestmark = pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
 
 
 def layer_through_integers(layer: EncoderLayer, x: Tensor) -> Tensor:
@@ -64,12 +41,8 @@ def encode_through_integers(encoder: Encoder, values: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def test_trained_encoder_is_close_to_float32() -> None:
-    encoder = trained_encoder()
-    waveform = load_audio(SHARED / "speech/faster_whisper_clips/jfk.flac")
-    values = WhisperFeatures()([waveform]).values
-
-    ours, exact = encode_through_integers(encoder, values), encoder(values)
+def test_trained_encoder_is_close_to_float32(trained_encoder: Encoder, human_mel: Tensor) -> None:
+    ours, exact = encode_through_integers(trained_encoder, human_mel), trained_encoder(human_mel)
 
     for part in (slice(None), slice(0, 550)):  # all frames, and those of the recording's sound
         error = ((ours[:, part] - exact[:, part]).norm() / exact[:, part].norm()).item()
