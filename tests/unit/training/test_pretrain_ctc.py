@@ -59,8 +59,8 @@ def test_steps_learn_two_words(features: Path, tmp_path: Path) -> None:
     run.model.train()
     store = FeatureStore(features)
     batch = make_batch(store, store.utterances[:10], 200, None)
-    for step in range(250):
-        run.seconds = 60 * step / 250
+    for step in range(400):
+        run.seconds = 60 * step / 400
         loss, norm = train_step(run, batch)
     assert loss < 0.2
     assert norm < float("inf")
