@@ -65,7 +65,7 @@ class Pipeline(ABC):
         """Make the pipeline for `model`. A task that needs no model leaves this as it is."""
         if model is not None or settings != ModelSettings(device=settings.device):
             raise TaskError(
-                f"the task {cls.task or cls.__name__!r} takes no model, dtype, revision or token; "
+                f"the task {cls.task or cls.__name__!r} takes no model, dtype, revision, token or engine; "
                 "leave them out, or give its class a load() that uses them"
             )
         return cls(**parameters)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from auricle.engines.cpu.memory import large
@@ -148,11 +147,6 @@ def feed_forward(
 def _flat(residual: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
     """`residual` for the rows of all batches, (1, M, N)."""
     return None if residual is None else residual.float().expand(shape).reshape(1, -1, shape[-1])
-
-
-def layer_norm(x: Tensor, weight: Tensor, bias: Tensor | None, eps: float = 1e-5) -> Tensor:
-    """Normalise the last dimension. Torch's own: all of an encoder's norms are 1 % of its time."""
-    return F.layer_norm(x, weight.shape, weight, bias, eps)
 
 
 def conv1d_channels_last(
