@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import auricle
 from auricle import pipeline
 from auricle.audio.features import Features
 from auricle.audio.whisper_mel import WhisperFeatures
@@ -24,6 +26,9 @@ from auricle.loading import load
 from auricle.models.wav2vec2 import Wav2Vec2CTC
 from auricle.models.whisper import Whisper
 from auricle.speech.whisper import WhisperOptions, WhisperRecognizer
+
+# With the separator: the folder that the repository lies in may have the same name.
+PACKAGE = str(Path(auricle.__file__).parent) + os.sep
 
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
@@ -39,7 +44,7 @@ def functions_called() -> Iterator[set[tuple[str, int]]]:
 
     def note(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        if event == "call" and "/auricle/" in code.co_filename and not code.co_name.startswith("<"):
+        if event == "call" and code.co_filename.startswith(PACKAGE) and not code.co_name.startswith("<"):
             called.add((code.co_filename, code.co_firstlineno))
 
     sys.setprofile(note)
