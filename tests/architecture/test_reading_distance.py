@@ -32,8 +32,8 @@ PACKAGE = str(Path(auricle.__file__).parent) + os.sep
 
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
-CTC_CALL = {"reference": (25, 99), "auto": (32, 118)}
-WHISPER_CALL = {"reference": (20, 116), "auto": (26, 150)}
+CTC_CALL = {"reference": (26, 101), "auto": (33, 120)}
+WHISPER_CALL = {"reference": (21, 118), "auto": (27, 152)}
 GREEDY_TEXT = (8, 35)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from auricle.engines import make_engine
 from auricle.errors import AuricleError, OptionError, TaskError
 from auricle.loading import Loaded, load
 from auricle.pipelines.base import Many, ModelSettings, Pipeline, arrangement, rows
+from auricle.pipelines.feed import SegmentFeed, Told
 from auricle.pipelines.inputs import extra_keys, recording_of
 from auricle.pipelines.journal import JournalPlaces
 from auricle.pipelines.provenance import ModelIdentity, identify, journal_header, provenance
@@ -22,6 +24,7 @@ from auricle.pipelines.recordings import GuardedAudio, Meter, Opened
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
 from auricle.results import Character, Segment, Transcript, Word
 from auricle.speech.journal import Journal
+from auricle.speech.scheduling import Scheduler
 
 if TYPE_CHECKING:
     from auricle.speech.streaming import StreamUpdate
@@ -33,6 +36,12 @@ _USUAL = frozenset({"skipped", "language"})
 
 class Recognizer(Protocol):
     """What turns recordings into transcripts, whatever the model."""
+
+    scheduler: Scheduler
+
+    def heard(self, entry: dict[str, Any]) -> Sequence[Segment]:
+        """Return the segments that an entry of a journal says."""
+        ...
 
     def transcribe(
         self,
@@ -136,11 +145,13 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         on_error: str | None = None,
         progress: Callable[[float], None] | None = None,
         resume: str | PathLike[str] | Sequence[str | PathLike[str] | None] | None = None,
+        told: Told | None = None,
         **parameters: Any,
     ) -> Iterator[Transcript | AuricleError]:
         """Give the transcript of each source, or of the one there is, in order and as it is asked for.
 
-        `progress` is called with the seconds of audio that are done, of all sources together.
+        `progress` is called with the seconds of audio that are done, of all sources together. `told` is called with
+        segments as they become final, see `auricle.pipelines.feed`.
 
         `resume` keeps what is finished of each recording on disk, and goes on from what an interrupted call left
         there without decoding it again: a folder, a file ending in .jsonl for one recording, or a list of such
@@ -155,9 +166,17 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             progress=None if progress is None else Meter(progress),
             places=None if resume is None else JournalPlaces(resume),
             has_provenance=True,
+            told=told,
         )
         items = [sources] if arrangement(sources) is Many.ONE else rows(sources)
         return (output for _, output in self.outputs(items, request, batch_size, on_error))
+
+    def scheduled(self, scheduler: Scheduler) -> Self:
+        """Return the same pipeline with its batches computed by `scheduler`, which may serve others, too."""
+        one = copy.copy(self)
+        one.recognizer = copy.copy(self.recognizer)
+        one.recognizer.scheduler = scheduler
+        return one
 
     def stream(self, source: Any, *, latency: float = 1.0, **parameters: Any) -> Iterator[StreamUpdate]:
         """Give words as a source is heard, final ones as soon as they are; see `auricle.pipelines.streaming.stream`."""
@@ -197,7 +216,11 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
     def forward(self, batch: list[Opened], request: Request) -> list[Transcript | AuricleError]:
         """Transcribe opened recordings; one that breaks off gives its error, and the others their text."""
         audios = [row for one in batch for row in one.rows]
-        kept = {} if request.places is None else {"journals": [row for one in batch for row in one.journals()]}
+        kept: dict[str, Any] = (
+            {} if request.places is None else {"journals": [row for one in batch for row in one.journals()]}
+        )
+        if request.told is not None:
+            kept = {"journals": [feed for one in batch for feed in self._feeds(one, request.told)]}
         meter = request.progress if isinstance(request.progress, Meter) else None
         if meter is not None:
             meter.begin(batch)
@@ -213,6 +236,13 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             if isinstance(text, Transcript)
             else text
             for one, text in zip(batch, results, strict=True)
+        ]
+
+    def _feeds(self, opened: Opened, told: Told) -> list[Any]:
+        """Return a journal for each row that tells its segments."""
+        return [
+            SegmentFeed(journal, self.recognizer.heard, told, (row.audio.channel or 0) if opened.is_split else None)
+            for row, journal in zip(opened.rows, opened.journals(), strict=True)
         ]
 
     def postprocess(self, item: Any, output: Transcript, request: Request) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from auricle.errors import OptionError
 from auricle.pipelines.base import unknown_parameter
 from auricle.pipelines.journal import JournalPlaces
+from auricle.results import Segment
 
 # Dictionaries of parameters that are taken as if each were given by itself.
 NESTED = ("generate_kwargs", "generation_parameters", "decoder_kwargs")
@@ -51,6 +52,7 @@ class Request:
     progress: Callable[[float], None] | None = None  # called with the seconds of audio that are done
     places: JournalPlaces | None = None  # of the recordings' journals
     has_provenance: bool = False  # whether transcripts are to say what made them
+    told: Callable[[tuple[Segment, ...]], None] | None = None  # called with segments as they become final
 
 
 def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_size: int | None = None) -> Request:

@@ -9,9 +9,10 @@ text: samples are cut from a stream of blocks, and log-probabilities are decoded
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -21,10 +22,11 @@ from auricle.audio.features import FeatureExtractor, Features
 from auricle.decoding.ctc import BeamOptions, BeamSearch, Hypothesis, Token, greedy
 from auricle.decoding.ngram import open_language_model
 from auricle.errors import OptionError
-from auricle.results import Transcript
+from auricle.results import Segment, Transcript
 from auricle.speech.ctc_options import CTCOptions
 from auricle.speech.ctc_segments import Part, make_segments, transcript_of
 from auricle.speech.journal import Journal
+from auricle.speech.scheduling import Scheduler, at_once
 from auricle.speech.stretches import AUTOMATIC_S, Gap, longer_than, voice_regions
 from auricle.speech.windows import SHORTEST_S, Window, WindowPlan, cut, cut_by_voice, kept_frames, plan_windows
 from auricle.text import Tokenizer
@@ -60,6 +62,7 @@ class CTCRecognizer:
         self.features = features
         self.tokenizer = tokenizer
         self.samples_per_frame = samples_per_frame
+        self.scheduler: Scheduler = at_once
         # The last language model and trie: they are slow to read, and most calls use the same.
         self._searches: dict[tuple[object, ...], BeamSearch] = {}
 
@@ -100,6 +103,14 @@ class CTCRecognizer:
             progress(sum(one.n_samples for one in recordings) / rate)
         return [self._transcript(recording, options) for recording in recordings]
 
+    def heard(self, entry: dict[str, Any]) -> tuple[Segment, ...]:
+        """Return the segments that a journal's entry says.
+
+        They are told while a recording is heard; what its transcript then drops as invented may be among them.
+        """
+        tokens = [Token(*token) for token in entry["tokens"]]
+        return make_segments(tokens, self.tokenizer, self.features.sample_rate, math.inf)
+
     def _recognize(self, units: list[_Unit], size: int) -> Iterator[None]:
         """Run some windows, those of like length together; yield after each forward pass.
 
@@ -109,18 +120,19 @@ class CTCRecognizer:
         samples = [unit.window.samples for unit in units]
         batches = [[0]] if len(units) == 1 else group_by_length(list(map(len, samples)), size, rate)
         for batch in batches:
-            features = self.features([samples[place] for place in batch])
-            log_probs, lengths = self.engine.ctc(features.in_few_shapes(rate))
-            for row, place in enumerate(batch):
+            waveforms = [samples[place] for place in batch]
+            # Rows of one key are equally long up to a fifth.
+            key = "ctc", int(4 * math.log2(max(map(len, waveforms))))
+            for place, log_probs in zip(batch, self.scheduler(key, waveforms, self._log_probs), strict=True):
                 unit = units[place]
-                kept = kept_frames(unit.window, int(lengths[row]))
-                if log_probs[row, kept].isnan().any():
+                kept = kept_frames(unit.window, len(log_probs))
+                if log_probs[kept].isnan().any():
                     raise OptionError(
                         f"the model gave no numbers for {unit.recording.audio.name}, as half precision does when it "
                         "overflows; load it with dtype='float32'"
                     )
                 # A copy: a view would keep the whole batch in memory.
-                unit.log_probs = log_probs[row, kept].clone()
+                unit.log_probs = log_probs[kept].clone()
             unfinished = set()
             for unit in units[n_done:]:
                 part = (id(unit.recording), unit.window.origin)
@@ -135,6 +147,12 @@ class CTCRecognizer:
                 recording.done = window.start + (len(window.samples) if n_kept is None else n_kept)
                 n_done += 1
             yield
+
+    def _log_probs(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Return float32 log-probabilities (T, V) of each window's own frames."""
+        features = self.features(waveforms).in_few_shapes(self.features.sample_rate)
+        log_probs, lengths = self.engine.ctc(features)
+        return [row[: int(length)] for row, length in zip(log_probs, lengths, strict=True)]
 
     def _transcript(self, recording: _Recording, options: CTCOptions) -> Transcript:
         rate = self.features.sample_rate

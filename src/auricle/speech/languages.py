@@ -96,3 +96,8 @@ def language_code(language: str, known: Collection[str]) -> str:
         f"language={language!r} is not a language Whisper knows{nearest(name, [*LANGUAGES, *names])}; "
         "expected a code such as 'en' or an English name such as 'german'"
     )
+
+
+def language_name(code: str | None) -> str:
+    """The English name of a code, as a sentence has it; a code that is unknown stays."""
+    return LANGUAGES.get(code or "", code or "no language").title()

@@ -25,6 +25,7 @@ from auricle.errors import ConfigError, OptionError
 from auricle.results import Segment, Transcript, Warning
 from auricle.speech.journal import Journal
 from auricle.speech.journal_entries import segment_from_json, segment_to_json, warning_from_json, warning_to_json
+from auricle.speech.scheduling import Scheduler, at_once
 from auricle.speech.stretches import (
     AUTOMATIC_S,
     Gap,
@@ -248,6 +249,7 @@ class Seq2SeqRecognizer:
         self.engine = engine
         self.features = features
         self.tokenizer = tokenizer
+        self.scheduler: Scheduler = at_once
         self.start = _token("decoder_start_token_id", generation, config)
         self.eos = _token("eos_token_id", generation, config)
         # The start token counts, too.
@@ -285,6 +287,10 @@ class Seq2SeqRecognizer:
             if progress is not None:
                 progress(sum(place.end for place in places) / rate)
 
+    def heard(self, entry: dict[str, Any]) -> tuple[Segment, ...]:
+        """Return the segments that a journal's entry says."""
+        return tuple(segment_from_json(one) for one in entry.get("segments", ()))
+
     def _open(self, audio: Recording, options: Seq2SeqOptions, longest_s: float, journal: Journal | None) -> _Place:
         rate = self.features.sample_rate
         voice, blocks = options.voice(longest_s), iter(audio.blocks())
@@ -297,18 +303,22 @@ class Seq2SeqRecognizer:
 
     def _round(self, places: Sequence[_Place], options: Seq2SeqOptions) -> None:
         """Decode the open stretch of every recording, once more where it repeats itself."""
+        found = self.scheduler(("seq2seq", options), places, lambda rows: self._hear(rows, options))
+        for place, (one, repeated) in zip(places, found, strict=True):
+            self._accept(place, one, repeated, options)
+
+    def _hear(self, places: Sequence[_Place], options: Seq2SeqOptions) -> list[tuple[Generated, bool]]:
+        """Return what each open stretch comes to, and whether that repeated itself at first."""
         features = self.features([place.stretch.samples for place in places])
         states, lengths = self.engine.encode(features.in_few_shapes(self.features.sample_rate))
         found = self._decode(places, states, lengths, options)
         rows = [row for row, one in enumerate(found) if self._repeats(one, options)]
-        repeating = set(rows)
         if rows and not 0 < options.no_repeat_ngram_size <= NO_REPEAT:
             strict = replace(options, no_repeat_ngram_size=NO_REPEAT)
             again = self._decode([places[row] for row in rows], states[rows], lengths[rows], strict)
             for row, one in zip(rows, again, strict=True):
                 found[row] = one
-        for row, (place, one) in enumerate(zip(places, found, strict=True)):
-            self._accept(place, one, row in repeating, options)
+        return [(one, row in rows) for row, one in enumerate(found)]
 
     def _decode(
         self, places: Sequence[_Place], states: Tensor, lengths: Tensor, options: Seq2SeqOptions

@@ -23,10 +23,11 @@ from torch import Tensor
 
 from auricle.audio.features import Features
 from auricle.errors import OptionError
-from auricle.results import Transcript, Warning
+from auricle.results import Segment, Transcript, Warning
 from auricle.speech.journal import Journal
-from auricle.speech.journal_entries import warning_to_json
-from auricle.speech.languages import LANGUAGES, language_code
+from auricle.speech.journal_entries import segment_from_json, warning_to_json
+from auricle.speech.languages import language_code, language_name
+from auricle.speech.scheduling import Scheduler, at_once
 from auricle.speech.whisper_decoder import SECONDS_PER_STEP, Ask, Engine, WindowDecoder
 from auricle.speech.whisper_guards import voiced_seconds
 from auricle.speech.whisper_languages import SURE, average, most_probable
@@ -42,6 +43,8 @@ __all__ = ["WhisperOptions", "WhisperRecognizer"]
 SHORTEST_REST = 0.1  # seconds: what is left after the last window, if no longer, holds no word
 LEAST_VOICE = 1.0  # seconds of voice in a window that must have text
 BATCH = 8  # windows decoded together if nothing else is asked for
+
+States = tuple[Tensor, Tensor]  # of the encoder, (R, T, D), and their lengths (R,)
 
 
 class Recording(Protocol):
@@ -75,6 +78,7 @@ class _Plan:
     prefix: list[int]
     room: int  # tokens before a window, at most
     n_rows: int  # at most, at once
+    key: str  # equal for plans that say the same of a window
 
 
 class WhisperRecognizer:
@@ -97,6 +101,7 @@ class WhisperRecognizer:
         self.features = features
         self.tokenizer = tokenizer
         self.tokens = read_tokens(generation, tokenizer)
+        self.scheduler: Scheduler = at_once
         self.decoder = WindowDecoder(engine, tokenizer, self.tokens, int(config.max_target_positions))
         self.heads = alignment_heads(
             generation, config.decoder_layers, config.decoder_attention_heads, self.tokens.multilingual
@@ -136,6 +141,10 @@ class WhisperRecognizer:
             progress(sum(reading.source.reader.position for reading in readings) / rate)
         return transcripts
 
+    def heard(self, entry: dict[str, Any]) -> tuple[Segment, ...]:
+        """Return the segments that a journal's entry says."""
+        return tuple(segment_from_json(one) for one in entry.get("segments", ()))
+
     def detect_languages(
         self, audios: Sequence[Recording], options: WhisperOptions | None = None
     ) -> list[dict[str, float]]:
@@ -169,7 +178,8 @@ class WhisperRecognizer:
         if options.carry_initial_prompt:
             always, first = [*always, *first[max(len(first) - (room - len(always)), 0) :]], []
         n_rows = options.batch_size or (BATCH if options.is_batched else max(n_recordings, 1))
-        return _Plan(options, task, language, always, first, prefix, room, n_rows)
+        said = {**vars(options), "batch_size": None}
+        return _Plan(options, task, language, always, first, prefix, room, n_rows, repr((said, task, language)))
 
     def _language_and_task(self, options: WhisperOptions) -> tuple[str | None, str]:
         """The language for the prompt, None to detect it, and the task."""
@@ -211,12 +221,12 @@ class WhisperRecognizer:
         if not row.open_window(self.features.window_samples, shortest):
             return False
         if plan.options.multilingual and (row.is_first_window or row.unit.is_endless):
-            row.unit.states = row.unit.states or self._encode([row.window])
+            [(states, probabilities)] = self.scheduler("languages", [(row.window, row.unit.states)], self._languages)
+            row.unit.states = states
             tracker, before = row.reading.tracker, row.reading.tracker.language
-            [probabilities] = self.decoder.languages(*row.unit.states)
             if tracker.hear(probabilities):
                 start = row.start / self.features.sample_rate
-                message = f"the language changes from {_name(before)} to {_name(tracker.language)}"
+                message = f"the language changes from {language_name(before)} to {language_name(tracker.language)}"
                 row.part.warn("language", message, start, start + len(row.window) / self.features.sample_rate)
                 row.history.clear()  # which is in the other language
             assert tracker.language is not None, "a window was heard"
@@ -235,11 +245,13 @@ class WhisperRecognizer:
             windows = self._speech(reading, first + n_windows)[first:]
             if not windows:
                 break
-            states, lengths = self._encode([samples for samples, _ in windows])
-            heard += self.decoder.languages(states, lengths)
-            for number, (_, unit) in enumerate(windows):
+            rows = [(samples, None) for samples, _ in windows]
+            for (states, spoken), (_, unit) in zip(
+                self.scheduler("languages", rows, self._languages), windows, strict=True
+            ):
+                heard.append(spoken)
                 if unit is not None:
-                    unit.states = states[number : number + 1], lengths[number : number + 1]
+                    unit.states = states
             probabilities = average(heard)
             if least is None or most_probable(probabilities)[1] >= least:
                 break
@@ -248,7 +260,7 @@ class WhisperRecognizer:
         language, probability = most_probable(probabilities)
         warnings = []
         if least is not None and probability < least:
-            message = f"the language is uncertain: {_name(language)} with a probability of {probability:.2f}"
+            message = f"the language is uncertain: {language_name(language)} with a probability of {probability:.2f}"
             warnings.append(Warning("language", message))
         reading.detected(probabilities, warnings)
         if reading.journal is not None:
@@ -269,22 +281,33 @@ class WhisperRecognizer:
     def _encode(self, windows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         return self.engine.encode(self.features(windows))
 
-    def _states(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-        """The encoder's states of the open windows, computed once for each."""
-        unknown = [row for row in rows if row.unit.states is None]
-        if len(unknown) == len(rows):
-            return self._encode([row.window for row in rows])
-        if unknown:
-            states, lengths = self._encode([row.window for row in unknown])
-            for number, row in enumerate(unknown):
-                row.unit.states = states[number : number + 1], lengths[number : number + 1]
-        known = [row.unit.states for row in rows if row.unit.states is not None]
-        return torch.cat([states for states, _ in known]), torch.cat([lengths for _, lengths in known])
+    def _states(self, windows: Sequence[tuple[np.ndarray, States | None]]) -> States:
+        """The encoder's states of windows, of those that lack them computed together."""
+        unknown = [window for window, states in windows if states is None]
+        if len(unknown) == len(windows):
+            return self._encode(unknown)
+        computed = iter(_rows(*self._encode(unknown)) if unknown else ())
+        rows = [next(computed) if states is None else states for _, states in windows]
+        return torch.cat([states for states, _ in rows]), torch.cat([lengths for _, lengths in rows])
+
+    def _languages(self, windows: Sequence[tuple[np.ndarray, States | None]]) -> list[tuple[States, dict[str, float]]]:
+        """The states of each window, and the probabilities of its language."""
+        states, lengths = self._states(windows)
+        return list(zip(_rows(states, lengths), self.decoder.languages(states, lengths), strict=True))
 
     def _round(self, rows: Sequence[Row], plan: _Plan) -> None:
         """Decode the window that each row has open, and move each to its next one."""
+        for one in self.scheduler(("whisper", plan.key), rows, lambda rows: self._hear(rows, plan)):
+            row, part = one.row, one.row.part
+            before = row.start, len(part.segments), len(part.warnings)
+            self._accept(one, plan)
+            if row.reading.journal is not None:
+                row.reading.journal.append(row.entry(*before))
+
+    def _hear(self, rows: Sequence[Row], plan: _Plan) -> list[Heard]:
+        """Return what is heard in the window that each row has open; the rows stay where they are."""
         options = plan.options
-        states, lengths = self._states(rows)
+        states, lengths = self._states([(row.window, row.unit.states) for row in rows])
         starts = [self.decoder.start(row.language, plan.task) for row in rows]
         asks = [
             Ask(self._prompt(row, start, plan), row.start, self._is_voiced(row))
@@ -294,12 +317,7 @@ class WhisperRecognizer:
         heard = [self._reader.read(*one) for one in zip(rows, found, starts, strict=True)]
         if options.return_timestamps == "word" or options.hallucination_silence_threshold is not None:
             self._time_words(heard, states, options)
-        for one in heard:
-            row, part = one.row, one.row.part
-            before = row.start, len(part.segments), len(part.warnings)
-            self._accept(one, plan)
-            if row.reading.journal is not None:
-                row.reading.journal.append(row.entry(*before))
+        return heard
 
     def _prompt(self, row: Row, start: Sequence[int], plan: _Plan) -> list[int]:
         prefix = plan.prefix if row.begins else []
@@ -372,9 +390,10 @@ class WhisperRecognizer:
         best, probability = most_probable(dict(zip(self.tokens.languages, heard.decoded.languages, strict=True)))
         if best != row.language and probability >= SURE:
             rate = self.features.sample_rate
-            message = f"this sounds like {_name(best)} and is written as {_name(row.language)}"
+            message = f"this sounds like {language_name(best)} and is written as {language_name(row.language)}"
             row.part.warn("language", message, row.start / rate, (row.start + heard.n_used) / rate)
 
 
-def _name(code: str | None) -> str:
-    return LANGUAGES.get(code or "", code or "no language").title()
+def _rows(states: Tensor, lengths: Tensor) -> list[States]:
+    """Encoded windows, each by itself."""
+    return [(states[row : row + 1], lengths[row : row + 1]) for row in range(len(states))]
