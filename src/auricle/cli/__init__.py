@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from auricle import __version__
-from auricle.cli import align, doctor, download, listen, models, transcribe
+from auricle.cli import align, doctor, download, listen, models, token, transcribe
 
 app = typer.Typer(
     name="auricle",
@@ -23,6 +23,7 @@ app.command("listen")(listen.listen)
 app.command("models")(models.models)
 app.command("download", no_args_is_help=True)(download.download)
 app.command("doctor")(doctor.doctor)
+app.add_typer(token.app, name="token")
 
 
 def _print_version(wanted: bool) -> None:
