@@ -1,4 +1,4 @@
-"""Rates: a window that moves along, for each caller alone, in headers that the Hub's client reads."""
+"""Rate limits: a window that moves along, for each caller alone, in headers that the Hub's client reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from huggingface_hub.utils import parse_ratelimit_headers
 
 from auricle.errors import OptionError
 from auricle.server.access.principal import ANYBODY, INFER, Principal
-from auricle.server.access.rates import Allowance, Rates, _caller
+from auricle.server.access.rates import Allowance, RateLimits, _caller
 
 LAPTOP = Principal("0123456789ab", "laptop", frozenset({INFER}))
 PHONE = Principal("ba9876543210", "phone", frozenset({INFER}))
@@ -31,14 +31,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def counted(rates: Rates, principal: Principal = LAPTOP, address: str | None = "10.0.0.1") -> Allowance:
+def counted(rates: RateLimits, principal: Principal = LAPTOP, address: str | None = "10.0.0.1") -> Allowance:
     allowance = rates.count(principal, address)
     assert allowance is not None
     return allowance
 
 
 def test_requests_beyond_the_limit_are_refused_until_the_oldest_has_passed(clock: Clock) -> None:
-    rates = Rates("2/5 minutes")
+    rates = RateLimits("2/5 minutes")
     seen = []
     for at in (0, 100, 200, 299, 301, 302):
         clock.now = Clock.now + at
@@ -55,7 +55,7 @@ def test_requests_beyond_the_limit_are_refused_until_the_oldest_has_passed(clock
 
 
 def test_each_token_and_each_address_has_its_own_count() -> None:
-    rates = Rates("1/minute")
+    rates = RateLimits("1/minute")
     callers = [(LAPTOP, "10.0.0.1"), (PHONE, "10.0.0.1"), (ANYBODY, "10.0.0.1"), (ANYBODY, "10.0.0.2")]
     assert [counted(rates, *caller).is_allowed for caller in callers] == [True] * 4
     # A token is one caller wherever it comes from.
@@ -70,13 +70,13 @@ def test_a_household_of_ipv6_is_one_caller() -> None:
 
 
 def test_two_servers_in_one_process_share_no_count() -> None:
-    first, second = Rates("1/minute"), Rates("1/minute")
+    first, second = RateLimits("1/minute"), RateLimits("1/minute")
     assert counted(first).is_allowed
     assert counted(second).is_allowed
 
 
 def test_the_hub_s_client_reads_the_headers(clock: Clock) -> None:
-    allowance = counted(Rates("500/5 minutes"))
+    allowance = counted(RateLimits("500/5 minutes"))
     read = parse_ratelimit_headers(allowance.headers())
     assert read is not None
     assert (read.resource_type, read.remaining, read.reset_in_seconds) == ("api", 499, 300)
@@ -84,7 +84,7 @@ def test_the_hub_s_client_reads_the_headers(clock: Clock) -> None:
 
 
 def test_a_refusal_says_when_to_come_back(clock: Clock) -> None:
-    rates = Rates("1/minute")
+    rates = RateLimits("1/minute")
     counted(rates)
     refused = counted(rates).refusal()
     assert (refused.status, refused.code) == (429, "rate_limited")
@@ -94,12 +94,12 @@ def test_a_refusal_says_when_to_come_back(clock: Clock) -> None:
 
 
 def test_no_limit_counts_nothing() -> None:
-    assert Rates(None).count(LAPTOP, "10.0.0.1") is None
+    assert RateLimits(None).count(LAPTOP, "10.0.0.1") is None
 
 
 def test_callers_who_have_gone_are_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auricle.server.access.rates._MANY_CALLERS", 10)
-    rates = Rates("5/minute")
+    rates = RateLimits("5/minute")
     for number in range(11):
         clock.now += 10.0
         counted(rates, ANYBODY, f"10.0.0.{number}")
@@ -109,4 +109,4 @@ def test_callers_who_have_gone_are_forgotten(clock: Clock, monkeypatch: pytest.M
 @pytest.mark.parametrize("limit", ["", "many", "5", "0/minute", "5/fortnight", "5/minute; 9/hour"])
 def test_a_limit_that_cannot_be_read_is_refused(limit: str) -> None:
     with pytest.raises(OptionError, match="500/5 minutes"):
-        Rates(limit)
+        RateLimits(limit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 
 from starlette.types import Scope
 
@@ -15,23 +14,21 @@ _READ = frozenset({"GET", "HEAD"})
 _CHANGE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _ANY = _READ | _CHANGE | {"OPTIONS", WEBSOCKET}
 
-# The first row that fits decides; what fits none takes the scope to infer.
+# The first row that fits decides; what fits none takes the scope to infer. The files of the page, and a model's page,
+# are named so narrowly that no file of a model is among them, whatever the model is called.
 _TABLE: tuple[tuple[frozenset[str], re.Pattern[str], str], ...] = (
-    (_READ, re.compile(r"/(health|ready|docs(/.*)?|redoc|openapi\.json|favicon\.(ico|svg)|robots\.txt)?"), OPEN),
+    (_READ, re.compile(r"/(health|ready|docs|docs/oauth2-redirect|redoc|openapi\.json)?"), OPEN),
+    (_READ, re.compile(r"/(compare|leaderboard|favicon\.ico|(static|samples)/[^/]+)"), OPEN),
+    (_READ, re.compile(r"/models/[^/]+(/(?!(health|info)$)[^/]+)?"), OPEN),
     (_ANY, re.compile(r"/admin(/.*)?"), MANAGE),
     (_CHANGE, re.compile(r"/.+/(load|unload)/?"), MANAGE),
     (frozenset({"PUT", "PATCH", "DELETE"}), re.compile(r"/((v1|api)/)?models/.+"), MANAGE),
 )
 
 
-def needed_scope(scope: Scope, open_paths: Collection[str] = ()) -> str:
-    """Return OPEN, or the scope that a request takes.
-
-    Open paths: more that anybody may read, such as the files of the page; one that ends in "/" stands for all below.
-    """
+def needed_scope(scope: Scope) -> str:
+    """Return OPEN, or the scope that a request takes."""
     path, method = route_path(scope), _method(scope)
-    if method in _READ and any(path == one or (one.endswith("/") and path.startswith(one)) for one in open_paths):
-        return OPEN
     for methods, pattern, area in _TABLE:
         if method in methods and pattern.fullmatch(path):
             return area

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import anyio
 from starlette.datastructures import MutableHeaders
@@ -13,7 +13,7 @@ from auricle.server.access.areas import OPEN, is_counted, needed_scope
 from auricle.server.access.authorization import Access, take_token
 from auricle.server.access.denial import deny
 from auricle.server.access.principal import Principal
-from auricle.server.access.rates import Rates
+from auricle.server.access.rates import RateLimits
 from auricle.server.errors import Refused, as_refused
 
 _LOOKUPS_AT_ONCE = 4
@@ -23,11 +23,10 @@ _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.
 class AccessMiddleware:
     """Lets pass who may do what they ask for, and tells the route who it is in ``scope["state"]["principal"]``."""
 
-    def __init__(self, app: ASGIApp, access: Access, rates: Rates, open_paths: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, access: Access, rates: RateLimits) -> None:
         self.app = app
         self.access = access
         self.rates = rates
-        self.open_paths = tuple(open_paths)
         # Threads of its own: who asks for work does not wait behind work.
         self._threads = anyio.CapacityLimiter(_LOOKUPS_AT_ONCE)
 
@@ -45,7 +44,7 @@ class AccessMiddleware:
 
     async def _admit(self, scope: Scope) -> tuple[Principal, Mapping[str, str]]:
         """Return who is asking, and the headers about their rate."""
-        needed = needed_scope(scope, self.open_paths)
+        needed = needed_scope(scope)
         token = take_token(scope)
         if needed == OPEN:
             return self.access.stranger, {}

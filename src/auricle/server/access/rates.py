@@ -45,7 +45,7 @@ class Allowance:
         )
 
 
-class Rates:
+class RateLimits:
     """Counts requests in a window that moves along, for each caller alone.
 
     Limit: as "500/5 minutes"; None lets everything pass and counts nothing.

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 
 from auricle.server.access.authorization import Access
 from auricle.server.access.middleware import AccessMiddleware
 from auricle.server.access.origins import EXPOSED_HEADERS, OriginGuard, checked_origins
-from auricle.server.access.rates import Rates
-from auricle.server.access.tokens import TokenStore
+from auricle.server.access.rates import RateLimits
 from auricle.server.settings import Settings
 
 
-def guard(app: Starlette, settings: Settings, open_paths: Collection[str] = ()) -> Access:
+def guard(app: Starlette, settings: Settings, access: Access, rates: RateLimits) -> None:
     """Put tokens, rates, the guard against other sites' pages, and CORS around an application.
 
-    Middleware that is added afterwards is further out, and sees refusals too. Open paths: what anybody may read
-    beside the routes for health and documents; one that ends in "/" stands for all below.
+    Middleware that is added afterwards is further out, and sees refusals, too.
 
     Raises:
-        OptionError: a setting about access cannot be read.
+        OptionError: an origin of the settings is none.
     """
-    access = Access(TokenStore(settings.data_dir), is_required=settings.token_required)
     origins = checked_origins(settings.cors_origins)
     # The last one added is the outermost: CORS adds its headers to every refusal, and answers preflights itself.
-    app.add_middleware(AccessMiddleware, access=access, rates=Rates(settings.rate_limit), open_paths=open_paths)
+    app.add_middleware(AccessMiddleware, access=access, rates=rates)
     if not settings.token_required:
-        # Beyond this machine the names are not known, and were made public in words.
+        # Beyond this machine the server's names are not known, and it was made public in words.
         hosts = (settings.host, *settings.allowed_hosts) if settings.is_loopback else None
         app.add_middleware(OriginGuard, origins=origins, hosts=hosts)
     if origins:
@@ -41,4 +36,3 @@ def guard(app: Starlette, settings: Settings, open_paths: Collection[str] = ()) 
             expose_headers=EXPOSED_HEADERS,
             allow_private_network=True,
         )
-    return access
