@@ -246,14 +246,19 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         ]
 
     def postprocess(self, item: Any, output: Transcript, request: Request) -> dict[str, Any]:
-        """Return {"text"}, "chunks" where times, languages or channels were asked for, and the caller's own keys."""
+        """Return what `result_of` does, and the caller's own keys; tell in the log what is missing or doubtful."""
         if output.warnings:
             _log(output)
-        result: dict[str, Any] = {"text": output.text}
-        if request.times is not None or request.language or request.channels == "split":
-            result["chunks"] = [chunk for segment in output.segments for chunk in self._chunks(segment, request)]
+        result = self.result_of(output, request)
         if isinstance(item, Mapping):
             result |= {key: value for key, value in extra_keys(item).items() if key not in result}
+        return result
+
+    def result_of(self, transcript: Transcript, request: Request) -> dict[str, Any]:
+        """Return {"text"}, and "chunks" where times, languages or channels were asked for."""
+        result: dict[str, Any] = {"text": transcript.text}
+        if request.times is not None or request.language or request.channels == "split":
+            result["chunks"] = [chunk for segment in transcript.segments for chunk in self._chunks(segment, request)]
         return result
 
     def _chunks(self, segment: Segment, request: Request) -> list[dict[str, Any]]:

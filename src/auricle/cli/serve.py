@@ -1,0 +1,113 @@
+"""`auricle serve`: the server, with every setting as a flag."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auricle.cli.border import border, say
+from auricle.cli.startup import quick_imports
+
+if TYPE_CHECKING:
+    from auricle.server.settings import Settings
+
+_WHERE, _WHAT, _MUCH, _WHO, _KEPT = "Where it listens", "What it serves", "How much", "Who may use it", "What it keeps"
+
+
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A Hub name or a folder; NAME=FOLDER gives it a name. Several times.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    any_model: Annotated[
+        bool | None, typer.Option("--any-model", help="Fetch whatever model is asked for.", rich_help_panel=_WHAT)
+    ] = None,
+    preload: Annotated[
+        bool | None, typer.Option("--preload", help="Load models before they are asked for.", rich_help_panel=_WHAT)
+    ] = None,
+    max_loaded: Annotated[
+        int | None, typer.Option(help="Models in memory at once; default 2.", rich_help_panel=_WHAT)
+    ] = None,
+    idle_unload: Annotated[
+        float | None, typer.Option(help="Seconds without use after which a model is unloaded.", rich_help_panel=_WHAT)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", rich_help_panel=_WHAT)] = None,
+    engine: Annotated[str | None, typer.Option(help="auto or reference.", rich_help_panel=_WHAT)] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16.", rich_help_panel=_WHAT)] = None,
+    host: Annotated[str | None, typer.Option(help="Address; default 127.0.0.1.", rich_help_panel=_WHERE)] = None,
+    port: Annotated[int | None, typer.Option(help="Default 8000; 0: a free one.", rich_help_panel=_WHERE)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Windows computed together; default 8.", rich_help_panel=_MUCH)
+    ] = None,
+    max_active: Annotated[
+        int | None, typer.Option(help="Requests in work at once; default 16.", rich_help_panel=_MUCH)
+    ] = None,
+    max_queue: Annotated[
+        int | None, typer.Option(help="Requests that may wait; default 256.", rich_help_panel=_MUCH)
+    ] = None,
+    max_body_bytes: Annotated[
+        int | None, typer.Option(help="Of one upload; default 4 GiB.", rich_help_panel=_MUCH)
+    ] = None,
+    max_duration: Annotated[
+        float | None, typer.Option(help="Seconds of one recording; default: any.", rich_help_panel=_MUCH)
+    ] = None,
+    token_required: Annotated[
+        bool | None,
+        typer.Option("--token-required", help="Serve only who has a token (auricle token).", rich_help_panel=_WHO),
+    ] = None,
+    public_without_tokens: Annotated[
+        bool | None,
+        typer.Option("--public-without-tokens", help="Let the whole network in, unasked.", rich_help_panel=_WHO),
+    ] = None,
+    rate_limit: Annotated[
+        str | None, typer.Option(help='For each token or address: "500/5 minutes".', rich_help_panel=_WHO)
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="A site whose pages may call the server. Several times.", rich_help_panel=_WHO),
+    ] = None,
+    allow_urls: Annotated[
+        bool | None, typer.Option("--allow-urls", help="Fetch recordings from addresses.", rich_help_panel=_WHO)
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Tokens, jobs and cached results.", rich_help_panel=_KEPT)
+    ] = None,
+    cache_bytes: Annotated[int | None, typer.Option(help="Of results; 0: none.", rich_help_panel=_KEPT)] = None,
+    leaderboard_dir: Annotated[
+        Path | None, typer.Option(help="Results files of the leaderboard.", rich_help_panel=_KEPT)
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with these settings.")] = None,
+) -> None:
+    """Serve models over HTTP: Hugging Face's Inference API, OpenAI's audio API, jobs, web pages.
+
+    Without options: the bundled model, for this machine alone, at http://localhost:8000. Every option is also a
+    variable (AURICLE_MAX_LOADED=3) and a key of the TOML file; flags win over variables, these over the file.
+    """
+    flags: dict[str, Any] = {
+        name: value for name, value in locals().items() if name not in ("config", "model", "cors_origin")
+    }
+    flags |= {"models": tuple(model) if model else None, "cors_origins": tuple(cors_origin) if cors_origin else None}
+    with border():
+        with quick_imports():
+            from auricle.server import read_settings
+
+            settings = read_settings(config, **flags)
+            from auricle.server.process import run
+        logging.captureWarnings(True)
+        say(_begun(settings))
+        run(settings)
+
+
+def _begun(settings: Settings) -> str:
+    host = "localhost" if settings.is_loopback else settings.host
+    served = ", ".join(settings.served)
+    return f"auricle: serving {served} at http://{host}:{settings.port} (pages at /, API at /docs); Ctrl-C ends it"

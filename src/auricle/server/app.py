@@ -1,0 +1,110 @@
+"""The whole server as one ASGI application: `create_app(registry, settings)`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from auricle import __version__
+from auricle.errors import AuricleError
+from auricle.server.access.authorization import Access
+from auricle.server.access.rates import RateLimits
+from auricle.server.access.tokens import TokenStore
+from auricle.server.access.wiring import guard
+from auricle.server.bodies import remove_leftovers
+from auricle.server.cache import ResultCache
+from auricle.server.errors import Refused, error_response
+from auricle.server.recognition import Recognition
+from auricle.server.registry import Registry
+from auricle.server.routes import hub, pages
+from auricle.server.runner import Runner
+from auricle.server.services import Services
+from auricle.server.settings import Settings
+
+LEFTOVER_S = 86400.0  # bodies this old on disk are of a server that was killed
+# The first router with a route that fits answers; the Hub's, which end in a model's whole name, come last.
+ROUTERS = (hub.router, pages.router)
+
+DESCRIPTION = """
+Pretrained models on your own machine: the routes of the Inference API, of OpenAI's audio API, of the Hub, and jobs.
+"""
+
+
+def create_app(registry: Registry, settings: Settings) -> FastAPI:
+    """Make the application; its models, caches and workers live as long as its lifespan."""
+    services = make_services(registry, settings)
+    app = FastAPI(title="auricle", description=DESCRIPTION, version=__version__, lifespan=lambda _: _lifespan(services))
+    app.state.services = services
+    for router in ROUTERS:
+        app.include_router(router(services))
+    for kind in (Refused, AuricleError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, _answer)
+    guard(app, settings, services.access, services.rates)
+    return app
+
+
+def make_services(registry: Registry, settings: Settings) -> Services:
+    """Make what the routes share."""
+    runner = Runner(settings.max_active, settings.max_queue)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    cache = None
+    if settings.cache_bytes:
+        cache = ResultCache(settings.data_dir / "results.sqlite3", settings.cache_bytes, settings.cache_max_age)
+    return Services(
+        settings=settings,
+        registry=registry,
+        runner=runner,
+        recognition=Recognition(settings, registry, runner, cache),
+        cache=cache,
+        access=Access(TokenStore(settings.data_dir), is_required=settings.token_required),
+        rates=RateLimits(settings.rate_limit),
+    )
+
+
+@asynccontextmanager
+async def _lifespan(services: Services) -> AsyncIterator[None]:
+    settings, registry = services.settings, services.registry
+    await asyncio.to_thread(remove_leftovers, settings, LEFTOVER_S, time.time())
+    tasks = []
+    if settings.idle_unload is not None:
+        tasks.append(asyncio.create_task(registry.unload_idle()))
+    if settings.preload:
+        tasks.append(asyncio.create_task(_preload(services)))
+    try:
+        yield
+    finally:
+        services.draining.set()
+        await services.runner.drained(settings.shutdown)
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        services.runner.close()
+        await registry.close()
+        if services.cache is not None:
+            services.cache.close()
+
+
+async def _preload(services: Services) -> None:
+    """Load the models that were named, as many as may be in memory; what fails is in the log and in /ready."""
+    for name in list(services.settings.served)[: services.settings.max_loaded]:
+        with suppress(Exception):
+            await services.registry.load(name)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """Answer what a route raised in the dialect of the route."""
+    if isinstance(error, RequestValidationError):
+        told = "; ".join(f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors())
+        error = Refused(422, told or "the request is invalid", code="invalid_request")
+    elif isinstance(error, HTTPException):
+        message = f"{request.method} {request.url.path[:200]}: {error.detail}"
+        error = Refused(error.status_code, message, headers=error.headers)
+    return error_response(request.scope, error)

@@ -1,0 +1,73 @@
+"""One server process: binding, signals, and the end that finishes what was accepted."""
+
+from __future__ import annotations
+
+import logging
+from types import FrameType
+
+import uvicorn
+
+from auricle.errors import AuricleError
+from auricle.server.access.binding import check_binding
+from auricle.server.access.tokens import TokenStore
+from auricle.server.app import create_app
+from auricle.server.registry import Registry
+from auricle.server.services import Services
+from auricle.server.settings import Settings
+
+logger = logging.getLogger("auricle.server")
+
+BACKLOG = 2048  # connections that wait to be taken
+KEEP_ALIVE_S = 75  # longer than proxies and pools keep idle connections, so that they close first
+
+
+class Server(uvicorn.Server):
+    """Says that it takes no more work as soon as it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End gracefully; the second signal ends at once."""
+        self._services.draining.set()
+        super().handle_exit(sig, frame)
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        OptionError: the settings would open the server to others without tokens.
+        AuricleError: the address is taken or is none of this machine.
+    """
+    warning = check_binding(settings, has_tokens=TokenStore(settings.data_dir).has_active())
+    if warning is not None:
+        logger.warning(warning)
+    server = make_server(settings)
+    try:
+        server.run()
+    except SystemExit as error:
+        # uvicorn has told why in its log.
+        raise AuricleError(f"the server could not begin at {settings.host}:{settings.port}") from error
+    if not server.started:
+        raise AuricleError(f"the server could not begin at {settings.host}:{settings.port}; is the port in use?")
+
+
+def make_server(settings: Settings) -> Server:
+    """Make a server that is not running yet."""
+    app = create_app(Registry(settings), settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=round(settings.shutdown) or None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        ws_max_size=1 << 24,
+        h11_max_incomplete_event_size=1 << 16,
+    )
+    return Server(config, app.state.services)
