@@ -120,14 +120,14 @@ def _refuse(problem: str, message: str) -> Refused:
 
 
 def _malformed(text: str) -> str:
-    got = f"{len(text)} characters"
+    got = f"of length {len(text)}"
     if text.startswith("hf_"):
         got = "a token of Hugging Face, which is of no use here and should be kept secret"
     elif text.startswith("sk-"):
         got = "a key of OpenAI, which is of no use here and should be kept secret"
     elif text.startswith("aur_"):
-        got = f"one of {len(text)} characters; see that it was copied whole"
-    return f"malformed token: a token of this server is 'aur_' and 56 characters more; got {got}; {_MAKE}"
+        got = f"of length {len(text)}, so see that it was copied whole"
+    return f"malformed token: a token of this server is 'aur_' and 56 characters more, this is {got}; {_MAKE}"
 
 
 def _invalid(token: Token | None, problem: str) -> str:

@@ -25,8 +25,14 @@ async def deny(scope: Scope, receive: Receive, send: Send, refused: Refused) -> 
         await error_response(scope, refused)(scope, receive, send)
         return
     await send({"type": "websocket.accept", "subprotocol": _subprotocol(scope), "headers": []})
-    reason = refused.message.encode()[:_REASON_BYTES].decode(errors="ignore")
-    await send({"type": "websocket.close", "code": 4000 + refused.status, "reason": reason})
+    await send({"type": "websocket.close", "code": 4000 + refused.status, "reason": _reason(refused.message)})
+
+
+def _reason(message: str) -> str:
+    """Shorten a message, by whole clauses if it can be."""
+    while len(message.encode()) > _REASON_BYTES and "; " in message:
+        message = message.rpartition("; ")[0]
+    return message.encode()[:_REASON_BYTES].decode(errors="ignore")
 
 
 def _subprotocol(scope: Scope) -> str | None:
