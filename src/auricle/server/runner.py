@@ -90,7 +90,7 @@ class Runner:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _place(self, is_long: bool) -> None:
-        if not self._waiting and self._fits(is_long):
+        if self._fits(is_long):  # whoever waits and fits has been let in already
             self._take(is_long)
             return
         if len(self._waiting) >= self.max_queue:
