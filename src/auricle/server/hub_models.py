@@ -110,7 +110,7 @@ class ModelsQuery(ExpandQuery, PageQuery):
         found = [repository for repository in repositories if self._fits(repository)]
         if self.sort in _SORTS:
             key = _SORTS[self.sort]
-            found.sort(key=lambda repository: str(brief_row(repository)[key]), reverse=self.direction < 0)
+            found.sort(key=lambda repository: brief_row(repository)[key] or "", reverse=self.direction < 0)
         elif self.sort and self.sort not in _UNSORTED:
             known = ", ".join(sorted({*_SORTS, *_UNSORTED}))
             raise Refused(400, f"sort is {self.sort[:_SHOWN]!r}; expected one of {known}.", param="sort")

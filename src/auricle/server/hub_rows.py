@@ -45,14 +45,14 @@ class Repository:
         return self.commit is not None and revision in (MAIN, self.commit, *self.refs)
 
     @property
-    def changed(self) -> str:
+    def changed(self) -> str | None:
         """When the newest file was written, as the Hub writes times."""
-        return _time(max((file.modified_ns for file in self.files.values()), default=0))
+        return _time(max(file.modified_ns for file in self.files.values())) if self.files else None
 
     @property
-    def created(self) -> str:
+    def created(self) -> str | None:
         """When the oldest file was written."""
-        return _time(min((file.modified_ns for file in self.files.values()), default=0))
+        return _time(min(file.modified_ns for file in self.files.values())) if self.files else None
 
 
 def brief_row(repository: Repository) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def make_app(settings: Settings) -> FastAPI:
 
 def serve(app: ASGIApp) -> Iterator[str]:
     """Run an app on a free port of this machine, for as long as the generator lives."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
     thread = threading.Thread(target=server.run)
     thread.start()
     deadline = time.monotonic() + 30

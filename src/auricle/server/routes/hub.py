@@ -113,20 +113,25 @@ def _add_histories(routes: APIRouter, hub: Hub, ids: str) -> None:
 
 
 def _add_info(routes: APIRouter, hub: Hub, ids: str) -> None:
-    async def describe(request: Request, query: Annotated[InfoQuery, Query()]) -> Response:
-        """Tells everything of one model."""
-        to = _api_address(request, ids)
+    async def answer(repository: Repository, query: InfoQuery) -> Response:
         wanted = query.expanded
-        is_plain = to.revision == hub_rows.MAIN
-        repository = await (hub.find(to.name) if is_plain else hub.find_revision(to.name, to.revision))
         row = await hub.apart(hub_rows.full_row, repository, hub.files)
         if query.blobs:
             row["siblings"] = await hub.apart(hub_rows.siblings_with_blobs, repository, hub.files)
         return JSONResponse(hub_rows.expanded_row(row, wanted) if wanted else row)
 
     path = "revision/{revision:path}"
-    routes.get(f"/api/models/{ids}/{path}", openapi_extra=_parts(ids, path))(describe)
-    routes.get(f"/api/models/{ids}", openapi_extra=_parts(ids))(describe)
+
+    @routes.get(f"/api/models/{ids}/{path}", openapi_extra=_parts(ids, path))
+    async def describe_revision(request: Request, query: Annotated[InfoQuery, Query()]) -> Response:
+        """Tells everything of one model at a revision."""
+        to = _api_address(request, ids)
+        return await answer(await hub.find_revision(to.name, to.revision), query)
+
+    @routes.get(f"/api/models/{ids}", openapi_extra=_parts(ids))
+    async def describe(request: Request, query: Annotated[InfoQuery, Query()]) -> Response:
+        """Tells everything of one model, also of one whose files are not here yet."""
+        return await answer(await hub.find(_api_address(request, ids).name), query)
 
 
 def _add_files(routes: APIRouter, hub: Hub, ids: str) -> None:
