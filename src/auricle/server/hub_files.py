@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from auricle.hub import commit_of
 from auricle.hub.cache import cache_root
@@ -33,7 +33,7 @@ _DEPTH, _MOST_FILES = 4, 10_000
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _CHUNK = 1 << 20
 _HEADER_BYTES = 100 << 20  # the most that a safetensors file may need to name its tensors
-# What auricle.pipelines.provenance.folder_digest reads; files of other kinds and in subfolders are added here.
+# What auricle.pipelines.provenance.folder_digest reads of a folder; the names of other contents are added to it here.
 _DIGESTED = frozenset({".json", ".txt", ".model", ".safetensors", ".bin"})
 
 
@@ -145,10 +145,12 @@ class HubFiles:
         from auricle.pipelines.provenance import folder_digest  # brings torch
 
         digest = folder_digest(folder).removeprefix("sha256:")
-        more = [file for file in shown if "/" in file.path or Path(file.path).suffix not in _DIGESTED]
-        if more:
-            told = "".join(f"\0{file.path}\0{self.identity_of(file).etag}" for file in more)
-            digest = hashlib.sha256((digest + told).encode()).hexdigest()
+        inner = sorted({str(PurePosixPath(file.path).parent) for file in shown} - {"."})
+        told = [f"{name}\0{folder_digest(folder / name)}" for name in inner]
+        others = [file for file in shown if PurePosixPath(file.path).suffix not in _DIGESTED]
+        told += [f"{file.path}\0{self.identity_of(file).etag}" for file in others]
+        if told:
+            digest = hashlib.sha256("\0".join([digest, *told]).encode()).hexdigest()
         return digest[:40]
 
 
