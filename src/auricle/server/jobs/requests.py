@@ -1,0 +1,128 @@
+"""What a client asks of a job, from a query, a form or JSON, and the fingerprint that an idempotency key guards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from auricle.errors import nearest
+from auricle.server.errors import Refused
+from auricle.server.jobs.addresses import checked_url
+
+# What may stand in JSON; in queries and forms all other names are parameters.
+_NAMES = ("inputs", "url", "upload", "model", "parameters", "webhook", "name", "use_cache")
+_MAX_KEY = 255
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request for a job, before its recording is looked at."""
+
+    model: str | None
+    parameters: Mapping[str, Any]
+    webhook: Any  # as the client gave it
+    url: str | None
+    upload: str | None
+    name: str | None
+    use_cache: bool
+
+    def fingerprint(self, sha256: str | None) -> str:
+        """Return the digest of all that makes two requests the same; `sha256` is of a recording that came with it."""
+        parts = [
+            self.model, self.parameters, self.webhook, self.url, self.upload, self.name, self.use_cache, sha256,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def asked_in_json(data: Any) -> Asked:
+    """Read a JSON body.
+
+    Raises:
+        Refused: 400, it is no object, or has an unknown name or a wrong value.
+    """
+    if not isinstance(data, Mapping):
+        raise Refused(400, f"the JSON is {type(data).__name__}; give an object with 'url', 'upload' or 'inputs'")
+    for name in data:
+        if name not in _NAMES:
+            known = f"{nearest(name, _NAMES) or f'; there are {_listed()}'}, and the rest goes into 'parameters'"
+            raise Refused(400, f"unknown name {name[:64]!r}{known}", param=name[:64], code="unknown_name")
+    return _asked(data)
+
+
+def asked_in_text(values: Mapping[str, str]) -> Asked:
+    """Read a query or a form: texts, in which numbers, true, false, null, lists and objects are JSON.
+
+    Raises:
+        Refused: 400, a value is wrong.
+    """
+    known = {name: values[name] for name in _NAMES if name in values}
+    for name in ("parameters", "webhook"):
+        if known.get(name, "").lstrip().startswith("{"):
+            known[name] = _json(name, known[name])
+    others = {name: _value(text) for name, text in values.items() if name not in _NAMES}
+    if "use_cache" in known:
+        known["use_cache"] = _value(known["use_cache"])
+    asked = _asked(known)
+    twice = asked.parameters.keys() & others.keys()
+    if twice:
+        name = min(twice)
+        raise Refused(400, f"{name} stands in 'parameters' and by itself; give it once", param=name)
+    return Asked(**{**vars(asked), "parameters": {**asked.parameters, **others}})
+
+
+def idempotency_key(given: str | None) -> str | None:
+    """Return the value of the header Idempotency-Key, with the quotes of a structured header taken off.
+
+    Raises:
+        Refused: 400, it is empty or too long.
+    """
+    if given is None:
+        return None
+    key = given.strip().strip('"')
+    if not 0 < len(key) <= _MAX_KEY:
+        raise Refused(400, f"Idempotency-Key has {len(key)} characters; give 1 to {_MAX_KEY}, such as a UUID")
+    return key
+
+
+def _asked(data: Mapping[str, Any]) -> Asked:
+    for name in ("model", "url", "upload", "name"):
+        if not isinstance(data.get(name), str | None):
+            raise Refused(400, f"{name} is {data[name]!r}; give a text", param=name)
+    parameters = data.get("parameters") or {}
+    if not isinstance(parameters, Mapping):
+        raise Refused(400, f"parameters is {type(parameters).__name__}; give an object", param="parameters")
+    use_cache = data.get("use_cache", True)
+    if not isinstance(use_cache, bool):
+        raise Refused(400, f"use_cache is {use_cache!r}; give true or false", param="use_cache")
+    if data.get("url") is not None:
+        checked_url(data["url"], "url")
+    return Asked(
+        model=data.get("model") or None,
+        parameters=dict(parameters),
+        webhook=data.get("webhook"),
+        url=data.get("url"),
+        upload=data.get("upload"),
+        name=data.get("name"),
+        use_cache=use_cache,
+    )
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False}.get(text, text)
+
+
+def _json(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Refused(400, f"{name} begins like JSON and is none: {error}", param=name) from None
+
+
+def _listed() -> str:
+    return ", ".join(_NAMES)

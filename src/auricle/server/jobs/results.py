@@ -1,0 +1,88 @@
+"""The result of a job in the format that is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from auricle.errors import OptionError, nearest
+from auricle.server.errors import Refused
+from auricle.server.transcripts import transcript_from_json
+
+if TYPE_CHECKING:
+    from auricle.results import Transcript
+
+JSON = "application/json"
+# Beside the formats of `auricle.speech.formats`, of which "json" has all that is known.
+_OTHERS = ("pipeline", "text", "verbose_json")
+
+
+@dataclass(frozen=True)
+class Written:
+    """The content of a reply."""
+
+    content: str
+    media_type: str
+
+
+def write_result(value: Mapping[str, Any], form: str, name: str, model: str, choices: Mapping[str, Any]) -> Written:
+    """Write what a job has stored; `choices` are fields of `WriteOptions`.
+
+    Raises:
+        Refused: 400, the format is unknown or cannot do what was chosen; 422, the transcript has no times for it.
+    """
+    from auricle.speech.formats import FORMATS, MEDIA_TYPES, WriteOptions, write
+
+    if form not in FORMATS and form not in _OTHERS:
+        known = (*FORMATS, *_OTHERS)
+        raise Refused(400, f"format {form!r} is none of {', '.join(known)}{nearest(form, known)}", param="format")
+    transcript = transcript_from_json(value["transcript"])
+    if form == "pipeline":
+        return Written(json.dumps(value["pipeline"], ensure_ascii=False), JSON)
+    if form == "text":
+        form = "txt"
+    if form == "verbose_json":
+        return Written(json.dumps(verbose(transcript), ensure_ascii=False), JSON)
+    try:
+        options = WriteOptions(source=name, model=model, **choices)
+        options.check(form)
+    except OptionError as error:
+        raise Refused(400, str(error), param="format", code="invalid_parameter") from None
+    try:
+        return Written(write(transcript, form, options), MEDIA_TYPES[form])
+    except OptionError as error:
+        raise Refused(422, str(error), param="format", code="cannot_export") from None
+
+
+def verbose(transcript: Transcript) -> dict[str, Any]:
+    """Return a transcript as OpenAI's verbose_json, with our confidences and warnings beside."""
+    from auricle.speech.formats import WriteOptions, as_dict
+    from auricle.speech.languages import language_name
+
+    known = as_dict(transcript, WriteOptions())
+    segments = [
+        {
+            "id": number,
+            "seek": 0,
+            **{name: segment[name] for name in ("start", "end", "text", "tokens", "temperature", "avg_logprob")},
+            **{name: segment[name] for name in ("compression_ratio", "no_speech_prob", "confidence", "channel")},
+        }
+        for number, segment in enumerate(known["segments"])
+    ]
+    words = [
+        {"word": word["text"].strip(), **{name: word[name] for name in ("start", "end", "confidence")}}
+        for segment in known["segments"]
+        for word in segment["words"]
+    ]
+    return {
+        "task": "transcribe",
+        "language": None if transcript.language is None else language_name(transcript.language).lower(),
+        "duration": known["duration"],
+        "text": known["text"],
+        "segments": segments,
+        **({"words": words} if words else {}),
+        "warnings": known["warnings"],
+        "usage": {"type": "duration", "seconds": known["duration"]},
+    }
