@@ -1,0 +1,66 @@
+// A model's page: what is known of it, and the widget.
+
+import { ROOT, describeModel } from "./api.js";
+import { el } from "./dom.js";
+import { bytes, languageName, stateName, taskName } from "./format.js";
+import { prepare } from "./widget.js";
+
+const POLL_MS = 4000;
+const SHOWN_LANGUAGES = 6;
+
+const facts = document.getElementById("model-facts");
+const note = document.getElementById("model-note");
+const id = decodeURIComponent(location.pathname.slice(new URL("models/", ROOT).pathname.length)).replace(/\/+$/, "");
+
+function fact(name, ...value) {
+  return el("div", {}, el("dt", {}, name), el("dd", {}, ...value));
+}
+
+function showFacts(model) {
+  const about = model.auricle ?? {};
+  const names = (about.languages ?? []).map(languageName);
+  const more = names.length - SHOWN_LANGUAGES;
+  const listed = names.slice(0, SHOWN_LANGUAGES).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  const licence = model.cardData?.license;
+  const shown = [
+    fact("State", el("span", { class: `state state-${about.state}` }, stateName(about.state))),
+    fact("Task", taskName(model.pipeline_tag)),
+    names.length ? fact(names.length === 1 ? "Language" : "Languages", listed) : null,
+    about.model_type ? fact("Family", about.model_type) : null,
+    about.size ? fact("Size", bytes(about.size)) : null,
+    typeof licence === "string" ? fact("Licence", licence) : null,
+    model.sha ? fact("Revision", el("code", { title: model.sha }, model.sha.slice(0, 8))) : null,
+  ];
+  facts.replaceChildren(...shown.filter(Boolean));
+  document.getElementById("model-summary").textContent = about.summary ?? "";
+}
+
+/** Follow the state, more often while the model loads. */
+async function follow(state) {
+  await new Promise((resolve) => setTimeout(resolve, state === "loading" ? POLL_MS : 4 * POLL_MS));
+  let next = state;
+  if (document.visibilityState === "visible") {
+    const model = await describeModel(id).catch(() => null); // the next look may find the server again
+    next = model?.auricle?.state ?? state;
+    if (model && next !== state) showFacts(model);
+  }
+  follow(next);
+}
+
+async function start() {
+  document.title = `${id} · auricle`;
+  document.getElementById("model-name").textContent = id;
+  const widget = document.createElement("auricle-widget");
+  widget.setAttribute("model", id);
+  const place = document.getElementById("model-widget");
+  place.replaceChildren(widget);
+  const model = await prepare(widget, note);
+  if (!model) {
+    place.replaceChildren();
+    return;
+  }
+  showFacts(model);
+  follow(model.auricle?.state);
+}
+
+start();

@@ -1,0 +1,244 @@
+// <auricle-widget model="org/name">: speak, drop or choose a recording, and read it as it is written.
+
+import { describeModel } from "./api.js";
+import { copyButton } from "./clipboard.js";
+import { el, icon, notice, uniqueId } from "./dom.js";
+import { downloadButtons } from "./downloads.js";
+import { explain } from "./errors.js";
+import { about, bytes, clock } from "./format.js";
+import { OptionsPanel } from "./options.js";
+import { Player } from "./player.js";
+import { Progress } from "./progress.js";
+import { transcribeWithPatience } from "./run.js";
+import { snippets } from "./snippets.js";
+import { SourcePicker } from "./source.js";
+import { tabs } from "./tabs.js";
+import { storedToken } from "./token.js";
+import { TranscriptView } from "./transcript.js";
+
+const WARNINGS = {
+  skipped: "No voice",
+  no_speech: "No speech",
+  unheard: "Voice without text",
+  hallucination: "Text dropped",
+  repetition: "Repetition",
+  doubtful: "Doubtful",
+  clipped: "Overloaded",
+  language: "Language",
+  unaligned: "Times",
+  too_short: "Too short",
+  truncated: "Cut off",
+  recording: "Recording",
+};
+
+class AuricleWidget extends HTMLElement {
+  connectedCallback() {
+    if (this.player) return; // it was only moved
+    this.model = this.getAttribute("model") ?? "";
+    this.file = null;
+    this.result = null;
+    this.abort = null;
+    this.options = new OptionsPanel(() => this.#optionsChanged());
+    this.source = new SourcePicker({
+      onFile: (file) => this.#open(file),
+      live: () => ({ model: this.model, language: this.options.values.language }),
+    });
+    this.player = new Player((time, isPlaying) => this.transcript.highlight(time, isPlaying));
+    this.transcript = new TranscriptView((time) => this.player.seek(time));
+    this.progress = new Progress(() => this.abort?.abort());
+    this.warnings = el("section", { class: "warnings", "aria-label": "Warnings", hidden: true });
+    this.#buildResult();
+    this.code = el("section", { class: "code", "aria-labelledby": "code-title" });
+    const work = el("div", { class: "work" }, this.player.element, this.progress.element, this.resultBox);
+    this.append(el("div", { class: "widget" }, this.source.element, this.options.element, work, this.code));
+    addEventListener("keydown", (event) => this.#shortcut(event));
+    this.setModel(null);
+  }
+
+  /** Take what the catalogue says of the model, so that the options fit it. */
+  setModel(model) {
+    this.options.setModel(model);
+    this.#showCode();
+  }
+
+  #buildResult() {
+    this.again = el("button", { type: "button", class: "small", hidden: true, onclick: () => this.#run(false) }, "Transcribe again");
+    const shading = el("input", { type: "checkbox", checked: true });
+    shading.addEventListener("change", () => this.transcript.element.classList.toggle("shading", shading.checked));
+    const stamps = el("input", { type: "checkbox", checked: true });
+    stamps.addEventListener("change", () => this.transcript.element.classList.toggle("no-stamps", !stamps.checked));
+    this.views = el(
+      "div",
+      { class: "row views" },
+      el("label", { class: "check" }, stamps, "Times"),
+      el("label", { class: "check" }, shading, "Shade doubtful words"),
+    );
+    this.files = downloadButtons(
+      () => ({ result: this.result, name: this.file.name }),
+      (error) => this.progress.fail(error, null),
+    );
+    this.outputs = el("div", { class: "row outputs", hidden: true }, copyButton("Copy text", () => this.result.text.trim()), this.files, this.again);
+    this.doubtNote = el("p", { class: "hint" });
+    const title = uniqueId("result");
+    this.resultBox = el(
+      "section",
+      { class: "result", "aria-labelledby": title, hidden: true },
+      el("div", { class: "result-head" }, el("h2", { id: title }, "Text"), this.views),
+      this.transcript.element,
+      this.doubtNote,
+      this.outputs,
+      this.warnings,
+    );
+  }
+
+  #shortcut(event) {
+    if (event.key !== " " || event.target !== document.body || !this.file) return;
+    event.preventDefault();
+    this.player.toggle();
+  }
+
+  #open(file) {
+    this.file = file;
+    this.player.open(file);
+    this.#showCode();
+    this.#run(true);
+  }
+
+  #optionsChanged() {
+    this.#showCode();
+    if (this.file) this.again.hidden = false;
+    this.outputs.hidden = !this.file;
+  }
+
+  async #run(useCache) {
+    this.abort?.abort();
+    const abort = new AbortController();
+    this.abort = abort;
+    this.#reset();
+    this.progress.busy(`Sending ${bytes(this.file.size)}…`);
+    this.setAttribute("aria-busy", "true");
+    try {
+      const outcome = await transcribeWithPatience(this.file, this.model, {
+        options: this.options.values,
+        useCache,
+        signal: abort.signal,
+        on: { event: (event) => this.#event(event), waiting: (seconds) => this.#waiting(seconds) },
+      });
+      if (abort === this.abort) this.#finish(outcome);
+    } catch (error) {
+      if (abort === this.abort) this.#failed(error, abort);
+    } finally {
+      if (abort === this.abort) this.removeAttribute("aria-busy");
+    }
+  }
+
+  #reset() {
+    this.result = null;
+    this.transcript.clear();
+    this.transcript.language = this.options.values.task === "translate" ? "en" : (this.options.values.language ?? null);
+    this.warnings.hidden = true;
+    this.doubtNote.textContent = "";
+    this.outputs.hidden = true;
+    this.resultBox.hidden = true;
+    this.player.waveform.update({ heard: 0, spans: [] });
+  }
+
+  #waiting(seconds) {
+    this.transcript.clear();
+    this.progress.busy(`The model is loading; trying again in ${about(seconds)}.`);
+  }
+
+  #event(event) {
+    const { type } = event;
+    if (type === "answered") this.progress.busy("Listening…");
+    else if (type === "transcript.progress") this.#heard(event.done, event.duration);
+    else if (type === "transcript.text.delta") this.transcript.addDelta(event.delta);
+    else if (type === "transcript.text.segment") this.transcript.addSegment(event);
+    if (type.startsWith("transcript.text") && !this.transcript.isEmpty) this.resultBox.hidden = false;
+  }
+
+  #heard(done, duration) {
+    const whole = duration || this.player.duration;
+    this.progress.busy(whole ? `Heard ${clock(done)} of ${clock(whole)}` : `Heard ${clock(done)}`, whole ? Math.min(1, done / whole) : null);
+    this.player.waveform.update({ heard: done });
+  }
+
+  #finish({ done, seconds, isCached }) {
+    this.result = done;
+    this.resultBox.hidden = false;
+    this.transcript.finish(done);
+    if (!this.player.duration && done.duration) this.player.setDuration(done.duration);
+    const warnings = done.warnings ?? [];
+    this.player.waveform.update({ heard: null, spans: warnings.filter(({ start, end }) => Number.isFinite(start) && Number.isFinite(end)) });
+    this.#showWarnings(warnings);
+    this.progress.rest(this.#told(done, seconds, isCached));
+    this.outputs.hidden = false;
+    this.again.hidden = false;
+    if (this.transcript.isEmpty) this.doubtNote.textContent = "No speech was recognised in this recording.";
+    else if (this.transcript.doubtful) this.doubtNote.textContent = doubtTold(this.transcript.doubtful, this.transcript.words.length);
+  }
+
+  #told(done, seconds, isCached) {
+    if (isCached) return `${clock(done.duration ?? 0, 1)} of audio, answered from the cache.`;
+    const speed = done.duration ? `, ${(done.duration / seconds).toFixed(1)} times as fast as it was spoken` : "";
+    return `${clock(done.duration ?? 0, 1)} of audio in ${seconds.toFixed(1)} s${speed}.`;
+  }
+
+  #failed(error, abort) {
+    this.player.waveform.update({ heard: null });
+    if (abort.signal.aborted) this.progress.rest("Cancelled. What had been written stays.");
+    else this.progress.fail(error, () => this.#run(true));
+    this.outputs.hidden = !abort.signal.aborted;
+    this.files.hidden = abort.signal.aborted;
+  }
+
+  #showWarnings(warnings) {
+    this.warnings.hidden = !warnings.length;
+    this.warnings.replaceChildren(
+      el("h3", {}, icon("warn"), warnings.length === 1 ? "One thing to know" : `${warnings.length} things to know`),
+      el("ul", {}, warnings.map((warning) => this.#warning(warning))),
+    );
+  }
+
+  #warning({ kind, message, start, end }) {
+    const hasSpan = Number.isFinite(start);
+    const span = hasSpan ? `${clock(start, 1)}${Number.isFinite(end) ? ` – ${clock(end, 1)}` : ""}` : null;
+    const play = hasSpan ? el("button", { type: "button", class: "stamp", "aria-label": `Play from ${clock(start, 1)}`, onclick: () => this.player.seek(start) }, span) : null;
+    return el("li", {}, el("strong", {}, WARNINGS[kind] ?? kind), play, el("span", {}, message));
+  }
+
+  #showCode() {
+    const request = { model: this.model, options: this.options.values, file: this.file?.name ?? "recording.wav", hasToken: Boolean(storedToken()) };
+    const entries = snippets(request).map(([name, text]) => [
+      name,
+      el("div", { class: "snippet" }, el("pre", { tabindex: "0", "aria-label": `${name} source` }, el("code", {}, text)), copyButton("Copy", () => text)),
+    ]);
+    const chosen = this.code.querySelector('[aria-selected="true"]')?.textContent;
+    const strip = tabs("Language of the request", entries);
+    this.code.replaceChildren(
+      el("h2", { id: "code-title" }, "The same by program"),
+      el("p", { class: "hint" }, "What this page asks the server, with this server's address, the model and the options above."),
+      strip,
+    );
+    [...strip.querySelectorAll('[role="tab"]')].find((tab) => tab.textContent === chosen)?.click();
+  }
+}
+
+function doubtTold(doubtful, all) {
+  return `${doubtful} of ${all} words ${doubtful === 1 ? "is" : "are"} doubtful: the model gives them less than 75 %, and less than 50 % where the line is double.`;
+}
+
+/** Show what is known of a model that the widget is for; returns its catalogue entry, or null. */
+export async function prepare(widget, note) {
+  try {
+    const model = await describeModel(widget.model);
+    widget.setModel(model);
+    return model;
+  } catch (error) {
+    const { title, detail } = explain(error);
+    note.replaceChildren(notice("bad", `${title}. ${detail}`));
+    return null;
+  }
+}
+
+customElements.define("auricle-widget", AuricleWidget);
