@@ -133,13 +133,13 @@ def test_a_use_is_noted_at_most_once_a_minute(store: TokenStore, clock: Clock) -
     assert noted == [start + 1.0, start + 1.0, start + 1.0, start + 61.0]
 
 
-def test_a_use_that_cannot_be_noted_locks_nobody_out(
+def test_while_another_writes_nobody_is_locked_out(
     store: TokenStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     text, _ = store.create("laptop", ["infer"])
     monkeypatch.setattr("auricle.server.access.tokens._BUSY_S", 0.0)
     other = sqlite3.connect(store.path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN EXCLUSIVE")
     try:
         assert store.find(text) is not None
     finally:

@@ -40,7 +40,7 @@ class OriginGuard:
     def __init__(self, app: ASGIApp, origins: Collection[str], hosts: Collection[str] | None) -> None:
         self.app = app
         self.origins = frozenset(origins)
-        self.hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+        self.hosts = None if hosts is None else frozenset(_split(host, "http")[0] for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = self._judge(scope) if scope["type"] in ("http", "websocket") else None

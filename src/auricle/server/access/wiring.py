@@ -25,7 +25,8 @@ def guard(app: Starlette, settings: Settings, access: Access, rates: RateLimits)
     app.add_middleware(AccessMiddleware, access=access, rates=rates)
     if not settings.token_required:
         # Beyond this machine the server's names are not known, and it was made public in words.
-        hosts = (settings.host, *settings.allowed_hosts) if settings.is_loopback else None
+        is_checked = settings.is_loopback and "*" not in settings.allowed_hosts
+        hosts = (settings.host, *settings.allowed_hosts) if is_checked else None
         app.add_middleware(OriginGuard, origins=origins, hosts=hosts)
     if origins:
         app.add_middleware(
