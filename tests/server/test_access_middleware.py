@@ -205,7 +205,7 @@ def test_a_token_in_hand_takes_the_place_of_an_origin(serve: Make) -> None:
 def test_a_name_that_was_led_here_is_refused(serve: Make, host: str) -> None:
     answer = serve().client(f"http://{host}").get("/models/a/b")
     assert answer.status_code == 403
-    assert "--allowed-host" in answer.json()["error"]
+    assert "AURICLE_ALLOWED_HOSTS=" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.0.0.2", "[::1]:8000", "speech"])

@@ -55,8 +55,8 @@ class OriginGuard:
         if self.hosts is not None and not _is_local(host, self.hosts):
             return Refused(
                 403,
-                f"this server is not called {host!r}; call it localhost, or start it with --allowed-host "
-                f"{_split(host, 'http')[0]} if that name is its own",
+                f"this server is not called {host!r}; call it localhost, or, if that name is its own, start it with "
+                f"AURICLE_ALLOWED_HOSTS={_split(host, 'http')[0]}",
                 code="host_refused",
             )
         is_harmless = scope["type"] == "http" and scope["method"] in _HARMLESS
