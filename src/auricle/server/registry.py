@@ -22,7 +22,7 @@ from auricle.errors import AuricleError, ModelNotFoundError, nearest
 from auricle.hub import BUNDLED, cached_models
 from auricle.server.errors import Refused
 from auricle.server.model_cards import ModelCard, card_of, checked_name
-from auricle.server.scheduling import Batcher
+from auricle.server.scheduling import Batcher, Places
 from auricle.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ServedModel:
 
     name: str
     pipeline: Any  # of its task
-    batcher: Batcher
+    batcher: Places
     loaded_in: float  # seconds
     n_users: int = 0
     last_used: float = field(default_factory=time.monotonic)
@@ -204,6 +204,18 @@ class Registry:
         for model in self.loaded():
             await self._let_go(model)
 
+    def made(self, name: str) -> ServedModel:
+        """Load a model, in a thread; a registry whose models are elsewhere does this, and only this, differently."""
+        began = time.monotonic()
+        pipeline = self._load(self.settings.served.get(name, name), self.settings)
+        told = self.on_batch
+        batcher = Batcher(
+            self.settings.batch_size,
+            None if told is None else lambda n_rows: told(name, n_rows),
+            name,
+        )
+        return ServedModel(name, pipeline, batcher, time.monotonic() - began)
+
     async def _wait_for(self, name: str, wait: float | None) -> ServedModel:
         failed = self._failed.get(name)
         if failed is not None and time.monotonic() - failed[0] < FAILED_AGAIN_S:
@@ -228,19 +240,10 @@ class Registry:
 
     async def _loaded(self, name: str) -> ServedModel:
         """Make room, load, and take the time."""
-        place = self.settings.served.get(name, name)
         try:
             await self._make_room()
-            began = time.monotonic()
-            pipeline = await asyncio.to_thread(self._load, place, self.settings)
-            seconds = time.monotonic() - began
-            told = self.on_batch
-            batcher = Batcher(
-                self.settings.batch_size,
-                None if told is None else lambda n_rows: told(name, n_rows),
-                name,
-            )
-            model = ServedModel(name, pipeline, batcher, seconds)
+            model = await asyncio.to_thread(self.made, name)
+            seconds = model.loaded_in
             self._models[name] = model
             self._failed.pop(name, None)
             self._times.put(name, seconds)

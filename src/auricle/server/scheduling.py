@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 Compute = Callable[[Sequence[Any]], Sequence[Any]]
 # One batch in so many begins with work that nobody waits for, so that it goes on under any load.
@@ -34,6 +34,23 @@ class _Call:
     n_missing: int
     error: BaseException | None = None
     done: threading.Event = field(default_factory=threading.Event)
+
+
+class Places(Protocol):
+    """What gives requests their tickets: a `Batcher`, or what stands for batchers on other machines."""
+
+    def ticket(self, background: bool = False) -> Ticket:
+        """Return a new request's place; `background` ones yield to others."""
+        ...
+
+    @property
+    def n_waiting(self) -> int:
+        """How many rows wait."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what computes; blocks."""
+        ...
 
 
 class Ticket:
