@@ -39,6 +39,11 @@ class Recognizer(Protocol):
 
     scheduler: Scheduler
 
+    @property
+    def joint(self) -> str:
+        """What stands between the texts of segments in a transcript's text."""
+        ...
+
     def heard(self, entry: dict[str, Any]) -> Sequence[Segment]:
         """Return the segments that an entry of a journal says."""
         ...
@@ -177,6 +182,12 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         one.recognizer = copy.copy(self.recognizer)
         one.recognizer.scheduler = scheduler
         return one
+
+    def joint(self, request: Request) -> str | None:
+        """Return what stands between the texts of segments as they are told; None where they are told in any order."""
+        options = request.options
+        is_parallel = getattr(options, "is_batched", False) or (getattr(options, "batch_size", None) or 1) > 1
+        return None if is_parallel or request.channels == "split" else self.recognizer.joint
 
     def stream(self, source: Any, *, latency: float = 1.0, **parameters: Any) -> Iterator[StreamUpdate]:
         """Give words as a source is heard, final ones as soon as they are; see `auricle.pipelines.streaming.stream`."""

@@ -13,7 +13,7 @@ from auricle.audio.limits import AudioLimits
 from auricle.audio.live import LiveAudio, open_live
 from auricle.errors import OptionError
 from auricle.pipelines.speech_parameters import Dialect
-from auricle.speech.streaming import PIECE_S, StreamingTranscriber, StreamOptions, StreamUpdate
+from auricle.speech.streaming import PIECE_S, StreamingTranscriber, StreamOptions, StreamUpdate, Utterance
 
 # Parameters of a call that mean nothing here, and why.
 _REFUSED = {
@@ -60,14 +60,16 @@ def stream(
     raw: bool = False,
     sampling_rate: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    on_utterance: Callable[[Utterance], None] | None = None,
     **parameters: Any,
 ) -> Iterator[StreamUpdate]:
     """Give updates while a source is heard, from "mic", a pipe, blocks of samples or any recording.
 
     A hypothesis is made after every `latency` seconds of new sound; words that two in a row agree on are final
     and never change, and a pause makes all before it final. `raw` and `sampling_rate` are of the source, see
-    `auricle.audio.live.open_live`; `clock` gives the seconds by which computing is measured; the other parameters
-    are those of a call of the pipeline. Interrupted by Ctrl-C, it makes what it has heard final in a last update
+    `auricle.audio.live.open_live`; `clock` gives the seconds by which computing is measured; `on_utterance` is told
+    when voice begins and when a pause has ended an utterance; the other parameters are those of a call of the
+    pipeline. Interrupted by Ctrl-C, it makes what it has heard final in a last update
     before it raises KeyboardInterrupt.
 
     Example:
@@ -100,7 +102,13 @@ def stream(
 
             detector = VoiceProbabilities(pipeline.sample_rate)
         transcriber = StreamingTranscriber(
-            pipeline.recognizer, options, pipeline.sample_rate, how, detector=detector, clock=clock
+            pipeline.recognizer,
+            options,
+            pipeline.sample_rate,
+            how,
+            detector=detector,
+            clock=clock,
+            on_utterance=on_utterance,
         )
     except BaseException:
         live.close()

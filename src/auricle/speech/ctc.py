@@ -24,10 +24,11 @@ from auricle.decoding.ngram import open_language_model
 from auricle.errors import OptionError
 from auricle.results import Segment, Transcript
 from auricle.speech.ctc_options import CTCOptions
-from auricle.speech.ctc_segments import Part, make_segments, transcript_of
+from auricle.speech.ctc_segments import Part, make_segments, space_of, transcript_of, without_invented
 from auricle.speech.journal import Journal
 from auricle.speech.scheduling import Scheduler, at_once
 from auricle.speech.stretches import AUTOMATIC_S, Gap, longer_than, voice_regions
+from auricle.speech.voice import Region
 from auricle.speech.windows import SHORTEST_S, Window, WindowPlan, cut, cut_by_voice, kept_frames, plan_windows
 from auricle.text import Tokenizer
 
@@ -103,12 +104,21 @@ class CTCRecognizer:
             progress(sum(one.n_samples for one in recordings) / rate)
         return [self._transcript(recording, options) for recording in recordings]
 
+    @property
+    def joint(self) -> str:
+        """What stands between the texts of segments in a transcript's text."""
+        return space_of(self.tokenizer)
+
     def heard(self, entry: dict[str, Any]) -> tuple[Segment, ...]:
         """Return the segments that a journal's entry says.
 
-        They are told while a recording is heard; what its transcript then drops as invented may be among them.
+        They are told while a recording is heard. Of one that was not divided by voice, what its transcript then
+        drops as invented is among them.
         """
         tokens = [Token(*token) for token in entry["tokens"]]
+        if entry.get("regions") is not None:
+            regions = [Region(*region) for region in entry["regions"]]
+            tokens, _ = without_invented(tokens, self.tokenizer, self.features.sample_rate, regions)
         return make_segments(tokens, self.tokenizer, self.features.sample_rate, math.inf)
 
     def _recognize(self, units: list[_Unit], size: int) -> Iterator[None]:
@@ -257,8 +267,15 @@ class _Recording:
         self.pending = [] if is_last else [waiting[end:].clone()]
         if self.journal is not None:
             values = [[token.id, token.start, token.end, token.probability] for token in tokens]
+            regions = part.regions and [[one.start, one.end, one.peak] for one in part.regions]
             self.journal.append(
-                {"origin": window.origin, "n_frames": part.n_frames, "closed": is_last, "tokens": values}
+                {
+                    "origin": window.origin,
+                    "n_frames": part.n_frames,
+                    "closed": is_last,
+                    "tokens": values,
+                    "regions": regions,
+                }
             )
 
     def _first(self, window: Window) -> int:

@@ -46,7 +46,7 @@ def transcript_of(
 ) -> Transcript:
     """Join parts, in order, and tell what was skipped, dropped or doubtful."""
     duration = n_samples / sample_rate
-    space = _space(tokenizer) if len(parts) > 1 else ""
+    space = space_of(tokenizer) if len(parts) > 1 else ""
     texts: list[str] = []
     segments: list[Segment] = []
     warnings = list(skipped(gaps, sample_rate))
@@ -150,7 +150,7 @@ def doubts(segments: Iterable[Segment]) -> tuple[Warning, ...]:
     return tuple(warnings)
 
 
-def _space(tokenizer: Tokenizer) -> str:
+def space_of(tokenizer: Tokenizer) -> str:
     """What stands between parts: a space, unless the model never writes one, as for Chinese."""
     return " " if any(" " in tokenizer.piece(id) for id in range(tokenizer.vocab_size)) else ""
 

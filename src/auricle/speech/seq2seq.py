@@ -232,6 +232,8 @@ class _Place:
 class Seq2SeqRecognizer:
     """Transcribes recordings of any length with one encoder-decoder."""
 
+    joint = " "  # what stands between the texts of segments in a transcript's text
+
     def __init__(
         self,
         engine: Engine,

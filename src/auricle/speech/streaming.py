@@ -105,6 +105,15 @@ class StreamUpdate:
         return max(self.latencies_s, default=None)
 
 
+@dataclass(frozen=True)
+class Utterance:
+    """An utterance that begins, or has ended; seconds from the beginning of the stream."""
+
+    start: float  # of what is decoded of it
+    end: float | None = None  # of the sound received when it ended; None: it begins
+    is_empty: bool = False  # it has ended, and no update tells so, since nothing was understood
+
+
 class VoiceGate:
     """Where voice is in a stream, by the probabilities of a detector; positions in samples."""
 
@@ -146,14 +155,17 @@ class StreamingTranscriber:
         *,
         detector: Callable[[np.ndarray], np.ndarray] | None = None,
         clock: Callable[[], float] = time.perf_counter,
+        on_utterance: Callable[[Utterance], None] | None = None,
     ) -> None:
         """`options` are the recognizer's own, such that it gives words.
 
         `detector` takes successive samples and returns the probability of voice of each 32 ms that is complete;
-        without one everything counts as voice, and only the stream's end ends an utterance.
+        without one everything counts as voice, and only the stream's end ends an utterance. `on_utterance` is told
+        when one begins, at once, and when it has ended, before its last update is returned.
         """
         self.how = how or StreamOptions()
         self._recognizer, self._options, self._rate, self._clock = recognizer, options, sample_rate, clock
+        self._on_utterance = on_utterance
         self._gate = VoiceGate(detector, self.how.threshold, sample_rate) if detector is not None else None
         self._agreement = LocalAgreement()
         self._sound = np.zeros(0, np.float32)  # from sample `_start` on
@@ -224,6 +236,7 @@ class StreamingTranscriber:
             onset = self._start if self._gate is None else self._gate.onset or 0
             self._let_go(onset - pad)
             self._open, self._begin, self._decoded = True, self._start / self._rate, self._start
+            self._tell(Utterance(self._begin))
         else:
             # The detector lags by the frames that it wants to have and the one that is open.
             lag = round((ONSET_FRAMES + 1) * FRAME_SAMPLES * self._rate / DETECTOR_RATE)
@@ -247,7 +260,13 @@ class StreamingTranscriber:
         self._open, self._language = False, None
         if self._gate is not None:
             self._gate.close()
-        return self._update(final, ends_utterance=True)
+        updates = self._update(final, ends_utterance=True)
+        self._tell(Utterance(self._begin, end / self._rate, not updates))
+        return updates
+
+    def _tell(self, utterance: Utterance) -> None:
+        if self._on_utterance is not None:
+            self._on_utterance(utterance)
 
     def _listen(self, end: int) -> tuple[Word, ...]:
         """Transcribe the sound held up to a sample; return the words that are final by it."""

@@ -102,6 +102,7 @@ class WhisperRecognizer:
         self.tokenizer = tokenizer
         self.tokens = read_tokens(generation, tokenizer)
         self.scheduler: Scheduler = at_once
+        self.joint = ""  # between the texts of segments in a transcript's text: they begin with their own space
         self.decoder = WindowDecoder(engine, tokenizer, self.tokens, int(config.max_target_positions))
         self.heads = alignment_heads(
             generation, config.decoder_layers, config.decoder_attention_heads, self.tokens.multilingual

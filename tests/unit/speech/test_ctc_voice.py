@@ -246,6 +246,16 @@ def test_unsure_words_without_voice_are_dropped_and_told() -> None:
     assert [one.kind for one in found.warnings] == []
 
 
+def test_segments_told_while_a_recording_is_heard_leave_out_what_its_text_does() -> None:
+    samples = np.concatenate(
+        [written("so it "), silence(2), written("uh ", noise=True), silence(1.5), written("is"), silence(30)]
+    )
+    notebook, one = Notebook(), recognizer(sure=0.52)
+    [found] = one.transcribe([Recording(samples)], CTCOptions(), journals=[notebook])  # type: ignore[list-item]
+    told = [segment.text for entry in notebook.entries() for segment in one.heard(entry)]
+    assert one.joint.join(told) == found.text == "so it is"
+
+
 def test_short_noise_gives_no_text_if_the_decoder_is_unsure() -> None:
     noise = np.concatenate([silence(1), written("uh oh", noise=True), silence(1)])
     [found] = hear(noise, sure=0.52)

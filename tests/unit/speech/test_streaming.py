@@ -12,7 +12,7 @@ import pytest
 
 from auricle.errors import OptionError
 from auricle.results import Segment, Transcript, Word
-from auricle.speech.streaming import StreamingTranscriber, StreamOptions, StreamUpdate, widest_gap
+from auricle.speech.streaming import StreamingTranscriber, StreamOptions, StreamUpdate, Utterance, widest_gap
 
 RATE = 16000
 FRAME = 512
@@ -127,6 +127,25 @@ def test_what_is_final_never_changes_and_text_only_grows() -> None:
     assert all(
         word.start <= word.end <= update.end for update in updates for word in (*update.final, *update.tentative)
     )
+
+
+def test_utterances_are_told_when_they_begin_and_when_they_have_ended() -> None:
+    given, told = speech(10, {5: 1.5}), list[Utterance]()
+    given.words.append(Word("", given.seconds - 1.0, given.seconds - 0.6, 0.9))  # a voice without a word
+    understood = replace(given, words=given.words[:-1])
+    made = StreamingTranscriber(
+        understood, None, RATE, StreamOptions(), detector=given.voice(), clock=lambda: 0.0, on_utterance=told.append
+    )
+    ends = []
+    for block in blocks(given.samples()):
+        n_told = len(told)
+        ends += [update.end for update in made.feed(block) if update.ends_utterance]
+        assert len(told) <= n_told + 1
+    made.end()
+    assert [one.end is None for one in told] == [True, False] * 3
+    assert [one.is_empty for one in told] == [False] * 5 + [True]
+    assert [one.end for one in told[1:4:2]] == ends
+    assert [one.start for one in told[::2]] == pytest.approx([0.2, 3.7, given.seconds - 1.3], abs=0.1)
 
 
 def test_a_pause_ends_an_utterance_however_low_the_threshold() -> None:
