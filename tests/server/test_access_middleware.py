@@ -267,6 +267,8 @@ def test_a_server_for_this_machine_needs_no_words() -> None:
         assert check_binding(Settings(host=host), has_tokens=False) is None
     told = check_binding(Settings(token_required=True), has_tokens=False)
     assert "`auricle token create --name NAME`" in (told or "")
+    told = check_binding(Settings(token_required=True, data_dir=Path("/srv/a b")), has_tokens=False)
+    assert "--name NAME --data-dir '/srv/a b'`" in (told or "")
 
 
 def test_urls_are_taken_only_where_the_settings_say_so() -> None:

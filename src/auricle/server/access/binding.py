@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+
 from auricle.errors import OptionError
 from auricle.server.errors import Refused
-from auricle.server.settings import Settings
+from auricle.server.settings import Settings, default_data_dir
 
 
 def check_binding(settings: Settings, has_tokens: bool) -> str | None:
@@ -19,9 +21,10 @@ def check_binding(settings: Settings, has_tokens: bool) -> str | None:
     if settings.token_required:
         if has_tokens:
             return None
+        where = "" if settings.data_dir == default_data_dir() else f" --data-dir {shlex.quote(str(settings.data_dir))}"
         return (
             "a token is required and there is none yet, so every request will be refused; make one with "
-            "`auricle token create --name NAME`, with the server running"
+            f"`auricle token create --name NAME{where}`, for which the server may go on running"
         )
     if settings.is_loopback:
         return None
