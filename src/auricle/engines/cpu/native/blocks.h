@@ -54,7 +54,7 @@ AURICLE_INLINE float quantise_left(const float* x, int n, int16_t* out) {
 }
 
 // Sums of one block's products for each place of a tile.
-struct TileSums {
+struct alignas(64) TileSums {
   VI at[TILE_M][2];
 };
 

@@ -76,11 +76,9 @@ AURICLE_INLINE int32_t hsum(VI a) { return _mm512_reduce_add_epi32(a); }
 AURICLE_INLINE VI wload_i8(const int8_t* p) { return _mm512_cvtepi8_epi16(half_load(p)); }
 // acc + the sums of neighbouring products of 16-bit lanes.
 AURICLE_INLINE VI wdot(VI acc, VI a, VI b) {
-#ifdef __AVX512VNNI__
-  return _mm512_dpwssd_epi32(acc, a, b);
-#else
-  return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
-#endif
+  // As an intrinsic gcc 12 copies every sum to another register, and often to memory, around the instruction.
+  asm("vpdpwssd %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+  return acc;
 }
 // The bits of a, with those of n added to its exponent: a * 2^n where both are normal numbers.
 AURICLE_INLINE VF add_exponent(VF a, VI n) {
