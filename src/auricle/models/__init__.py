@@ -13,4 +13,12 @@ MODELS: dict[str, str] = {
     "parakeet_ctc": "auricle.models.parakeet:ParakeetCTC",
     "whisper": "auricle.models.whisper:Whisper",
     "moonshine": "auricle.models.moonshine:Moonshine",
+    "llama": "auricle.models.llama:Llama",
+    "qwen2": "auricle.models.llama:Qwen2",
+    "qwen3": "auricle.models.llama:Qwen3",
+    "mistral": "auricle.models.llama:Mistral",
+    "smollm3": "auricle.models.llama:SmolLM3",
+    "gemma2": "auricle.models.gemma:Gemma2",
+    "gemma3_text": "auricle.models.gemma:Gemma3",
+    "gpt2": "auricle.models.gpt2:GPT2",
 }

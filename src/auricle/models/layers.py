@@ -49,21 +49,15 @@ def causal_mask(n_new: int, n_held: int, device: torch.device) -> Tensor | None:
     return torch.ones(n_new, n_held + n_new, dtype=torch.bool, device=device).tril(n_held)
 
 
-class Cache:
-    """Keys and values of a decoder, per layer: of the recording, computed once, and of the tokens so far.
+class Memory:
+    """Keys and values of the tokens so far, per layer, of a decoder that has heard `n_rows` rows."""
 
-    `cross` holds (keys, values) of every layer, each (B, H, T, K); `cross_mask` is (B, 1, 1, T), True where a
-    frame may be heard, or None where all may.
-    """
-
-    def __init__(self, cross: list[tuple[Tensor, Tensor]], cross_mask: Tensor | None = None) -> None:
-        self.cross = cross
-        self.cross_mask = cross_mask
+    def __init__(self, n_rows: int, device: torch.device) -> None:
         self.length = 0
         # With room for more than `length` tokens, except right after the first.
         self._held: list[tuple[Tensor, Tensor]] = []
-        # Which row of the batch first given each row now hears.
-        self._source = torch.arange(cross[0][0].shape[0], device=cross[0][0].device)
+        # Which row of the batch first given each row now goes on with.
+        self._source = torch.arange(n_rows, device=device)
 
     @property
     def n_rows(self) -> int:
@@ -94,14 +88,30 @@ class Cache:
 
     def reorder(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be repeated or left out."""
-        source = self._source[rows]
-        # Beams change places within their recording at every token; what they hear is large and stays.
-        if not torch.equal(source, self._source):
-            self.cross = [(keys[rows], values[rows]) for keys, values in self.cross]
-            self.cross_mask = None if self.cross_mask is None else self.cross_mask[rows]
-        self._source = source
+        self._source = self._source[rows]
         self._held = [(keys[rows], values[rows]) for keys, values in self._held]
 
     def expand(self, n: int) -> None:
         """Repeat every row `n` times, copies side by side."""
         self.reorder(torch.arange(self.n_rows, device=self._source.device).repeat_interleave(n))
+
+
+class Cache(Memory):
+    """What a decoder remembers: keys and values of the recording, computed once, and of the tokens so far.
+
+    `cross` holds (keys, values) of every layer, each (B, H, T, K); `cross_mask` is (B, 1, 1, T), True where a
+    frame may be heard, or None where all may.
+    """
+
+    def __init__(self, cross: list[tuple[Tensor, Tensor]], cross_mask: Tensor | None = None) -> None:
+        super().__init__(cross[0][0].shape[0], cross[0][0].device)
+        self.cross = cross
+        self.cross_mask = cross_mask
+
+    def reorder(self, rows: Tensor) -> None:
+        """Keep these rows, in this order; a row may be repeated or left out."""
+        # Beams change places within their recording at every token; what they hear is large and stays.
+        if not torch.equal(self._source[rows], self._source):
+            self.cross = [(keys[rows], values[rows]) for keys, values in self.cross]
+            self.cross_mask = None if self.cross_mask is None else self.cross_mask[rows]
+        super().reorder(rows)

@@ -247,9 +247,8 @@ class WhisperRecognizer:
             if not windows:
                 break
             rows = [(samples, None) for samples, _ in windows]
-            for (states, spoken), (_, unit) in zip(
-                self.scheduler("languages", rows, self._languages), windows, strict=True
-            ):
+            found = self.scheduler("languages", rows, self._languages)
+            for (states, spoken), (_, unit) in zip(found, windows, strict=True):
                 heard.append(spoken)
                 if unit is not None:
                     unit.states = states

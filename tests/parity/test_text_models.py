@@ -1,0 +1,162 @@
+"""Models that write text against transformers: last states, logits and text in parts, on random weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from auricle.checkpoints.config import build_config
+from auricle.checkpoints.tensors import load_tensors
+from auricle.models.gemma import Gemma2, Gemma3
+from auricle.models.gpt2 import GPT2
+from auricle.models.llama import Llama, Mistral, Qwen2, Qwen3, SmolLM3
+
+# The same float32 sums in another order; logits here are of order one to ten.
+SAME = 2e-4
+N_TOKENS = 24  # longer than the windows of the variants
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 120,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": None,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 500.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+GEMMA: dict[str, Any] = {"head_dim": 16, "query_pre_attn_scalar": 24, "sliding_window": 7, "num_hidden_layers": 7}
+# name -> our class, transformers' configuration and model, changes
+VARIANTS: dict[str, tuple[type, str, dict[str, Any]]] = {
+    "llama": (Llama, "Llama", SMALL),
+    "llama with one head of keys": (Llama, "Llama", {**SMALL, "num_key_value_heads": 1}),
+    "llama 3": (Llama, "Llama", {**SMALL, "rope_parameters": LLAMA3, "head_dim": 12}),
+    "llama with positions divided": (
+        Llama,
+        "Llama",
+        {**SMALL, "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}},
+    ),
+    "llama with biases, tied": (
+        Llama,
+        "Llama",
+        {**SMALL, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    ),
+    "qwen2": (Qwen2, "Qwen2", SMALL),
+    "qwen2 with windows": (
+        Qwen2,
+        "Qwen2",
+        {**SMALL, "use_sliding_window": True, "sliding_window": 7, "max_window_layers": 2},
+    ),
+    "qwen3": (Qwen3, "Qwen3", {**SMALL, "head_dim": 12}),
+    "mistral": (Mistral, "Mistral", {**SMALL, "sliding_window": 7, "head_dim": 8}),
+    "smollm3": (SmolLM3, "SmolLM3", {**SMALL, "num_hidden_layers": 5}),
+    "gemma 2": (Gemma2, "Gemma2", {**SMALL, **GEMMA}),
+    "gemma 3": (Gemma3, "Gemma3", {**SMALL, **GEMMA}),
+    "gpt2": (GPT2, "GPT2", {"vocab_size": 120, "n_positions": 64, "n_embd": 32, "n_layer": 3, "n_head": 4}),
+    "gpt2 scaled by layer": (
+        GPT2,
+        "GPT2",
+        {
+            "vocab_size": 120,
+            "n_positions": 64,
+            "n_embd": 32,
+            "n_layer": 3,
+            "n_head": 4,
+            "n_inner": 40,
+            "scale_attn_by_inverse_layer_idx": True,
+        },
+    ),
+}
+
+
+def randomise(model: torch.nn.Module) -> None:
+    """Draw every parameter anew, norms and biases too, so that no path is tested at ones and zeros."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() > 1:
+            values = noise * (0.5 if "embed" in name or "wte" in name else 1.5 * parameter.shape[-1] ** -0.5)
+        else:
+            values = 0.3 * noise + ("norm" in name or "ln_" in name)
+        parameter.data.copy_(values)
+
+
+def oracle_and_ours(name: str) -> tuple[Any, Any]:
+    """transformers' model with random weights, and ours made of its config and tensors."""
+    import transformers
+
+    ours, family, changes = VARIANTS[name]
+    text = "Text" if family == "Gemma3" else ""
+    config = getattr(transformers, f"{family}{text}Config")(**changes)
+    head = "LMHeadModel" if family == "GPT2" else "ForCausalLM"
+    torch.manual_seed(0)
+    oracle = getattr(transformers, f"{family}{head}")._from_config(config, attn_implementation="eager").eval()
+    randomise(oracle)
+    model = ours(build_config(ours, oracle.config.to_dict(), "config.json"))
+    load_tensors(model, oracle.state_dict(), ours.RENAMES, ours.IGNORED_TENSORS)
+    return oracle, model.eval()
+
+
+@pytest.fixture(params=VARIANTS)
+def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    return oracle_and_ours(request.param)
+
+
+def tokens(n_rows: int = 2, n_tokens: int = N_TOKENS) -> torch.Tensor:
+    return torch.randint(3, 120, (n_rows, n_tokens), generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+def test_states_and_logits_equal_those_of_transformers(pair: tuple[Any, Any]) -> None:
+    oracle, ours = pair
+    given = tokens()
+    expected = oracle(given, output_hidden_states=True)
+    states = ours.hidden_states(given, ours.new_cache(torch.zeros(2, dtype=torch.long)))
+    torch.testing.assert_close(states, expected.hidden_states[-1], atol=SAME, rtol=SAME)
+    torch.testing.assert_close(ours.logits(states), expected.logits, atol=SAME, rtol=SAME)
+
+
+@torch.inference_mode()
+def test_text_that_comes_in_parts_is_the_same_as_at_once(pair: tuple[Any, Any]) -> None:
+    _, ours = pair
+    given = tokens()
+    whole = ours(given)
+    cache = ours.new_cache(torch.zeros(2, dtype=torch.long))
+    parts = [ours.logits(ours.hidden_states(part, cache)) for part in given.split([9, 1, 1, 8, 5], 1)]
+    torch.testing.assert_close(torch.cat(parts, 1), whole, atol=SAME, rtol=SAME)
+
+
+@torch.inference_mode()
+def test_a_shorter_row_of_a_batch_is_what_it_is_alone(pair: tuple[Any, Any]) -> None:
+    _, ours = pair
+    given = tokens()
+    n_pads = torch.tensor([0, 5])
+    together = ours(torch.where(torch.arange(N_TOKENS) < n_pads[:, None], 0, given), n_pads)
+    torch.testing.assert_close(together[0], ours(given[:1])[0], atol=SAME, rtol=SAME)
+    torch.testing.assert_close(together[1, 5:], ours(given[1:, 5:])[0], atol=SAME, rtol=SAME)
+
+
+@torch.inference_mode()
+def test_rows_change_places_with_their_memory(pair: tuple[Any, Any]) -> None:
+    _, ours = pair
+    given = tokens()
+    cache = ours.new_cache(torch.tensor([0, 3]))
+    ours.hidden_states(given[:, :12], cache)
+    cache.reorder(torch.tensor([1, 0, 1]))
+    after = ours.logits(ours.hidden_states(given[[1, 0, 1], 12:], cache))
+    plain = ours.new_cache(torch.tensor([0, 3]))
+    ours.hidden_states(given[:, :12], plain)
+    expected = ours.logits(ours.hidden_states(given[:, 12:], plain))
+    torch.testing.assert_close(after, expected[[1, 0, 1]], atol=SAME, rtol=SAME)
