@@ -15,8 +15,9 @@ from auricle.models import MODELS
 # float32 sums in another order, over two layers of width 32.
 TOLERANCE = 1e-4
 
-CTC = [name for name in MODELS if name not in ("whisper", "moonshine")]
 SEQ2SEQ = ["whisper", "moonshine"]
+CAUSAL = ["llama", "qwen2", "qwen3", "mistral", "smollm3", "gemma2", "gemma3_text", "gpt2"]
+CTC = [name for name in MODELS if name not in (*SEQ2SEQ, *CAUSAL)]
 
 
 def build(model_type: str) -> Any:
@@ -44,6 +45,7 @@ def test_every_family_says_its_kind() -> None:
     assert {name: build(name).kind for name in MODELS} == {
         **dict.fromkeys(CTC, "ctc"),
         **dict.fromkeys(SEQ2SEQ, "seq2seq"),
+        **dict.fromkeys(CAUSAL, "causal"),
     }
 
 
@@ -99,7 +101,29 @@ def test_cache_equals_no_cache(model_type: str) -> None:
     assert whole.shape == (2, 6, model.config.vocab_size)
 
 
-@pytest.mark.parametrize("model_type", MODELS)
+@pytest.mark.parametrize("model_type", CAUSAL)
+@torch.inference_mode()
+def test_text_in_parts_equals_text_at_once(model_type: str) -> None:
+    model = build(model_type)
+    tokens = torch.randint(0, model.config.vocab_size, (2, 12))
+    cache = model.new_cache(torch.zeros(2, dtype=torch.long))
+    steps = [model.logits(model.hidden_states(tokens[:, place : place + 1], cache)) for place in range(12)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), model(tokens), atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("model_type", CAUSAL)
+@torch.inference_mode()
+def test_text_runs_in_bfloat16(model_type: str) -> None:
+    model = build(model_type)
+    tokens = torch.randint(0, model.config.vocab_size, (2, 12))
+    pads = torch.zeros(2, dtype=torch.long)
+    states = model.hidden_states(tokens, model.new_cache(pads))
+    half = model.bfloat16().hidden_states(tokens, model.new_cache(pads))
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - states).norm() < 0.1 * states.norm()
+
+
+@pytest.mark.parametrize("model_type", CTC + SEQ2SEQ)
 @torch.inference_mode()
 def test_runs_in_bfloat16(model_type: str) -> None:
     model = build(model_type)
