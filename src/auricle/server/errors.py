@@ -87,9 +87,7 @@ def error_response(scope: Scope, error: BaseException) -> JSONResponse:
     refused = as_refused(error)
     body: dict[str, Any]
     if is_openai(scope.get("path", "")):
-        kind = _OPENAI_TYPES.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")
-        told = {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}
-        body = {"error": told, **refused.extra}
+        body = {"error": openai_error(refused), **refused.extra}
     else:
         body = {"error": refused.message, **refused.extra}
     headers = {
@@ -101,6 +99,12 @@ def error_response(scope: Scope, error: BaseException) -> JSONResponse:
     if request_id is not None:
         headers["x-request-id"] = request_id
     return JSONResponse(body, refused.status, headers)
+
+
+def openai_error(refused: Refused) -> dict[str, Any]:
+    """Return an error as OpenAI's API writes it."""
+    kind = _OPENAI_TYPES.get(refused.status, "invalid_request_error" if refused.status < 500 else "server_error")
+    return {"message": refused.message, "type": kind, "param": refused.param, "code": refused.code}
 
 
 def is_openai(path: str) -> bool:
