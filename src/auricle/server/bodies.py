@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from auricle.server.errors import Refused
+from auricle.server.forms import FormReader
 from auricle.server.json_inputs import InputsScanner, decoded, unescaped
 from auricle.server.recognition import Source
 from auricle.server.settings import Settings
@@ -30,9 +29,6 @@ _MAGIC = (
     b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"\x1a\x45\xdf\xa3", b"FORM", b"#!AMR", b".snd", b"caff", b"MAC ",
     b"wvpk", b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"II*\x00", b"MM\x00*", b"\x30\x26\xb2\x75",
 )  # fmt: skip
-# Parts of a form that may hold the recording.
-FILE_PARTS = ("file", "audio_file", "audio", "inputs")
-MAX_FIELDS = 200
 
 
 @dataclass
@@ -79,7 +75,7 @@ async def read_body(request: Request, settings: Settings) -> AsyncIterator[Body]
         elif not is_media(head) and head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
             yield await _json(whole, stack, settings)
         else:
-            yield Body("raw", await _to_disk(whole, settings, stack))
+            yield Body("raw", await to_disk(whole, settings, stack))
 
 
 async def source_of_inputs(body: Body, settings: Settings, stack: AsyncExitStack) -> Source:
@@ -91,7 +87,10 @@ async def source_of_inputs(body: Body, settings: Settings, stack: AsyncExitStack
     if body.inputs is None:
         raise Refused(400, "the JSON has no 'inputs'; give the recording's bytes in base64", code="no_inputs")
     file: Any = body.inputs
-    return await _to_disk(_iterated(decoded(file)), settings, stack)
+    source = await to_disk(_iterated(decoded(file)), settings, stack)
+    if not source.size:
+        raise Refused(400, "'inputs' is empty; give the recording's bytes in base64", code="no_inputs")
+    return source
 
 
 def is_media(head: bytes) -> bool:
@@ -140,67 +139,85 @@ async def _iterated(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _to_disk(
-    chunks: AsyncIterator[bytes], settings: Settings, stack: AsyncExitStack, name: str = "the recording"
-) -> Source:
-    """Write to a file that is removed with the stack, a megabyte at a time and in a thread."""
-    file = tempfile.NamedTemporaryFile(dir=incoming(settings), delete=False)  # noqa: SIM115  closed by the stack
-    stack.callback(Path(file.name).unlink, missing_ok=True)
-    stack.callback(file.close)
-    digest, size, held = hashlib.sha256(), 0, bytearray()
+class Arriving:
+    """A file of a body while it is written, a megabyte at a time; it is removed with the stack. Calls block."""
 
-    def write(data: bytes) -> None:
+    def __init__(self, settings: Settings, stack: AsyncExitStack, name: str = "") -> None:
+        """Make the file; `name` is told in messages."""
+        self._file = tempfile.NamedTemporaryFile(dir=incoming(settings), delete=False)  # noqa: SIM115  closed by the stack
+        stack.callback(Path(self._file.name).unlink, missing_ok=True)
+        stack.callback(self._file.close)
+        self._name = name or "the recording"
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Add bytes.
+
+        Raises:
+            Refused: 507, the disk is full.
+        """
         try:
-            file.write(data)
+            self._file.write(data)
         except OSError as error:
             raise Refused(507, f"the server cannot keep the body: {error.strerror}", code="no_space") from None
-        digest.update(data)
+        self._digest.update(data)
+        self._size += len(data)
 
+    def source(self) -> Source:
+        """Return what was written."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise Refused(507, f"the server cannot keep the body: {error.strerror}", code="no_space") from None
+        return Source(Path(self._file.name), self._digest.hexdigest(), self._size, self._name)
+
+
+async def to_disk(chunks: AsyncIterator[bytes], settings: Settings, stack: AsyncExitStack, name: str = "") -> Source:
+    """Write what arrives to a file that is removed with the stack."""
+    file = Arriving(settings, stack, name)
+    async for piece in _gathered(chunks):
+        await asyncio.to_thread(file.write, piece)
+    return await asyncio.to_thread(file.source)
+
+
+async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Put small pieces together to a megabyte: handing each to a thread would cost more than writing it."""
+    held = bytearray()
     async for chunk in chunks:
         held += chunk
-        size += len(chunk)
         if len(held) >= CHUNK_BYTES:
-            await asyncio.to_thread(write, bytes(held))
+            yield bytes(held)
             held.clear()
-    write(bytes(held))
-    file.flush()
-    return Source(Path(file.name), digest.hexdigest(), size, name)
+    if held:
+        yield bytes(held)
 
 
 async def _json(chunks: AsyncIterator[bytes], stack: AsyncExitStack, settings: Settings) -> Body:
-    file: IO[bytes] = stack.enter_context(tempfile.SpooledTemporaryFile(CHUNK_BYTES, dir=incoming(settings)))  # noqa: SIM115
-    scanner = InputsScanner(file)  # type: ignore[arg-type]
-    async for chunk in chunks:
-        if len(chunk) >= CHUNK_BYTES // 4:
-            await asyncio.to_thread(scanner.feed, chunk)
-        else:
-            scanner.feed(chunk)
-    value = scanner.value()
+    folder = str(incoming(settings))
+    file: Any = tempfile.SpooledTemporaryFile(max_size=CHUNK_BYTES, dir=folder)  # noqa: SIM115  the stack closes it
+    stack.callback(file.close)
+    scanner = InputsScanner(file)
+    async for piece in _gathered(chunks):
+        await asyncio.to_thread(scanner.feed, piece)
+    value = await asyncio.to_thread(scanner.value)
     return Body("json", data=value, inputs=file if scanner.has_inputs else None)
 
 
 async def _form(request: Request, chunks: AsyncIterator[bytes], settings: Settings, stack: AsyncExitStack) -> Body:
-    parser = MultiPartParser(request.headers, chunks, max_files=len(FILE_PARTS), max_fields=MAX_FIELDS)  # type: ignore[arg-type]
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise Refused(400, f"the form is damaged: {error.message}", code="invalid_form") from None
-    stack.push_async_callback(form.close)
-    body = Body("form")
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            if body.source is None and name in FILE_PARTS:
-                # The client's name for its file is told back in errors: only its last part, and not much of it.
-                told = (value.filename or "").replace("\\", "/").rsplit("/", 1)[-1][:100]
-                body.source = await _to_disk(_read(value), settings, stack, told or "the recording")
-        else:
-            body.fields.setdefault(name, []).append(value)
-    return body
+    files: list[Arriving] = []
 
+    def open_sink(name: str) -> Arriving:
+        files.append(Arriving(settings, stack, name))
+        return files[-1]
 
-async def _read(upload: UploadFile) -> AsyncIterator[bytes]:
-    while chunk := await upload.read(CHUNK_BYTES):
-        yield chunk
+    reader = FormReader(request.headers["content-type"], open_sink)
+    async for piece in _gathered(chunks):
+        await asyncio.to_thread(reader.feed, piece)
+    if not reader.is_complete:
+        raise Refused(400, "the form breaks off before its last boundary; send it whole", code="invalid_form")
+    source = await asyncio.to_thread(files[0].source) if files else None
+    return Body("form", source, fields=reader.fields)
 
 
 def _too_large(settings: Settings, size: int) -> Refused:
@@ -212,4 +229,4 @@ def _too_large(settings: Settings, size: int) -> Refused:
     )
 
 
-__all__ = ["Body", "incoming", "is_media", "read_body", "remove_leftovers", "source_of_inputs"]
+__all__ = ["Body", "incoming", "is_media", "read_body", "remove_leftovers", "source_of_inputs", "to_disk"]

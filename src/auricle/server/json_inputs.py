@@ -14,12 +14,20 @@ from typing import Any, BinaryIO
 
 from auricle.server.errors import Refused
 
-MAX_REST_BYTES = 64 << 20  # of everything but "inputs"
-_KEY = b"inputs"
+MAX_REST_BYTES = 16 << 20  # of everything but "inputs"
+_NAME = "inputs"
+_KEY = _NAME.encode()
 _STRING_ENDS = re.compile(rb'["\\]')
 _STRUCTURE = re.compile(rb'["{}\[\]:,]')
-_DATA_URL = re.compile(rb"\A\s*data:[\w.+/;=-]*,")
 _CHUNK = 1 << 20
+_ESCAPE = re.compile(rb"\\(?:u([0-9A-Fa-f]{4})|([^u]))", re.DOTALL)
+_LONGEST_ESCAPE = len(rb"\uFFFF")
+# Escapes that may stand within base64; any other stays as it is, and is refused.
+_ESCAPED = {b"/": b"/", b"n": b"\n", b"r": b"\r", b"t": b"\t", b'"': b'"'}
+_DATA_URL = re.compile(rb"\s*data:[^,]{0,500},")
+_ALPHABET = bytes.maketrans(b"-_", b"+/")
+_SPACE = b" \t\r\n"
+_QUAD = 4  # characters that stand for three bytes
 
 
 class InputsScanner:
@@ -61,11 +69,19 @@ class InputsScanner:
             Refused: 400, it is no JSON.
         """
         try:
-            return json.loads(bytes(self._rest).decode("utf-8"))
+            value = json.loads(bytes(self._rest).decode("utf-8-sig"))
         except ValueError as error:
             raise Refused(400, f"the body begins like JSON and is none: {error}", code="invalid_json") from None
         except RecursionError:
             raise Refused(400, "the JSON is nested too deeply", code="invalid_json") from None
+        if isinstance(value, dict) and value.get(_NAME):
+            if self.has_inputs:
+                raise Refused(400, "the JSON has several 'inputs'; give one", code="invalid_json")
+            if isinstance(value[_NAME], str):
+                # Its key was written with escapes.
+                self.sink.write(json.dumps(value[_NAME])[1:-1].encode())
+                self.has_inputs, value[_NAME] = True, ""
+        return value
 
     def _structure(self, data: bytes, at: int) -> int:
         found = _STRUCTURE.search(data, at)
@@ -130,23 +146,45 @@ def decoded(file: BinaryIO) -> Iterator[bytes]:
     Raises:
         Refused: 400, it is no base64.
     """
-    file.seek(0)
-    head = file.read(256)
-    found = _DATA_URL.match(head)
-    file.seek(found.end() if found else 0)
     left = b""
-    while chunk := file.read(_CHUNK):
-        text = left + chunk.replace(b"\\n", b"").replace(b"\\r", b"").replace(b"\\/", b"/")
-        text = b"".join(text.split()).replace(b"-", b"+").replace(b"_", b"/")
-        # An escape may be cut in two.
-        cut = len(text) - len(text) % 4 - (4 if text[-1:] == b"\\" else 0)
+    for text in _without_escapes(file):
+        text = left + text.translate(_ALPHABET, _SPACE)
+        # The last four may be padded, and nothing before them.
+        cut = max(0, (len(text) - 1) // _QUAD * _QUAD)
         left = text[cut:]
-        yield _bytes(text[:cut])
-    yield _bytes(left.rstrip(b"=") + b"=" * (-len(left.rstrip(b"=")) % 4))
+        yield _bytes(text[:cut], is_last=False)
+    left = left.rstrip(b"=")
+    yield _bytes(left + b"=" * (-len(left) % _QUAD), is_last=True)
 
 
-def _bytes(text: bytes) -> bytes:
+def _without_escapes(file: BinaryIO) -> Iterator[bytes]:
+    """Give a text piece by piece with its escapes resolved, and without the head of a data: URL."""
+    file.seek(0)
+    left, is_first = b"", True
+    while chunk := file.read(_CHUNK):
+        text = left + chunk
+        # An escape may be cut in two.
+        cut = text.rfind(b"\\", len(text) - _LONGEST_ESCAPE + 1) if len(text) >= _LONGEST_ESCAPE else -1
+        left = text[cut:] if cut >= 0 else b""
+        plain = _ESCAPE.sub(_unescape, text[:cut] if cut >= 0 else text)
+        if is_first and (found := _DATA_URL.match(plain)):
+            plain = plain[found.end() :]
+        is_first = False
+        yield plain
+    yield _ESCAPE.sub(_unescape, left)
+
+
+def _unescape(escape: re.Match[bytes]) -> bytes:
+    if escape[1] is not None:
+        code = int(escape[1], 16)
+        return bytes([code]) if code < 128 else escape[0]
+    return _ESCAPED.get(escape[2], escape[0])
+
+
+def _bytes(text: bytes, is_last: bool) -> bytes:
     try:
+        if not is_last and b"=" in text:
+            raise ValueError("padding in the middle")
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise Refused(

@@ -1,0 +1,135 @@
+"""What a request to a Hugging Face route asks for: the recording, the parameters, and how to go about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+
+from auricle.errors import nearest
+from auricle.server.bodies import Body, source_of_inputs
+from auricle.server.errors import Refused
+from auricle.server.parameters import Note, from_query, truth
+from auricle.server.url_inputs import MAX_URL_BYTES, Fetcher, is_url
+
+if TYPE_CHECKING:
+    from auricle.server.recognition import Source
+    from auricle.server.settings import Settings
+
+# What a JSON body may hold at its first level.
+_AT_TOP = ("inputs", "parameters", "options", "model")
+_OPTIONS = ("use_cache", "wait_for_model", "use_gpu", "dont_load_model")
+_HEADERS = {"use_cache": "x-use-cache", "wait_for_model": "x-wait-for-model"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request, read."""
+
+    source: Source
+    parameters: dict[str, Any]  # as the client wrote them
+    use_cache: bool
+    waits: bool  # for its model, however long that takes to load
+    model: str | None = None  # that the body names
+    notes: tuple[Note, ...] = ()
+
+
+async def read_call(request: Request, body: Body, settings: Settings, fetcher: Fetcher, stack: AsyncExitStack) -> Call:
+    """Understand a request whose body has been read; files are removed with the stack.
+
+    Raises:
+        Refused: 400, there is no recording in it, or something else that is not understood.
+    """
+    query = from_query(request.query_params.multi_items())
+    if body.kind == "json":
+        data = _object(body.data)
+        options = data.get("options") or {}
+        if not isinstance(options, Mapping):
+            raise _refuse(f"'options' is {_kind(options)}; expected an object such as {{\"use_cache\": false}}")
+        source = await _source(body, data, settings, fetcher, stack)
+        parameters = {**query, **_parameters(data)}
+        notes = _unused(data, options)
+        return Call(
+            source,
+            parameters,
+            _choice(request, options, "use_cache", True),
+            _choice(request, options, "wait_for_model", False),
+            data["model"] if isinstance(data.get("model"), str) else None,
+            notes,
+        )
+    fields = from_query((name, value) for name, values in body.fields.items() for value in values)
+    if body.source is None:
+        raise _refuse(
+            f"the form has no file (its fields: {', '.join(fields)[:200] or 'none'}); send the recording as 'file'",
+            "no_inputs",
+        )
+    model = fields.pop("model", None)
+    return Call(
+        body.source,
+        {**query, **fields},
+        _choice(request, {}, "use_cache", True),
+        _choice(request, {}, "wait_for_model", False),
+        model if isinstance(model, str) else None,
+    )
+
+
+def _object(data: Any) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise _refuse(f"the JSON is {_kind(data)}; expected an object with the recording in base64 as 'inputs'")
+    return data
+
+
+async def _source(
+    body: Body, data: Mapping[str, Any], settings: Settings, fetcher: Fetcher, stack: AsyncExitStack
+) -> Source:
+    if body.inputs is not None:
+        body.inputs.seek(0)
+        if is_url(body.inputs.read(64)):
+            # An escape may be six letters for one.
+            if body.inputs.seek(0, 2) > 6 * MAX_URL_BYTES:
+                raise _refuse(f"'inputs' begins like an address and is longer than {MAX_URL_BYTES} characters")
+            return await fetcher.source(body.text().strip(), stack)
+        return await source_of_inputs(body, settings, stack)
+    if "inputs" not in data:
+        hint = next((f"; it has {name!r}" for name in data if nearest(name, ["inputs"])), "")
+        raise _refuse(f"the JSON has no 'inputs'{hint}; give the recording's bytes in base64 there", "no_inputs")
+    raise _refuse(
+        f"'inputs' is {_kind(data['inputs'])}; automatic-speech-recognition takes a recording, whose bytes stand "
+        "there in base64 as text",
+        "invalid_inputs",
+    )
+
+
+def _parameters(data: Mapping[str, Any]) -> dict[str, Any]:
+    given = data.get("parameters")
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise _refuse(f"'parameters' is {_kind(given)}; expected an object such as {{\"return_timestamps\": true}}")
+    return dict(given)
+
+
+def _unused(data: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Note, ...]:
+    beside = [name for name in data if name not in _AT_TOP]
+    unknown = [name for name in options if name not in _OPTIONS]
+    found = [Note(name[:80], f"{name[:80]!r} beside 'inputs' is not used; give it in 'parameters'") for name in beside]
+    return (*found, *(Note(name[:80], f"the option {name[:80]!r} is not used") for name in unknown))
+
+
+def _choice(request: Request, options: Mapping[str, Any], name: str, default: bool) -> bool:
+    """Read an option, or the header that means the same; the header wins."""
+    header = request.headers.get(_HEADERS[name])
+    return truth(_HEADERS[name], header, truth(name, options.get(name), default))
+
+
+def _refuse(message: str, code: str = "invalid_request") -> Refused:
+    return Refused(400, message, code=code)
+
+
+def _kind(value: Any) -> str:
+    """Name a JSON value's type in its own terms."""
+    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
