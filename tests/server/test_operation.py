@@ -321,7 +321,7 @@ def test_probes_are_silent_unless_they_fail(operated: Operated) -> None:
     operated.client.get("/health")
     operated.services.draining.set()
     operated.client.get("/ready")
-    assert [record.levelno for record in operated.lines] == [logging.DEBUG, logging.WARNING]
+    assert [record.levelno for record in operated.lines] == [logging.DEBUG, logging.INFO]
 
 
 def test_lines_cannot_be_forged() -> None:

@@ -20,7 +20,7 @@ logger = logging.getLogger(REQUESTS)
 CLIENT_GONE = 499  # as nginx writes it: nobody was there to be answered
 _STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _BODIES = frozenset({"http.response.body", "websocket.send", "websocket.http.response.body"})
-_QUIET = frozenset({"/health", "/ready", "/metrics"})  # asked for every few seconds; in the log at level debug
+_QUIET = frozenset({"/health", "/ready", "/metrics"})  # asked for every few seconds
 _PATH_LETTERS = 200
 
 
@@ -56,7 +56,6 @@ class ObserveMiddleware:
 
     def _log(self, watch: _Watch, route: str | None, status: int, seconds: float) -> None:
         scope, notes = watch.scope, watch.notes
-        is_quiet = route in _QUIET and status < 400
         # A path that no route has says what a client tried; of others, the template is enough.
         place = {"route": route} if route else {"path": scope["path"][:_PATH_LETTERS]}
         fields: dict[str, Any] = {
@@ -74,8 +73,13 @@ class ObserveMiddleware:
             "principal": getattr(scope["state"].get("principal"), "id", None),
         }
         told = {name: value for name, value in fields.items() if value is not None}
-        level = logging.DEBUG if is_quiet else logging.WARNING if status >= 500 else logging.INFO
-        logger.log(level, "request", extra={"fields": told})
+        logger.log(_level(route, status), "request", extra={"fields": told})
+
+
+def _level(route: str | None, status: int) -> int:
+    if route in _QUIET:
+        return logging.DEBUG if status < 400 else logging.INFO
+    return logging.WARNING if status >= 500 else logging.INFO
 
 
 class _Watch:
