@@ -43,8 +43,7 @@ class Watch:
 
     async def wait(self, timeout_s: float) -> None:
         """Return when there is news, or after a time."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), timeout_s)
+        await set_within(self._event, timeout_s)
         self._event.clear()
 
     def __enter__(self) -> Watch:
@@ -52,3 +51,10 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self._changes.forget(self._name, self._event)
+
+
+async def set_within(event: asyncio.Event, timeout_s: float) -> None:
+    """Return when an event is set, or after a time. (Python 3.11's `wait_for` may swallow a cancellation.)"""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

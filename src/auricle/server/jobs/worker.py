@@ -6,13 +6,12 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Protocol
 
 from auricle.audio.fetch import fetch
 from auricle.audio.limits import AudioLimits
 from auricle.server.errors import Refused, as_refused
-from auricle.server.jobs.changes import Changes
+from auricle.server.jobs.changes import Changes, set_within
 from auricle.server.jobs.files import JobFiles
 from auricle.server.jobs.leases import Beat, Ending, Leases
 from auricle.server.jobs.store import CANCELLED, DONE, FAILED, Job, JobStore
@@ -237,9 +236,8 @@ class Run:
     async def _keep(self) -> None:
         """Renew the claim, write what is new, and look whether the job is to be cancelled."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), BEAT_S)
-                await asyncio.sleep(_GATHER_S)
+            await set_within(self._news, BEAT_S)
+            await asyncio.sleep(_GATHER_S)
             self._news.clear()
             try:
                 beat = await self._write()
