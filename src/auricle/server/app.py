@@ -23,14 +23,14 @@ from auricle.server.cache import ResultCache
 from auricle.server.errors import Refused, error_response
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
-from auricle.server.routes import hub, huggingface, pages
+from auricle.server.routes import hub, huggingface, openai_audio, pages
 from auricle.server.runner import Runner
 from auricle.server.services import Services
 from auricle.server.settings import Settings
 
 LEFTOVER_S = 86400.0  # bodies this old on disk are of a server that was killed
 # The first router with a route that fits answers; the Hub's, which end in a model's whole name, come last.
-ROUTERS = (hub.router, huggingface.router, pages.router)
+ROUTERS = (openai_audio.router, hub.router, huggingface.router, pages.router)
 
 DESCRIPTION = """
 Pretrained models on your own machine: the routes of the Inference API, of OpenAI's audio API, of the Hub, and jobs.
