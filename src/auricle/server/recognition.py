@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auricle import __version__
-from auricle.errors import AudioTooLargeError, OptionError
+from auricle.errors import AudioError, AudioTooLargeError, OptionError
 from auricle.server.cache import ResultCache, cache_key, is_cacheable
 from auricle.server.errors import Refused
 from auricle.server.registry import Registry, ServedModel
@@ -113,8 +114,9 @@ class Recognition:
             if found is None:
                 ticket = model.batcher.ticket(background)
                 work = partial(self._work, model, source, parameters, ticket, self._teller(on_event, ticket), journal)
-                is_long = background or await self._is_long(source, model)
-                transcript, seconds = await self.runner.run(work, ticket, is_long)
+                with _by_its_name(source):
+                    is_long = background or await self._is_long(source, model)
+                    transcript, seconds = await self.runner.run(work, ticket, is_long)
                 if key is not None and self.cache is not None:
                     kept = {"transcript": transcript_to_json(transcript), "compute_s": seconds}
                     await asyncio.to_thread(self.cache.put, key, kept)
@@ -203,7 +205,25 @@ class Recognition:
             resume=journal,
             **parameters,
         )
-        return transcript, time.monotonic() - began
+        return _without_place(transcript, source), time.monotonic() - began
+
+
+def _without_place(transcript: Transcript, source: Source) -> Transcript:
+    """Return a transcript whose warnings do not say where the recording lies; nor its name, for others may get it."""
+    if not transcript.warnings:
+        return transcript
+    place = str(source.path)
+    warnings = (replace(one, message=one.message.replace(place, "the recording")) for one in transcript.warnings)
+    return replace(transcript, warnings=tuple(warnings))
+
+
+@contextmanager
+def _by_its_name(source: Source) -> Iterator[None]:
+    """Let errors call a recording as its sender does: where it lies here is of no use to anybody else."""
+    try:
+        yield
+    except AudioError as error:
+        raise type(error)(str(error).replace(str(source.path), source.name)) from error
 
 
 def _refuse_ours(parameters: Mapping[str, Any]) -> None:
