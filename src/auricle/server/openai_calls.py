@@ -16,11 +16,11 @@ from auricle.server.bodies import Body, read_body
 from auricle.server.errors import Refused
 from auricle.server.openai_fields import Asked, read_fields, refuse
 from auricle.server.openai_parameters import Speaker, naming, parameters_for, speaker_of
-from auricle.server.openai_presence import while_present
 from auricle.server.openai_replies import Reply
 from auricle.server.openai_stream import EventStream, Joining, Telling
 from auricle.server.parameters import Note, truth
-from auricle.server.recognition import TASK, Recognized, Source
+from auricle.server.presence import while_present
+from auricle.server.recognition import TASK, Recognized, Source, refuse_ours
 
 if TYPE_CHECKING:
     from auricle.server.services import Services
@@ -119,6 +119,7 @@ async def _call(
         speaker = speaker_of(name, model.pipeline, languages)
         parameters, notes = parameters_for(asked, speaker, is_translation)
         try:
+            refuse_ours(parameters)
             asked_of_model, _, _ = model.pipeline.read_call(parameters, None, "raise")
         except OptionError as error:
             raise naming(error, parameters) from None

@@ -14,14 +14,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from auricle.server.errors import as_refused, openai_error
+from auricle.server.errors import Refused, as_refused, openai_error
 from auricle.server.openai_deltas import Deltas
 from auricle.server.openai_fields import Asked
-from auricle.server.openai_presence import ended, until_gone
 from auricle.server.openai_replies import Reply, logprobs_of, word_object
+from auricle.server.presence import GONE, while_present
 from auricle.server.recognition import Event, Heard, Progress, Recognized
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Telling:
 
     async def end(self) -> None:
         """End the work, if it goes on."""
-        await ended(self.task)
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
 
     async def begin(self, patience_s: float = PATIENCE_S) -> None:
         """Wait until there is something to tell.
@@ -158,14 +160,12 @@ class EventStream(Response):
         self._telling, self._stack = telling, stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone, written = asyncio.create_task(until_gone(receive)), asyncio.create_task(self._write(send))
         try:
-            await asyncio.wait({gone, written}, return_when=asyncio.FIRST_COMPLETED)
-            if written.done():
-                written.result()
+            await while_present(Request(scope, receive), self._write(send))
+        except Refused as refused:
+            if refused.status != GONE:
+                raise
         finally:
-            for task in (gone, written):
-                await ended(task)
             await self._stack.aclose()
 
     async def _write(self, send: Send) -> None:

@@ -104,7 +104,7 @@ class Recognition:
             Refused: the model is of another task (422), still loading (503), or too much waits already (429).
             AuricleError: the recording, a parameter or the model cannot be used.
         """
-        _refuse_ours(parameters)
+        refuse_ours(parameters)
         async with self.registry.use(self.registry.resolve(name), wait) as model:
             if model.task != TASK:
                 raise Refused(422, f"Model {model.name} does {model.task}, not {TASK}", code="wrong_task")
@@ -226,12 +226,17 @@ def _by_its_name(source: Source) -> Iterator[None]:
         raise type(error)(str(error).replace(str(source.path), source.name)) from error
 
 
-def _refuse_ours(parameters: Mapping[str, Any]) -> None:
+def refuse_ours(parameters: Mapping[str, Any]) -> None:
+    """Refuse what names files of the server, or is its own affair.
+
+    Raises:
+        OptionError: one of the parameters is.
+    """
     for name, value in parameters.items():
         if name in _NOT_FOR_CLIENTS:
             raise OptionError(f"the parameter {name!r} is not taken over HTTP; leave it out")
         if isinstance(value, Mapping):
-            _refuse_ours(value)
+            refuse_ours(value)
 
 
 def _duration(source: Source, pipeline: Any) -> float | None:
@@ -246,4 +251,4 @@ def _duration(source: Source, pipeline: Any) -> float | None:
         return audio.duration
 
 
-__all__ = ["Event", "Heard", "Progress", "Recognition", "Recognized", "Source"]
+__all__ = ["Event", "Heard", "Progress", "Recognition", "Recognized", "Source", "refuse_ours"]
