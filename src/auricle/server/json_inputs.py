@@ -164,7 +164,7 @@ def _without_escapes(file: BinaryIO) -> Iterator[bytes]:
     while chunk := file.read(_CHUNK):
         text = left + chunk
         # An escape may be cut in two.
-        cut = text.rfind(b"\\", len(text) - _LONGEST_ESCAPE + 1) if len(text) >= _LONGEST_ESCAPE else -1
+        cut = text.rfind(b"\\", max(0, len(text) - _LONGEST_ESCAPE + 1))
         left = text[cut:] if cut >= 0 else b""
         plain = _ESCAPE.sub(_unescape, text[:cut] if cut >= 0 else text)
         if is_first and (found := _DATA_URL.match(plain)):
