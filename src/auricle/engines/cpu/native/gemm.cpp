@@ -8,19 +8,23 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <vector>
 
 #include "activations.h"
 #include "blocks.h"
 #include "parallel.h"
+#include "scratch.h"
 
 namespace auricle {
 namespace {
 
-constexpr int64_t CHUNK = 8192 / TILE_N;  // of K: a panel's chunk is 16 KiB, half of the first cache
-constexpr int64_t CHUNK_BLOCKS = CHUNK / BLOCK;
-constexpr int64_t MAX_TILES = 120 / TILE_M;  // of rows at a time: their chunk stays in the second cache
+// What a thread works on at a time lies in its second cache: rows of x as integers, and rows between two products.
+#ifdef __AVX512F__
+constexpr int64_t CACHE_BYTES = 2 << 20;
+#else
+constexpr int64_t CACHE_BYTES = 512 << 10;
+#endif
+constexpr int64_t LEFT_BYTES = CACHE_BYTES / 4, BETWEEN_BYTES = CACHE_BYTES / 2;
+constexpr int64_t MAX_TILES = 120 / TILE_M;  // of rows at a time
 constexpr int64_t MAX_ROWS = MAX_TILES * TILE_M;
 
 // Mirrored by products.py.
@@ -40,15 +44,32 @@ struct Product {
   int32_t activation;
 };
 
-// A part of the product that one thread computes, and the chunk of x that it works on.
+// A part of the product that one thread computes.
 struct Part {
   int64_t first_row, n_rows;
   int64_t first_panel, end_panel;
 };
 
-struct LeftChunk {
-  alignas(64) int16_t values[CHUNK_BLOCKS * MAX_ROWS * BLOCK];
-  float scales[CHUNK_BLOCKS * MAX_ROWS];
+int64_t blocks_of(const Product& p) { return (p.k + BLOCK - 1) / BLOCK; }
+
+// Rows that fit into so many bytes, in whole tiles.
+int64_t rows_within(int64_t bytes, int64_t bytes_of_row) {
+  return std::clamp<int64_t>(bytes / bytes_of_row / TILE_M * TILE_M, TILE_M, MAX_ROWS);
+}
+
+// Rows of x as integers, [block][room][128], and their scales.
+struct Left {
+  int16_t* values;
+  float* scales;
+  int64_t room;
+
+  explicit Left(const Product& p) {
+    static thread_local Scratch<int16_t> integers;
+    static thread_local Scratch<float> floats;
+    room = rows_within(LEFT_BYTES, blocks_of(p) * BLOCK * sizeof(int16_t));
+    values = integers.room_for(blocks_of(p) * room * BLOCK);
+    scales = floats.room_for(blocks_of(p) * room);
+  }
 };
 
 // Values `at` to `at + n` of a batch's data, zeros where there are none.
@@ -58,15 +79,15 @@ const float* read_padded(const Product& p, const float* batch, int64_t at, int n
   return space;
 }
 
-void quantise_chunk(const Product& p, const Part& part, int64_t first_k, int64_t end_k, LeftChunk& left) {
+void quantise(const Product& p, const Part& part, const Left& left) {
   float space[BLOCK];
   for (int64_t i = 0; i < part.n_rows; i++) {
     const int64_t row = part.first_row + i;
     const float* batch = p.x + row / p.n_rows * p.x_batch_stride;
     const int64_t start = p.x_start + row % p.n_rows * p.x_row_stride;
-    for (int64_t k = first_k; k < end_k; k += BLOCK) {
-      const int n = (int)std::min<int64_t>(BLOCK, end_k - k);
-      const int64_t slot = (k - first_k) / BLOCK * MAX_ROWS + i;
+    for (int64_t k = 0; k < p.k; k += BLOCK) {
+      const int n = (int)std::min<int64_t>(BLOCK, p.k - k);
+      const int64_t slot = k / BLOCK * left.room + i;
       left.scales[slot] = quantise_left(read_padded(p, batch, start + k, n, space), n, left.values + slot * BLOCK);
     }
   }
@@ -87,48 +108,33 @@ void finish_row(const Product& p, int64_t row, int64_t column, int n, const floa
   }
 }
 
-// One tile over one chunk of K; sums of earlier chunks wait in y.
-void multiply_tile(const Product& p, const Part& part, const LeftChunk& left, int64_t tile_row, int64_t panel,
-                   int64_t first_k, int64_t end_k) {
+void multiply_tile(const Product& p, const Part& part, const Left& left, int64_t tile_row, int64_t panel) {
   alignas(64) float tile[TILE_M * TILE_N];
   const int64_t column = panel * TILE_N;
   const int n = (int)std::min<int64_t>(TILE_N, p.n - column);
   const int rows = (int)std::min<int64_t>(TILE_M, part.n_rows - tile_row);
-  float* y = p.y + (part.first_row + tile_row) * p.n + column;
   // Rows of y are pages apart: without this, each waits for memory in turn when the tile is stored.
+  float* y = p.y + (part.first_row + tile_row) * p.n + column;
   for (int i = 0; i < rows; i++) __builtin_prefetch(y + i * p.n, 1);
   for (int i = 0; i < TILE_M * TILE_N; i += VF_LANES) vstore(tile + i, vzero());
-  for (int i = 0; i < rows && first_k > 0; i++)
-    for (int j = 0; j < n; j += VF_LANES)
-      vstore(tile + i * TILE_N + j, vload_upto(y + i * p.n + j, n - j));
-
-  const int64_t padded_k = round_up(p.k, K_ALIGN), n_blocks = (p.k + BLOCK - 1) / BLOCK;
-  for (int64_t k = first_k; k < end_k; k += BLOCK) {
-    const int64_t slot = (k - first_k) / BLOCK * MAX_ROWS + tile_row;
-    const int n_pairs = (int)(std::min<int64_t>(BLOCK, padded_k - k) / 2);
+  const int64_t padded_k = round_up(p.k, K_ALIGN), n_blocks = blocks_of(p);
+  for (int64_t block = 0; block < n_blocks; block++) {
+    const int64_t slot = block * left.room + tile_row, k = block * BLOCK;
     add_block(left.values + slot * BLOCK, left.scales + slot, p.panels + (panel * padded_k + k) * TILE_N,
-              p.scales + (panel * n_blocks + k / BLOCK) * TILE_N, n_pairs, tile);
+              p.scales + (panel * n_blocks + block) * TILE_N, (int)(std::min<int64_t>(BLOCK, padded_k - k) / 2), tile);
   }
-
-  for (int i = 0; i < rows; i++) {
-    if (end_k == p.k)
-      finish_row(p, part.first_row + tile_row + i, column, n, tile + i * TILE_N);
-    else
-      for (int j = 0; j < n; j += VF_LANES)
-        vstore_upto(y + i * p.n + j, vload(tile + i * TILE_N + j), n - j);
-  }
+  for (int i = 0; i < rows; i++) finish_row(p, part.first_row + tile_row + i, column, n, tile + i * TILE_N);
 }
 
 void multiply_part(const Product& p, const Part& part) {
   // What lies in rows past the last one is multiplied, and never stored.
-  static thread_local const std::unique_ptr<LeftChunk> space(new LeftChunk());
-  LeftChunk& left = *space;
-  for (int64_t first_k = 0; first_k < p.k; first_k += CHUNK) {
-    const int64_t end_k = std::min(p.k, first_k + CHUNK);
-    quantise_chunk(p, part, first_k, end_k, left);
-    for (int64_t panel = part.first_panel; panel < part.end_panel; panel++)
-      for (int64_t tile_row = 0; tile_row < part.n_rows; tile_row += TILE_M)
-        multiply_tile(p, part, left, tile_row, panel, first_k, end_k);
+  const Left left(p);
+  for (int64_t row = 0; row < part.n_rows; row += left.room) {
+    const Part some{part.first_row + row, std::min(left.room, part.n_rows - row), part.first_panel, part.end_panel};
+    quantise(p, some, left);
+    for (int64_t panel = some.first_panel; panel < some.end_panel; panel++)
+      for (int64_t tile_row = 0; tile_row < some.n_rows; tile_row += TILE_M)
+        multiply_tile(p, some, left, tile_row, panel);
   }
 }
 
@@ -178,7 +184,7 @@ AURICLE_EXPORT void auricle_multiply(const Product* product) {
   const int64_t tiles = (rows + TILE_M - 1) / TILE_M, panels = (p.n + TILE_N - 1) / TILE_N;
   int64_t row_blocks, column_parts;
   choose_grid(tiles, panels, omp_get_max_threads(), row_blocks, column_parts);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(dynamic)
   for (int64_t item = 0; item < row_blocks * column_parts; item++) {
     const int64_t block = item / column_parts, part = item % column_parts;
     const int64_t first_row = block * tiles / row_blocks * TILE_M;
@@ -193,18 +199,20 @@ AURICLE_EXPORT void auricle_multiply(const Product* product) {
 // two calls.
 AURICLE_EXPORT void auricle_multiply_twice(const Product* first_product, const Product* second_product) {
   const int64_t rows = first_product->n_rows, tiles = (rows + TILE_M - 1) / TILE_M;
-  const int64_t blocks = std::min(tiles, round_up((tiles + MAX_TILES - 1) / MAX_TILES, omp_get_max_threads()));
+  const int64_t most = rows_within(BETWEEN_BYTES, first_product->n * sizeof(float));
+  const int64_t blocks = std::min(tiles, round_up((rows + most - 1) / most, omp_get_max_threads()));
 #pragma omp parallel
   {
-    std::vector<float> between(MAX_ROWS * first_product->n);
-#pragma omp for schedule(static)
+    static thread_local Scratch<float> space;
+    float* between = space.room_for(MAX_ROWS * first_product->n);
+#pragma omp for schedule(dynamic)
     for (int64_t block = 0; block < blocks; block++) {
       const int64_t row = block * tiles / blocks * TILE_M;
       Product first = *first_product, second = *second_product;
       first.n_rows = second.n_rows = std::min(rows, (block + 1) * tiles / blocks * TILE_M) - row;
       first.x += row * first.x_row_stride;
-      first.y = between.data();
-      second.x = between.data();
+      first.y = between;
+      second.x = between;
       second.y += row * second.n;
       if (second.residual) second.residual += row * second.residual_row_stride;
       multiply_part(first, {0, first.n_rows, 0, (first.n + TILE_N - 1) / TILE_N});
