@@ -9,7 +9,7 @@ import { Player } from "./player.js";
 import { SourcePicker } from "./source.js";
 
 const TYPED = "typed"; // the reference that is written by hand
-const NOBODY = "";
+const NOBODY = "nothing";
 
 class Comparison {
   constructor(models) {

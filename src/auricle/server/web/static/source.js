@@ -47,7 +47,7 @@ export class SourcePicker {
   }
 
   #buildFile() {
-    this.fileInput = el("input", { type: "file", accept: "audio/*,video/*,.flac,.opus,.amr,.aiff,.caf,.mka", class: "sr-only", tabindex: "-1", "aria-label": "A recording" });
+    this.fileInput = el("input", { type: "file", accept: "audio/*,video/*,.flac,.opus,.amr,.aiff,.caf,.mka", hidden: true });
     this.fileInput.addEventListener("change", () => {
       if (this.fileInput.files[0]) this.#take(this.fileInput.files);
       this.fileInput.value = ""; // so that the same file can be chosen again

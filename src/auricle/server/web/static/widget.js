@@ -62,7 +62,7 @@ class AuricleWidget extends HTMLElement {
   }
 
   #buildResult() {
-    this.again = el("button", { type: "button", class: "small", hidden: true, onclick: () => this.#run(false) }, "Transcribe again");
+    this.again = el("button", { type: "button", class: "small", onclick: () => this.#run(false) }, "Transcribe again");
     const shading = el("input", { type: "checkbox", checked: true });
     shading.addEventListener("change", () => this.transcript.element.classList.toggle("shading", shading.checked));
     const stamps = el("input", { type: "checkbox", checked: true });
@@ -77,7 +77,8 @@ class AuricleWidget extends HTMLElement {
       () => ({ result: this.result, name: this.file.name }),
       (error) => this.progress.fail(error, null),
     );
-    this.outputs = el("div", { class: "row outputs", hidden: true }, copyButton("Copy text", () => this.result.text.trim()), this.files, this.again);
+    this.copy = copyButton("Copy text", () => this.result.text.trim());
+    this.outputs = el("div", { class: "row outputs", hidden: true }, this.copy, this.files, this.again);
     this.doubtNote = el("p", { class: "hint" });
     const title = uniqueId("result");
     this.resultBox = el(
@@ -106,8 +107,7 @@ class AuricleWidget extends HTMLElement {
 
   #optionsChanged() {
     this.#showCode();
-    if (this.file) this.again.hidden = false;
-    this.outputs.hidden = !this.file;
+    if (this.file && !this.hasAttribute("aria-busy")) this.#showOutputs();
   }
 
   async #run(useCache) {
@@ -172,8 +172,8 @@ class AuricleWidget extends HTMLElement {
     this.player.waveform.update({ heard: null, spans: warnings.filter(({ start, end }) => Number.isFinite(start) && Number.isFinite(end)) });
     this.#showWarnings(warnings);
     this.progress.rest(this.#told(done, seconds, isCached));
-    this.outputs.hidden = false;
-    this.again.hidden = false;
+    this.#showOutputs();
+    this.#showCode(); // a token may have been asked for
     if (this.transcript.isEmpty) this.doubtNote.textContent = "No speech was recognised in this recording.";
     else if (this.transcript.doubtful) this.doubtNote.textContent = doubtTold(this.transcript.doubtful, this.transcript.words.length);
   }
@@ -186,10 +186,20 @@ class AuricleWidget extends HTMLElement {
 
   #failed(error, abort) {
     this.player.waveform.update({ heard: null });
-    if (abort.signal.aborted) this.progress.rest("Cancelled. What had been written stays.");
-    else this.progress.fail(error, () => this.#run(true));
-    this.outputs.hidden = !abort.signal.aborted;
-    this.files.hidden = abort.signal.aborted;
+    if (abort.signal.aborted) {
+      this.progress.rest("Cancelled. What had been written stays.");
+      this.resultBox.hidden = false;
+      this.#showOutputs();
+    } else {
+      this.progress.fail(error, () => this.#run(true));
+    }
+  }
+
+  /** What can be done with the result: without one, only to make it. */
+  #showOutputs() {
+    this.outputs.hidden = false;
+    this.copy.hidden = this.result === null;
+    this.files.hidden = this.result === null;
   }
 
   #showWarnings(warnings) {
@@ -211,7 +221,7 @@ class AuricleWidget extends HTMLElement {
     const request = { model: this.model, options: this.options.values, file: this.file?.name ?? "recording.wav", hasToken: Boolean(storedToken()) };
     const entries = snippets(request).map(([name, text]) => [
       name,
-      el("div", { class: "snippet" }, el("pre", { tabindex: "0", "aria-label": `${name} source` }, el("code", {}, text)), copyButton("Copy", () => text)),
+      el("div", { class: "snippet" }, el("pre", { tabindex: "0", role: "group", "aria-label": `${name} source` }, el("code", {}, text)), copyButton("Copy", () => text)),
     ]);
     const chosen = this.code.querySelector('[aria-selected="true"]')?.textContent;
     const strip = tabs("Language of the request", entries);
