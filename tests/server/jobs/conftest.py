@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auricle.errors import ModelNotFoundError
 from auricle.results import Provenance, Segment, Transcript, Word
@@ -211,30 +214,7 @@ def make_site(bench: Bench) -> Iterator[MakeSite]:
     open_sites: list[TestClient] = []
 
     def make(**chosen: Any) -> Site:
-        settings = Settings(data_dir=bench.folder, **chosen)
-        jobs = bench.make(max_bytes=settings.max_body_bytes, allow_urls=settings.allow_urls)
-        registry = SimpleNamespace(resolve=_resolve)
-        services: Any = SimpleNamespace(
-            jobs=jobs, settings=settings, registry=registry, draining=SimpleNamespace(is_set=lambda: False)
-        )
-
-        @asynccontextmanager
-        async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-            await jobs.start()
-            yield
-            await jobs.stop()
-
-        app = FastAPI(lifespan=lifespan)
-        app.include_router(job_routes.router(services))
-        app.include_router(upload_routes.router(services))
-        for kind in (Refused, ModelNotFoundError):
-            app.add_exception_handler(kind, _answer)
-
-        @app.middleware("http")
-        async def who(request: Request, go_on: Callable[[Request], Awaitable[Any]]) -> Any:
-            request.state.principal = PEOPLE[request.headers.get("x-who", "anna")]
-            return await go_on(request)
-
+        app, jobs = _application(bench, chosen)
         client = TestClient(app)
         client.__enter__()
         open_sites.append(client)
@@ -245,6 +225,43 @@ def make_site(bench: Bench) -> Iterator[MakeSite]:
         client.__exit__(None, None, None)
 
 
+class _Who:
+    """Says who asks, by a header."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            name = dict(scope["headers"]).get(b"x-who", b"anna").decode()
+            scope.setdefault("state", {})["principal"] = PEOPLE[name]
+        await self.app(scope, receive, send)
+
+
+def _application(bench: Bench, chosen: dict[str, Any]) -> tuple[FastAPI, Jobs]:
+    settings = Settings(data_dir=bench.folder, **chosen)
+    jobs = bench.make(max_bytes=settings.max_body_bytes, allow_urls=settings.allow_urls)
+    registry = SimpleNamespace(resolve=_resolve)
+    services: Any = SimpleNamespace(
+        jobs=jobs, settings=settings, registry=registry, draining=SimpleNamespace(is_set=lambda: False)
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await jobs.start()
+        yield
+        await jobs.stop()
+
+    app = FastAPI(lifespan=lifespan)
+    app.include_router(job_routes.router(services))
+    app.include_router(upload_routes.router(services))
+    for kind in (Refused, ModelNotFoundError):
+        app.add_exception_handler(kind, _answer)
+
+    app.add_middleware(_Who)
+    return app, jobs
+
+
 async def _answer(request: Request, error: Exception) -> Any:
     return error_response(request.scope, error)
 
@@ -252,3 +269,26 @@ async def _answer(request: Request, error: Exception) -> Any:
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
     return make_site()
+
+
+@dataclass
+class LiveSite:
+    """The same application on a port."""
+
+    url: str
+    jobs: Jobs
+
+
+@pytest.fixture
+def live_site(bench: Bench) -> Iterator[LiveSite]:
+    app, jobs = _application(bench, {})
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run, name="live-site", daemon=True)
+    thread.start()
+    end = time.monotonic() + DEADLINE_S
+    while not server.started:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    yield LiveSite(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", jobs)
+    server.should_exit = True
+    thread.join(DEADLINE_S)
