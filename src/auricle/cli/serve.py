@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from auricle.server.settings import Settings
 
 _WHERE, _WHAT, _MUCH, _WHO, _KEPT = "Where it listens", "What it serves", "How much", "Who may use it", "What it keeps"
+_RAY = "On more than one machine"
 
 
 def serve(
@@ -84,6 +85,18 @@ def serve(
     leaderboard_dir: Annotated[
         Path | None, typer.Option(help="Results files of the leaderboard.", rich_help_panel=_KEPT)
     ] = None,
+    cluster: Annotated[
+        bool | None, typer.Option("--cluster", help="Run the models as replicas on Ray.", rich_help_panel=_RAY)
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(help="auto or HOST:6379; default: Ray is begun here, too.", rich_help_panel=_RAY),
+    ] = None,
+    replicas: Annotated[
+        str | None, typer.Option(help="Of each model: 2, or 1..4 as needed; default 1.", rich_help_panel=_RAY)
+    ] = None,
+    replica_cpus: Annotated[float | None, typer.Option(help="Of each replica.", rich_help_panel=_RAY)] = None,
+    replica_gpus: Annotated[float | None, typer.Option(help="Of each replica.", rich_help_panel=_RAY)] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with these settings.")] = None,
 ) -> None:
@@ -101,7 +114,10 @@ def serve(
             from auricle.server import read_settings
 
             settings = read_settings(config, **flags)
-            from auricle.server.process import run
+            if settings.cluster:
+                from auricle.cluster import run
+            else:
+                from auricle.server.process import run
         logging.captureWarnings(True)
         say(_begun(settings))
         run(settings)

@@ -34,8 +34,8 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def run(settings: Settings) -> None:
-    """Serve until a signal comes.
+def run(settings: Settings, registry: Registry | None = None) -> None:
+    """Serve until a signal comes; the models of `registry`, or in this process those that the settings name.
 
     Raises:
         OptionError: the settings would open the server to others without tokens.
@@ -44,7 +44,7 @@ def run(settings: Settings) -> None:
     warning = check_binding(settings, has_tokens=TokenStore(settings.data_dir).has_active())
     if warning is not None:
         logger.warning(warning)
-    server = make_server(settings)
+    server = make_server(settings, registry)
     try:
         server.run()
     except SystemExit as error:
@@ -54,9 +54,9 @@ def run(settings: Settings) -> None:
         raise AuricleError(f"the server could not begin at {settings.host}:{settings.port}; is the port in use?")
 
 
-def make_server(settings: Settings) -> Server:
+def make_server(settings: Settings, registry: Registry | None = None) -> Server:
     """Make a server that is not running yet."""
-    app = create_app(Registry(settings), settings)
+    app = create_app(registry or Registry(settings), settings)
     config = uvicorn.Config(
         app,
         host=settings.host,

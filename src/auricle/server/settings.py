@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from auricle.errors import OptionError, nearest
@@ -27,9 +27,24 @@ def _several(value: Any) -> Any:
     return value
 
 
+def _least_and_most(value: Any) -> Any:
+    """Take "1..4" for (1, 4), and "2" or 2 for (2, 2)."""
+    if isinstance(value, list | tuple):
+        return value
+    least, dots, most = str(value).partition("..")
+    return (least, most if dots else least)
+
+
+def _in_order(value: tuple[int, int]) -> tuple[int, int]:
+    if value[0] > value[1]:
+        raise ValueError("the least comes first, then the most, such as 1..4")
+    return value
+
+
 Several = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_several)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Range = Annotated[tuple[Count, Count], NoDecode, BeforeValidator(_least_and_most), AfterValidator(_in_order)]
 
 
 def default_data_dir() -> Path:
@@ -82,6 +97,15 @@ class Settings(BaseSettings):
     cache_max_age: Positive = 7 * DAY_S  # seconds
     jobs_kept: Positive = 7 * DAY_S  # seconds after a job has ended
     leaderboard_dir: Path | None = None  # results files for the leaderboard page
+
+    # Where models run: in this process, or as replicas on a Ray cluster, each in a process of its own.
+    cluster: bool = False
+    ray_address: str | None = None  # "auto" or "host:6379", of a cluster this machine is in; None: begin one here
+    replicas: Range = (1, 1)  # of each model, the least and the most: "2", "1..4"
+    replica_cpus: Positive | None = None  # of each; None: what the cluster has, shared out
+    replica_gpus: float | None = Field(None, ge=0)  # of each; None: one if the device is "cuda", else none
+    upscale_delay: float = Field(10.0, ge=0)  # seconds that replicas are busy before there are more
+    downscale_delay: float = Field(300.0, ge=0)  # seconds that they are idle before there are fewer
 
     # How it runs.
     shutdown: float = Field(30.0, ge=0)  # seconds that accepted requests have to finish

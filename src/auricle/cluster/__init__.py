@@ -1,0 +1,30 @@
+"""The same server with its models on Ray: replicas of each on one machine or many, batching, autoscaling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from auricle.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from auricle.server.settings import Settings
+
+__all__ = ["run"]
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal comes, with the models on a Ray cluster.
+
+    Raises:
+        MissingExtraError: the extra is not installed. OptionError: a setting makes no sense here.
+        AuricleError: the cluster does not answer, or the address cannot be served at.
+    """
+    try:
+        from auricle.cluster.process import run as serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("auricle"):
+            raise
+        raise MissingExtraError(
+            f"--cluster needs {error.name}, which is not installed; run: pip install 'auricle[server,ray]'"
+        ) from None
+    serve(settings)

@@ -1,0 +1,131 @@
+"""One model's deployment on Ray Serve: how many replicas, of what size, until when, and how it goes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+
+from auricle import __version__
+from auricle.cluster.machines import Cluster
+from auricle.cluster.replica import SpeechReplica
+from auricle.cluster.wire import Description
+from auricle.errors import AuricleError
+from auricle.hub import BUNDLED
+from auricle.server.scheduling import Cancelled
+from auricle.server.settings import Settings
+
+logger = logging.getLogger("auricle.cluster")
+
+POLL_S = 0.2
+WAITS_LONG_S = 30.0  # after so long the log says what a deployment waits for
+HEALTH_CHECK_S = 2.0  # a replica that died is noticed within this, and replaced
+DEPLOYMENT = "model"
+# What a replica needs of the settings; the others are the server's.
+_FOR_REPLICAS = ("device", "dtype", "engine", "batch_size", "max_active")
+
+
+def deployment_of(cluster: Cluster, name: str) -> str:
+    """Return the name of a model's deployment; a model's name has no "--"."""
+    return cluster.prefix + name.replace("/", "--")
+
+
+def options(settings: Settings, cluster: Cluster) -> dict[str, Any]:
+    """Return how a model is deployed."""
+    least, most = settings.replicas
+    return {
+        "name": DEPLOYMENT,
+        "autoscaling_config": {
+            "min_replicas": least,
+            "initial_replicas": least,
+            "max_replicas": most,
+            # A replica is busy when its batches are full.
+            "target_ongoing_requests": min(settings.batch_size, settings.max_active),
+            "upscale_delay_s": settings.upscale_delay,
+            "downscale_delay_s": settings.downscale_delay,
+        },
+        "max_ongoing_requests": settings.max_active,
+        "ray_actor_options": {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus},
+        "health_check_period_s": HEALTH_CHECK_S,
+        "graceful_shutdown_wait_loop_s": POLL_S,
+        "graceful_shutdown_timeout_s": settings.shutdown,
+        "logging_config": {"log_level": "WARNING", "enable_access_log": False},
+    }
+
+
+def deploy(cluster: Cluster, name: str, settings: Settings) -> tuple[Any, Description]:
+    """Begin a model's replicas; return Ray's handle of them and the description, as soon as one is there.
+
+    Raises:
+        AuricleError: the model cannot be loaded. Cancelled: the server ends.
+    """
+    deployment = deployment_of(cluster, name)
+    place = settings.served.get(name, name)
+    if place != BUNDLED and Path(place).expanduser().is_dir():
+        place = str(Path(place).expanduser().resolve())
+    chosen = {key: getattr(settings, key) for key in _FOR_REPLICAS}
+    target = serve.deployment(SpeechReplica).options(**options(settings, cluster))
+    bound = target.bind(deployment, place, chosen, cluster.depot)
+    ray.get(cluster.depot.failure.remote(deployment))  # of a try before
+    (handle,) = serve.run_many(
+        [serve.RunTarget(target=bound, name=deployment, route_prefix=None)],
+        wait_for_ingress_deployment_creation=True,
+        wait_for_applications_running=False,
+    )
+    try:
+        described = _described(cluster, name, handle)
+        if described.version != __version__:
+            raise AuricleError(
+                f"a machine of the cluster has auricle {described.version}, and this one {__version__}; install the "
+                "same version on all"
+            )
+    except BaseException:
+        serve.delete(deployment)
+        raise
+    return handle, described
+
+
+def _described(cluster: Cluster, name: str, handle: Any) -> Description:
+    """Wait for the first replica."""
+    response = handle.describe.remote()
+    began = told = time.monotonic()
+    while True:
+        if cluster.closing.is_set():
+            raise Cancelled("the server ends")
+        try:
+            found: Description = response.result(timeout_s=POLL_S)
+            return found
+        except TimeoutError:
+            failure = ray.get(cluster.depot.failure.remote(deployment_of(cluster, name)))
+            if failure is not None:
+                raise failure from None
+        except ray.exceptions.RayActorError:
+            response = handle.describe.remote()
+        if time.monotonic() - told > WAITS_LONG_S:
+            told = time.monotonic()
+            logger.warning("model %s waits %.0f s for a replica: %s", name, told - began, _message(cluster, name))
+
+
+def _message(cluster: Cluster, name: str) -> str:
+    application = serve.status().applications.get(deployment_of(cluster, name))
+    if application is None:
+        return "its deployment is gone"
+    return "; ".join(one.message for one in application.deployments.values() if one.message) or application.message
+
+
+def running(cluster: Cluster) -> dict[str, int]:
+    """Return how many replicas of each deployment of this server run."""
+    return {
+        name: sum(one.replica_states.get("RUNNING", 0) for one in application.deployments.values())
+        for name, application in serve.status().applications.items()
+        if name.startswith(cluster.prefix)
+    }
+
+
+def delete(deployment: str) -> None:
+    """Let go of a deployment, once its replicas have done what they are at."""
+    serve.delete(deployment)
