@@ -21,16 +21,18 @@ from auricle.server.access.wiring import guard
 from auricle.server.bodies import remove_leftovers
 from auricle.server.cache import ResultCache
 from auricle.server.errors import Refused, error_response
+from auricle.server.jobs import Jobs, options_of
+from auricle.server.live_streams import LiveStreams
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
-from auricle.server.routes import hub, huggingface, openai_audio, pages
+from auricle.server.routes import hub, huggingface, live, openai_audio, pages
 from auricle.server.runner import Runner
 from auricle.server.services import Services
 from auricle.server.settings import Settings
 
 LEFTOVER_S = 86400.0  # bodies this old on disk are of a server that was killed
 # The first router with a route that fits answers; the Hub's, which end in a model's whole name, come last.
-ROUTERS = (openai_audio.router, hub.router, huggingface.router, pages.router)
+ROUTERS = (openai_audio.router, live.router, hub.router, huggingface.router, pages.router)
 
 DESCRIPTION = """
 Pretrained models on your own machine: the routes of the Inference API, of OpenAI's audio API, of the Hub, and jobs.
@@ -57,14 +59,17 @@ def make_services(registry: Registry, settings: Settings) -> Services:
     cache = None
     if settings.cache_bytes:
         cache = ResultCache(settings.data_dir / "results.sqlite3", settings.cache_bytes, settings.cache_max_age)
+    recognition = Recognition(settings, registry, runner, cache)
     return Services(
         settings=settings,
         registry=registry,
         runner=runner,
-        recognition=Recognition(settings, registry, runner, cache),
+        recognition=recognition,
+        jobs=Jobs(options_of(settings), recognition, runner.drained),
         cache=cache,
         access=Access(TokenStore(settings.data_dir), is_required=settings.token_required),
         rates=RateLimits(settings.rate_limit),
+        streams=LiveStreams(settings.max_streams, settings.max_duration),
     )
 
 
@@ -72,6 +77,7 @@ def make_services(registry: Registry, settings: Settings) -> Services:
 async def _lifespan(services: Services) -> AsyncIterator[None]:
     settings, registry = services.settings, services.registry
     await asyncio.to_thread(remove_leftovers, settings, LEFTOVER_S, time.time())
+    await services.jobs.start()
     tasks = []
     if settings.idle_unload is not None:
         tasks.append(asyncio.create_task(registry.unload_idle()))
@@ -81,12 +87,14 @@ async def _lifespan(services: Services) -> AsyncIterator[None]:
         yield
     finally:
         services.draining.set()
+        await services.jobs.stop()
         await services.runner.drained(settings.shutdown)
         for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
         services.runner.close()
+        services.streams.close()
         await registry.close()
         if services.cache is not None:
             services.cache.close()

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from auricle.server.access.authorization import Access
 from auricle.server.access.rates import RateLimits
 from auricle.server.cache import ResultCache
+from auricle.server.jobs import Jobs
+from auricle.server.live_streams import LiveStreams
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
 from auricle.server.runner import Runner
@@ -22,7 +24,9 @@ class Services:
     registry: Registry
     runner: Runner
     recognition: Recognition
+    jobs: Jobs
     cache: ResultCache | None
     access: Access
     rates: RateLimits
+    streams: LiveStreams
     draining: asyncio.Event = field(default_factory=asyncio.Event)  # set when no more work is taken
