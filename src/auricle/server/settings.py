@@ -96,6 +96,9 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(2**30, ge=0)  # of results; 0: none are kept
     cache_max_age: Positive = 7 * DAY_S  # seconds
     jobs_kept: Positive = 7 * DAY_S  # seconds after a job has ended
+    uploads_kept: Positive = DAY_S  # seconds after the last piece of an upload that is not finished
+    webhook_tries: Count = 8  # that a webhook is sent at most
+    webhook_delay: Positive = 5.0  # seconds before the second try; each further one is four times as long
     leaderboard_dir: Path | None = None  # results files for the leaderboard page
 
     # Where models run: in this process, or as replicas on a Ray cluster, each in a process of its own.

@@ -134,14 +134,20 @@ class Bench:
     recognition: FakeRecognition
     options: JobOptions
 
-    def make(self, **changes: Any) -> Jobs:
+    def new(self, **changes: Any) -> Jobs:
         """Make the jobs of one process, not started yet."""
         return Jobs(replace(self.options, **changes), self.recognition, _nothing_runs)
+
+    def make(self, **changes: Any) -> Jobs:
+        """Make those whose files are open, and whose workers are not started."""
+        jobs = self.new(**changes)
+        jobs.open()
+        return jobs
 
     @asynccontextmanager
     async def running(self, **changes: Any) -> AsyncIterator[Jobs]:
         """Run the jobs of one process."""
-        jobs = self.make(**changes)
+        jobs = self.new(**changes)
         await jobs.start()
         try:
             yield jobs
@@ -240,7 +246,7 @@ class _Who:
 
 def _application(bench: Bench, chosen: dict[str, Any]) -> tuple[FastAPI, Jobs]:
     settings = Settings(data_dir=bench.folder, **chosen)
-    jobs = bench.make(max_bytes=settings.max_body_bytes, allow_urls=settings.allow_urls)
+    jobs = bench.new(max_bytes=settings.max_body_bytes)
     registry = SimpleNamespace(resolve=_resolve)
     services: Any = SimpleNamespace(
         jobs=jobs, settings=settings, registry=registry, draining=SimpleNamespace(is_set=lambda: False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from auricle.errors import AudioFormatError
+from auricle.errors import AudioFormatError, OptionError
 from auricle.server.errors import Refused
 from auricle.server.jobs.database import Database
 from auricle.server.jobs.leases import MAX_CRASHES, Ending
@@ -24,6 +24,7 @@ def crash(jobs: Jobs) -> None:
     for run in jobs.worker._runs.values():
         run.is_lost = True
         run.interrupt()
+    assert jobs._holder._file is not None
     jobs._holder._file.close()
 
 
@@ -179,7 +180,7 @@ def test_a_stopped_server_leaves_its_job_for_the_next_which_repeats_nothing(benc
 def test_a_killed_server_leaves_its_job_for_the_next_at_once(bench: Any) -> None:
     async def main() -> None:
         bench.recognition.hold()
-        dead = bench.make()
+        dead = bench.new()
         await dead.start()
         await bench.submit(dead)
         bench.recognition.allow(2)
@@ -302,8 +303,8 @@ def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
     file.execute("PRAGMA user_version = 99")
     file.commit()
     file.close()
-    with pytest.raises(Exception, match="has format 99"):
-        Database(path)
+    with pytest.raises(OptionError, match="has format 99"):
+        Database(path).open()
 
 
 def test_the_database_is_for_its_owner_alone(bench: Any) -> None:

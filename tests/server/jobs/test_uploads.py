@@ -280,7 +280,10 @@ def test_a_client_that_comes_back_ends_its_dead_connection(live_site: Any) -> No
 
 
 def make_uploads(folder: Path, kept_s: float = 3600.0) -> Uploads:
-    return Uploads(Database(folder / "jobs.sqlite3"), folder / "uploads", 1 << 20, kept_s)
+    database = Database(folder / "jobs.sqlite3")
+    database.open()
+    (folder / "uploads").mkdir(exist_ok=True)
+    return Uploads(database, folder / "uploads", 1 << 20, kept_s)
 
 
 def test_expired_uploads_and_strange_files_are_removed(tmp_path: Path) -> None:

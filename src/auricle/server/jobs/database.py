@@ -82,23 +82,31 @@ CREATE TABLE IF NOT EXISTS uploads (
 
 
 class Database:
-    """One SQLite file; calls block, and may come from any thread."""
+    """One SQLite file; calls block, and may come from any thread between `open` and `close`."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self.clock = clock
+        self._lock = threading.Lock()
+        self._opened: sqlite3.Connection | None = None
+
+    def open(self) -> None:
         """Open the file, or make it.
 
         Raises:
             OptionError: it cannot be opened, is damaged, or was made by another version.
         """
-        self.path = path
-        self.clock = clock
-        self._lock = threading.Lock()
         try:
-            self._file = _opened(path)
+            self._opened = _opened(self.path)
         except (sqlite3.Error, OSError) as error:
             raise OptionError(
-                f"the jobs' file {path} cannot be used: {error}; give another data_dir, or put the file aside"
+                f"the jobs' file {self.path} cannot be used: {error}; give another data_dir, or put the file aside"
             ) from error
+
+    @property
+    def _file(self) -> sqlite3.Connection:
+        assert self._opened is not None, "it was opened"
+        return self._opened
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -120,9 +128,11 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Close the file; no call may follow."""
+        """Close the file."""
         with self._lock:
-            self._file.close()
+            if self._opened is not None:
+                self._opened.close()
+                self._opened = None
 
 
 def _opened(path: Path) -> sqlite3.Connection:

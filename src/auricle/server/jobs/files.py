@@ -21,7 +21,6 @@ class JobFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def recording(self, job_id: str) -> Path:
         """Return where a job's recording is."""
@@ -41,7 +40,7 @@ class JobFiles:
     def make(self, job_id: str) -> Path:
         """Make a job's folder and return where its recording goes."""
         path = self.recording(job_id)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
     def take(self, job_id: str, path: Path) -> None:

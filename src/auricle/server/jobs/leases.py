@@ -58,12 +58,15 @@ class Holder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.id = secrets.token_hex(8)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / f"{self.id}.lock"
-        self._file: BinaryIO = self._path.open("wb")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        while not self._path.exists():  # `sweep` of another process was between the two lines above
-            self._file.close()
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        """Make and lock the file."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        while self._file is None or not self._path.exists():  # another process's `sweep` may come in between
+            if self._file is not None:
+                self._file.close()
             self._file = self._path.open("wb")
             fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -89,8 +92,10 @@ class Holder:
 
     def close(self) -> None:
         """Leave; what this process still holds is free at once."""
-        self._path.unlink(missing_ok=True)
-        self._file.close()
+        if self._file is not None:
+            self._path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
 
 
 class Leases:

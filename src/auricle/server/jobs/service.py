@@ -17,11 +17,12 @@ from auricle.server.jobs.database import Database
 from auricle.server.jobs.deliveries import DeliveryStore
 from auricle.server.jobs.files import JobFiles
 from auricle.server.jobs.leases import Holder, Leases
-from auricle.server.jobs.store import Job, JobStore, Order, new_id
+from auricle.server.jobs.store import Job, JobStore, Order
 from auricle.server.jobs.uploads import Uploads
 from auricle.server.jobs.views import job_view, timestamp
 from auricle.server.jobs.webhooks import DUE, Sender, WebhookOptions
 from auricle.server.jobs.worker import WORK, Recognizes, Worker
+from auricle.server.settings import Settings
 
 logger = logging.getLogger("auricle.server")
 
@@ -30,8 +31,7 @@ _RESTART_S = 5.0  # before a task that failed is begun again
 _STRAY_S = 86400.0  # how long a folder without a row may be one that is being filled
 DAY_S = 86400.0
 
-# Waits until no thread works on a recording any more, so many seconds at most.
-Drained = Callable[[float], Awaitable[bool]]
+Drained = Callable[[float], Awaitable[bool]]  # given the seconds that it may take
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,30 @@ class JobOptions:
     uploads_kept_s: float = DAY_S  # after an upload's last piece
     lease_s: float = 30.0  # after which a process that does not renew its claim has lost it
     shutdown_s: float = 30.0  # for the windows that are in work when the server ends
-    allow_urls: bool = False
     allow_private_urls: bool = False
     webhooks: WebhookOptions = field(default_factory=WebhookOptions)
 
     def limits(self) -> AudioLimits:
         """Return what may be fetched."""
         return AudioLimits(max_bytes=self.max_bytes, allow_private_urls=self.allow_private_urls)
+
+
+def options_of(settings: Settings) -> JobOptions:
+    """Return what the server's settings say of jobs."""
+    return JobOptions(
+        folder=settings.data_dir,
+        max_jobs=settings.max_jobs,
+        max_bytes=settings.max_body_bytes,
+        kept_s=settings.jobs_kept,
+        uploads_kept_s=settings.uploads_kept,
+        shutdown_s=settings.shutdown,
+        allow_private_urls=settings.allow_private_urls,
+        webhooks=WebhookOptions(
+            max_tries=settings.webhook_tries,
+            first_delay_s=settings.webhook_delay,
+            allow_private=settings.allow_private_urls,
+        ),
+    )
 
 
 class Jobs:
@@ -64,11 +81,7 @@ class Jobs:
         drained: Drained,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open the files of jobs, or make them.
-
-        Raises:
-            OptionError: they cannot be used.
-        """
+        """Nothing is opened or begun before `start`; `drained` waits until no thread hears a recording any more."""
         self.options = options
         self.changes = Changes()
         self._drained = drained
@@ -84,8 +97,24 @@ class Jobs:
         self._workers: list[asyncio.Task[None]] = []
         self._others: list[asyncio.Task[None]] = []
 
+    def open(self) -> None:
+        """Open the files of jobs, or make them; blocks.
+
+        Raises:
+            OptionError: they cannot be used.
+        """
+        self._database.open()
+        for folder in (self.files.folder, self.uploads.folder):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._holder.open()
+
     async def start(self) -> None:
-        """Begin to work: what an earlier process has left behind comes first."""
+        """Begin to work: what an earlier process has left behind comes first.
+
+        Raises:
+            OptionError: the files of jobs cannot be used.
+        """
+        await asyncio.to_thread(self.open)
         self._workers = [_forever("worker", self.worker.run) for _ in range(self.options.max_jobs)]
         self._others = [_forever("webhooks", self.sender.run), _forever("sweep", self._sweep_for_ever)]
 
@@ -204,4 +233,4 @@ def _forever(name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[Non
     return asyncio.create_task(run(), name=f"auricle-jobs-{name}")
 
 
-__all__ = ["JobOptions", "Jobs", "new_id"]
+__all__ = ["JobOptions", "Jobs", "options_of"]

@@ -69,7 +69,6 @@ class Uploads:
         self.max_bytes = max_bytes
         self.kept_s = kept_s
         self._writers: dict[str, asyncio.Event] = {}  # set: another connection wants to go on with this upload
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def path(self, upload_id: str) -> Path:
         """Return where an upload's bytes are."""
