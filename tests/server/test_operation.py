@@ -351,9 +351,12 @@ def test_a_client_that_goes_is_noted(operated: Operated) -> None:
     async def send(message: Any) -> None:
         raise AssertionError(message)
 
-    app = ObserveMiddleware(wait_for_the_end, operated.services.metrics)
-    scope = {"type": "http", "method": "POST", "path": "/x", "headers": []}
-    asyncio.run(app(scope, gone, send))
+    async def ask() -> None:
+        scope = {"type": "http", "method": "POST", "path": "/x", "headers": []}
+        await ObserveMiddleware(wait_for_the_end, operated.services.metrics)(scope, gone, send)
+        assert CURRENT.get() is None
+
+    asyncio.run(ask())
     (fields,) = requests_of(operated)
     assert (fields["status"], fields["gone"]) == (499, True)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LIBRARY = "transformers"  # the checkpoints are in its format
 PROVIDER = "hf-inference"  # what clients call the API that this server speaks
 MAIN = "main"
+_ALSO_MAIN = ("HEAD", f"refs/heads/{MAIN}")  # as the JavaScript client and git say
 _CARD_BYTES = 1 << 20
 _CONFIG_BYTES = 16 << 20
 # Auto classes by the ending of the class in config.json, as clients look for them.
@@ -42,7 +43,7 @@ class Repository:
 
     def has(self, revision: str) -> bool:
         """Say whether a branch, tag or commit names what is here."""
-        return self.commit is not None and revision in (MAIN, self.commit, *self.refs)
+        return self.commit is not None and revision in (MAIN, *_ALSO_MAIN, self.commit, *self.refs)
 
     @property
     def changed(self) -> str | None:

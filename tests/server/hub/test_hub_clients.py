@@ -174,13 +174,15 @@ def test_clients_raise_the_error_of_what_is_absent(live, api: HfApi, cache: Path
         hf_hub_download("org/tiny", "config.json", local_files_only=True, cache_dir=cache / "empty")
 
 
-def test_the_command_line_downloads_and_lists(live, tmp_path: Path) -> None:
-    hf = str(Path(sys.executable).with_name("hf"))
+def test_the_command_lines_download_and_list(live, tmp_path: Path) -> None:
+    hf, auricle_here = (str(Path(sys.executable).with_name(name)) for name in ("hf", "auricle"))
     run(live, tmp_path / "home", hf, "download", "org/tiny", "--local-dir", str(tmp_path / "local"))
     assert contents(tmp_path / "local") == live.contents
     printed = run(live, tmp_path / "home", hf, "download", "bundled", "config.json")
     assert "config.json" in printed
     assert "org/tiny" in run(live, tmp_path / "home", hf, "models", "ls", "--format", "json")
+    folder = run(live, tmp_path / "home", auricle_here, "download", "org/tiny").strip()
+    assert contents(folder)["model.safetensors"] == live.contents["model.safetensors"]
 
 
 @pytest.mark.parametrize("client", OLD)

@@ -211,7 +211,7 @@ def test_ranges_and_known_contents(live) -> None:
 
 
 def test_a_cached_models_blobs_are_served_under_its_commit_and_refs(live) -> None:
-    for revision in ("main", COMMIT, "v1.0", "refs%2Fpr%2F1"):
+    for revision in ("main", "HEAD", "refs%2Fheads%2Fmain", COMMIT, "v1.0", "refs%2Fpr%2F1"):
         reply = get(live, f"/org/cached/resolve/{revision}/config.json")
         assert (reply.status_code, reply.headers["x-repo-commit"]) == (200, COMMIT), revision
         assert get(live, f"/api/models/org/cached/revision/{revision}").json()["sha"] == COMMIT
