@@ -18,7 +18,7 @@ from torch import Tensor
 
 from auricle.audio.features import Features
 from auricle.decoding import sampling
-from auricle.decoding.generate import Generated, GenerateOptions, _own_filters, generate
+from auricle.decoding.generate import Generated, GenerateOptions, generate, own_filters
 from auricle.engines import make_engine
 from auricle.models.moonshine import Moonshine, MoonshineConfig
 from auricle.models.whisper import Whisper, WhisperConfig
@@ -271,7 +271,7 @@ def test_filters_and_warpers_together_equal_transformers_list(
         tokens = torch.randint(0, V, (20, length), generator=generator)
         logits = torch.randn(20, V, generator=generator) * 2
         changed = logits
-        for keep in _own_filters(own, len(PROMPT)):
+        for keep in own_filters(own, len(PROMPT)):
             changed = keep(tokens, changed)
         for warp in sampling.warpers(own, own.n_beams) if own.do_sample else []:
             changed = warp(changed)

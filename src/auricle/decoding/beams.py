@@ -111,6 +111,7 @@ class _Search:
         generators: Sequence[torch.Generator] | None,
     ) -> None:
         self.options = options
+        self.ends = (options.eos, *options.more_ends)
         self.filters = filters
         self.limits = limits  # (R,) new tokens
         self.n_prompt = n_prompt
@@ -135,7 +136,7 @@ class _Search:
         rows = places // V + torch.arange(R, device=ids.device)[:, None] * K  # (R, N)
         gained = log_probs[rows.flatten(), ids.flatten()].view(R, -1)  # (R, N)
         n_new = group.logprobs.shape[1] + 1
-        ends = ids == self.options.eos  # (R, N)
+        ends = torch.isin(ids, torch.tensor(self.ends, device=ids.device))  # (R, N)
         self._collect(group, (ends | (n_new >= self.limits[:, None]))[:, :K], rows, ids, gained, top)
 
         group.scores, best = (top + ends * NO_BEAM).topk(K)  # (R, K)
@@ -161,7 +162,7 @@ class _Search:
 
     def _collect(self, group: _Group, ends: Tensor, rows: Tensor, ids: Tensor, gained: Tensor, top: Tensor) -> None:
         """Put candidates that end into their prompt's finished hypotheses."""
-        eos, length_penalty = self.options.eos, self.options.length_penalty
+        length_penalty = self.options.length_penalty
         for prompt, candidate in ends.nonzero().tolist():
             if not group.finished[prompt].open:
                 continue
@@ -169,4 +170,4 @@ class _Search:
             history = [*group.tokens[row, self.n_prompt :].tolist(), int(ids[prompt, candidate])]
             values = [*group.logprobs[row].tolist(), float(gained[prompt, candidate])]
             score = float(top[prompt, candidate]) / len(values) ** length_penalty
-            group.finished[prompt].add(replace(finish(history, values, eos, length_penalty), score=score))
+            group.finished[prompt].add(replace(finish(history, values, self.ends, length_penalty), score=score))

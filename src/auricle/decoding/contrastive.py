@@ -33,6 +33,7 @@ def contrastive_search(
     Source: Su et al. 2022, "A Contrastive Framework for Neural Text Generation" (arXiv 2202.06417), equation 5.
     """
     R, K, alpha = len(prompt), min(options.top_k, logits.shape[1]), options.penalty_alpha
+    ends = (options.eos, *options.more_ends)
     assert step.hidden.shape[1] == prompt.shape[1], "the prompt was appended at once"
     context = F.normalize(step.hidden.float(), dim=-1)  # (R, S, D)
     limits = torch.tensor(allowed, device=logits.device)  # (R,)
@@ -48,10 +49,10 @@ def contrastive_search(
         likeness = (hidden.view(R, K, -1) @ context.transpose(1, 2)).amax(-1)  # (R, K)
         scores = (1 - alpha) * gained.exp() - alpha * likeness
         best = scores.masked_fill(gained == -math.inf, -math.inf).argmax(-1)  # (R,)
-        chosen = candidates.gather(1, best[:, None])[:, 0].masked_fill(done, options.eos)  # (R,)
+        chosen = candidates.gather(1, best[:, None])[:, 0].masked_fill(done, max(options.eos, 0))  # (R,)
         history.append(gained.gather(1, best[:, None])[:, 0])
         tokens = torch.cat([tokens, chosen[:, None]], 1)  # (R, S + 1)
-        done |= (chosen == options.eos) | (len(history) >= limits)
+        done |= torch.isin(chosen, torch.tensor(ends, device=chosen.device)) | (len(history) >= limits)
         if bool(done.all()):
             break
         kept = first + best  # (R,)
@@ -59,6 +60,6 @@ def contrastive_search(
         step.reorder(kept.repeat_interleave(K))
     rows, logprobs = tokens[:, prompt.shape[1] :].tolist(), torch.stack(history, 1).tolist()
     return [
-        finish(row[:limit], values, options.eos, options.length_penalty)
+        finish(row[:limit], values, ends, options.length_penalty)
         for row, values, limit in zip(rows, logprobs, allowed, strict=True)
     ]

@@ -80,6 +80,47 @@ def no_repeat_ngram(size: int) -> Filter:
     return apply
 
 
+def occurrence_penalties(presence: float, frequency: float, begin: int) -> Filter:
+    """Take `presence` from the logits of generated tokens, and `frequency` for each time that they were.
+
+    The prompt, which has `begin` tokens, does not count. Source: OpenAI's API reference, "presence_penalty".
+    """
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        generated = tokens[:, begin:]  # (B, n)
+        ones = torch.ones_like(generated, dtype=logits.dtype)
+        times = torch.zeros_like(logits).scatter_add(1, generated, ones)  # (B, V)
+        return logits - frequency * times - presence * (times > 0)
+
+    return apply
+
+
+def bias_tokens(biases: Sequence[tuple[int, float]]) -> Filter:
+    """Add a number to the logits of tokens; ids outside the vocabulary are left out."""
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        known = [(id, bias) for id, bias in biases if 0 <= id < logits.shape[1]]
+        places = torch.tensor([id for id, _ in known], dtype=torch.long, device=logits.device)
+        added = torch.tensor([bias for _, bias in known], dtype=logits.dtype, device=logits.device)
+        return logits.index_add(1, places, added.expand(len(logits), -1))
+
+    return apply
+
+
+def forbid_sequences(sequences: Sequence[Sequence[int]]) -> Filter:
+    """Forbid each token that would complete one of these sequences, the prompt included."""
+
+    def apply(tokens: Tensor, logits: Tensor) -> Tensor:
+        banned = torch.zeros_like(logits, dtype=torch.bool)
+        for *before, last in sequences:
+            if last < logits.shape[1] and len(before) <= tokens.shape[1]:
+                tail = tokens[:, tokens.shape[1] - len(before) :]
+                banned[:, last] |= (tail == torch.tensor(before, dtype=tokens.dtype, device=tokens.device)).all(1)
+        return logits.masked_fill(banned, -math.inf)
+
+    return apply
+
+
 def timestamp_rules(
     timestamp_begin: int,
     no_timestamps: int,

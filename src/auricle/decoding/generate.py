@@ -13,7 +13,15 @@ from torch import Tensor
 
 from auricle.decoding.beams import beam_search
 from auricle.decoding.contrastive import contrastive_search
-from auricle.decoding.filters import Filter, no_repeat_ngram, repetition_penalty, suppress_until
+from auricle.decoding.filters import (
+    Filter,
+    bias_tokens,
+    forbid_sequences,
+    no_repeat_ngram,
+    occurrence_penalties,
+    repetition_penalty,
+    suppress_until,
+)
 from auricle.decoding.grammar import Grammar
 from auricle.decoding.options import GenerateOptions
 from auricle.decoding.rows import Generated, Step, finish, repeat_rows
@@ -21,7 +29,7 @@ from auricle.decoding.sampling import draw, warpers
 from auricle.decoding.speculative import DraftingStep, is_plain, speculate
 from auricle.errors import OptionError
 
-__all__ = ["GenerateOptions", "Generated", "Grammar", "Step", "generate"]
+__all__ = ["GenerateOptions", "Generated", "Grammar", "Step", "generate", "own_filters"]
 
 
 @torch.inference_mode()
@@ -63,7 +71,7 @@ def generate(
         if isinstance(step, DraftingStep) and is_plain(options):
             return speculate(step, prompt, logits, options, filters, allowed)
         filters = filters.filters()
-    rules = [*_own_filters(options, n_prompt), *filters]
+    rules = [*own_filters(options, n_prompt), *filters]
     if options.n_beams > 1:
         return beam_search(step, prompt, logits, options, rules, allowed, generators)
     if options.penalty_alpha > 0:
@@ -71,16 +79,22 @@ def generate(
     return _sample(step, prompt, logits, options, rules, allowed, generators)
 
 
-def _own_filters(options: GenerateOptions, n_prompt: int) -> list[Filter]:
-    """Those of the options, in the order of transformers."""
+def own_filters(options: GenerateOptions, n_prompt: int) -> list[Filter]:
+    """Those that the options ask for, in the order of transformers, for a prompt of `n_prompt` tokens."""
     found: list[Filter] = []
+    if options.logit_bias:
+        found.append(bias_tokens(options.logit_bias))
     if options.repetition_penalty != 1.0:
         found.append(repetition_penalty(options.repetition_penalty))
     if options.no_repeat_ngram_size > 0:
         found.append(no_repeat_ngram(options.no_repeat_ngram_size))
+    if options.presence_penalty or options.frequency_penalty:
+        found.append(occurrence_penalties(options.presence_penalty, options.frequency_penalty, n_prompt))
+    if options.bad_words:
+        found.append(forbid_sequences(options.bad_words))
     fewest = options.fewest_new_tokens(n_prompt)
     if fewest > 0:
-        found.append(suppress_until(options.eos, n_prompt + fewest))
+        found += [suppress_until(end, n_prompt + fewest) for end in (options.eos, *options.more_ends) if end >= 0]
     return found
 
 
@@ -99,23 +113,24 @@ def _sample(
     warp = warpers(options) if drawing else []
     tokens, logits = repeat_rows(step, prompt, logits, K)  # (B, S), (B, V)
     limits = torch.tensor(allowed, device=logits.device).repeat_interleave(K)  # (B,)
+    ends = (options.eos, *options.more_ends)
     done = torch.zeros(len(tokens), dtype=torch.bool, device=logits.device)
     history: list[Tensor] = []
     while True:
         for keep in filters:
             logits = keep(tokens, logits)
         chosen = draw(logits, warp, K, drawing) if drawing else logits.argmax(-1)
-        chosen = chosen.masked_fill(done, options.eos)  # (B,)
+        chosen = chosen.masked_fill(done, max(options.eos, 0))  # (B,)
         history.append(logits.log_softmax(-1).gather(1, chosen[:, None])[:, 0])
         tokens = torch.cat([tokens, chosen[:, None]], 1)  # (B, S + 1)
-        done |= (chosen == options.eos) | (len(history) >= limits)
+        done |= torch.isin(chosen, torch.tensor(ends, device=chosen.device)) | (len(history) >= limits)
         if bool(done.all()):
             break
         logits = step.advance(chosen[:, None])[:, -1]  # (B, V)
     rows = tokens[:, prompt.shape[1] :].tolist()
     logprobs = torch.stack(history, 1).tolist()
     found = [
-        finish(row[:limit], values, options.eos, options.length_penalty)
+        finish(row[:limit], values, ends, options.length_penalty)
         for row, values, limit in zip(rows, logprobs, limits.tolist(), strict=True)
     ]
     return [max(found[at : at + K], key=lambda one: one.score) for at in range(0, len(found), K)]

@@ -19,7 +19,8 @@ DIVERSITY_PENALTY = 0.5
 class GenerateOptions:
     """How to search. Defaults are greedy; beam search has transformers' meaning, patience is added to it."""
 
-    eos: int  # the token that ends a row
+    eos: int  # the token that ends a row; -1: none
+    more_ends: tuple[int, ...] = ()  # further tokens that end a row
     # Lengths; those of new tokens win over those that count the prompt, too.
     max_new_tokens: int | None = None  # None: as many as the step has room for
     min_new_tokens: int | None = None  # a row cannot end before
@@ -38,6 +39,7 @@ class GenerateOptions:
     temperature: float | None = None  # sample from softmax(logits / temperature); None: 1 with do_sample, else 0
     top_k: int = 0  # among the k most probable tokens only; 0: among all
     top_p: float = 1.0  # among the most probable tokens that together have this probability; 1: among all
+    min_p: float = 0.0  # among tokens at least this share as probable as the most probable one; 0: among all
     typical_p: float = 1.0  # among tokens about as surprising as expected, with this probability; 1: among all
     epsilon_cutoff: float = 0.0  # among tokens at least this probable; 0: among all
     eta_cutoff: float = 0.0  # the same, and less where the distribution is flat; 0: among all
@@ -47,6 +49,11 @@ class GenerateOptions:
     # Repetitions.
     repetition_penalty: float = 1.0  # above 1: tokens that occurred become less probable
     no_repeat_ngram_size: int = 0  # above 0: no n-gram of this size occurs twice
+    presence_penalty: float = 0.0  # taken from the logit of each token that was generated before
+    frequency_penalty: float = 0.0  # the same, once for each time it was
+    # Single tokens and sequences of them.
+    logit_bias: tuple[tuple[int, float], ...] = ()  # token, and what is added to its logit
+    bad_words: tuple[tuple[int, ...], ...] = ()  # sequences that are never completed
 
     def __post_init__(self) -> None:
         self._check_ranges()
@@ -101,6 +108,7 @@ class GenerateOptions:
             (0 <= (self.temperature or 0) < math.inf, "temperature", "0 or more"),
             (self.top_k >= 0, "top_k", "0 (off) or more"),
             (0 <= self.top_p <= 1, "top_p", "0 to 1, where 1 is off"),
+            (0 <= self.min_p <= 1, "min_p", "0 (off) to 1"),
             (0 < self.typical_p <= 1, "typical_p", "above 0 and at most 1, where 1 is off"),
             (0 <= self.epsilon_cutoff < 1, "epsilon_cutoff", "0 (off) or more, and below 1"),
             (0 <= self.eta_cutoff < 1, "eta_cutoff", "0 (off) or more, and below 1"),
@@ -108,6 +116,9 @@ class GenerateOptions:
             (0 <= self.penalty_alpha <= 1, "penalty_alpha", "0 (off) to 1"),
             (0 < self.repetition_penalty < math.inf, "repetition_penalty", "a number above 0"),
             (self.no_repeat_ngram_size >= 0, "no_repeat_ngram_size", "0 (off) or more"),
+            (math.isfinite(self.presence_penalty), "presence_penalty", "a finite number, such as 0.5"),
+            (math.isfinite(self.frequency_penalty), "frequency_penalty", "a finite number, such as 0.5"),
+            (all(words for words in self.bad_words), "bad_words", "sequences of one token or more"),
         ]
         for valid, name, expected in checks:
             if not valid:
@@ -152,7 +163,7 @@ class GenerateOptions:
                     "choose one"
                 )
             return
-        off = {"top_p": 1.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "best_of": 1}
+        off = {"top_p": 1.0, "min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0, "best_of": 1}
         if self.penalty_alpha == 0:
             off["top_k"] = 0
         for name, neutral in off.items():

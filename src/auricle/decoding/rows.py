@@ -89,10 +89,12 @@ def filtered(filters: Sequence[Filter], tokens: Tensor, logits: Tensor) -> Tenso
     return logits
 
 
-def finish(row: Sequence[int], logprobs: Sequence[float], eos: int, length_penalty: float) -> Generated:
-    """Cut a row of generated tokens at its end token, and rank it by its own probability."""
-    ended = eos in row
-    length = row.index(eos) if ended else len(row)
+def finish(row: Sequence[int], logprobs: Sequence[float], ends: Sequence[int], length_penalty: float) -> Generated:
+    """Cut a row of generated tokens at the first that ends it, and rank it by its own probability."""
+    length = len(row)
+    for end in ends:
+        length = row.index(end, 0, length) if end in row[:length] else length
+    ended = length < len(row)
     kept = tuple(logprobs[: length + ended])
     score = math.fsum(kept) / max(len(kept), 1) ** length_penalty
     return Generated(tuple(row[:length]), kept, score, ended)

@@ -34,6 +34,8 @@ def warpers(options: GenerateOptions, keep: int = 1) -> list[Warper]:
         found.append(top_k(options.top_k, keep))
     if options.top_p < 1.0:
         found.append(top_p(options.top_p, keep))
+    if options.min_p > 0.0:
+        found.append(min_p(options.min_p, keep))
     if options.typical_p < 1.0:
         found.append(typical(options.typical_p, keep))
     if options.epsilon_cutoff > 0.0:
@@ -63,6 +65,20 @@ def top_p(mass: float, keep: int = 1) -> Warper:
         out = ascending.softmax(-1).cumsum(-1) <= 1 - mass  # (B, V) of the improbable tail
         out[:, -keep:] = False
         return logits.masked_fill(out.scatter(1, order, out), -math.inf)
+
+    return apply
+
+
+def min_p(share: float, keep: int = 1) -> Warper:
+    """Keep the tokens that are at least this share as probable as the most probable one.
+
+    Source: Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling" (arXiv 2407.01082), section 3.
+    """
+
+    def apply(logits: Tensor) -> Tensor:
+        probabilities = logits.softmax(-1)
+        out = probabilities < share * probabilities.amax(-1, keepdim=True)
+        return logits.masked_fill(out & (logits < _lowest_of_best(logits, keep)), -math.inf)
 
     return apply
 
@@ -133,6 +149,18 @@ def draw(logits: Tensor, warp: Sequence[Warper], n_each: int, generators: Sequen
     distribution = logits.softmax(-1).cumsum(-1)  # (B, V)
     targets = torch.cat(uniform)[:, None].to(logits.device) * distribution[:, -1:]  # (B, 1)
     return torch.searchsorted(distribution, targets, right=True)[:, 0].clamp_(max=logits.shape[1] - 1).to(device)
+
+
+def draw_one(logits: Tensor, warp: Sequence[Warper], most: int, generator: torch.Generator) -> int:
+    """The token that `draw` gives for one row of (V,) logits; `most` above 0 says that warpers keep the best so many.
+
+    Only those are then looked at, in the order of the vocabulary: a large one is not sorted and summed for each token.
+    """
+    if not 0 < most < len(logits):
+        return int(draw(logits[None], warp, 1, [generator]))
+    lowest = logits.topk(most).values[-1]
+    candidates = (logits >= lowest).nonzero()[:, 0]  # (n,), ties included
+    return int(candidates[draw(logits[None, candidates], warp, 1, [generator])])
 
 
 def gumbel_noise(n_each: int, generators: Sequence[torch.Generator], device: torch.device) -> Tensor:

@@ -110,7 +110,7 @@ def speculate(
     while active:
         _advance(step, active, grammar)
         active = [row for row in active if not row.is_done(options.eos)]
-    return [finish(row.tokens, row.logprobs, options.eos, options.length_penalty) for row in rows]
+    return [finish(row.tokens, row.logprobs, (options.eos,), options.length_penalty) for row in rows]
 
 
 def _advance(step: DraftingStep, rows: Sequence[_Row], grammar: Grammar) -> None:
