@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from auricle.server.errors import Refused
 
 if TYPE_CHECKING:
+    from auricle.server.model_cards import ModelCard
     from auricle.server.services import Services
 
 # The word of /ready, and after how many seconds to ask again.
@@ -75,61 +76,63 @@ def _add_models(routes: APIRouter, services: Services) -> None:
     async def list_models() -> Response:
         """Lists the models with their states, and of those in memory, who uses them."""
         cards = await asyncio.to_thread(services.registry.catalogue)
-        loaded = {model.name: model for model in services.registry.loaded()}
-        now = time.monotonic()
-        rows = []
-        for card in cards:
-            row: dict[str, Any] = {"id": card.id, "task": card.task, "state": card.state, "default": card.is_default}
-            row |= {"size": card.size, "revision": card.revision, "model_type": card.model_type}
-            model = loaded.get(card.id)
-            if model is not None:
-                unused = 0.0 if model.n_users else now - model.last_used
-                row |= {"users": model.n_users, "unused_s": round(unused, 1), "loaded_in_s": round(model.loaded_in, 2)}
-            elif card.state == "loading":
-                row["estimated_time"] = services.registry.estimated_time(card.id)
-            rows.append(row)
+        rows = [_row(services, card) for card in cards]
         return JSONResponse({"models": rows, "max_loaded": services.settings.max_loaded})
-
-    async def load(name: str) -> Response:
-        """Loads a model; one that takes longer than a request is held is answered 202 and goes on being loaded."""
-        if services.draining.is_set():
-            raise Refused(503, "the server is ending and loads no more models", code="draining")
-        resolved = await asyncio.to_thread(services.registry.resolve, name)
-        try:
-            async with services.registry.use(resolved, services.settings.hold) as model:
-                told = {"id": resolved, "state": "ready", "loaded_in_s": round(model.loaded_in, 2)}
-        except Refused as error:
-            if error.code != "model_loading":
-                raise
-            return JSONResponse({"id": resolved, "state": "loading", **error.extra}, 202, error.headers)
-        return JSONResponse(told)
-
-    async def unload(name: str) -> Response:
-        """Lets go of a model as soon as nobody uses it; 409 if somebody does for longer than a request is held."""
-        resolved = await asyncio.to_thread(services.registry.resolve, name)
-        try:
-            was_loaded = await asyncio.wait_for(services.registry.unload(resolved), max(services.settings.hold, 1.0))
-        except TimeoutError:
-            told = f"model {resolved} is being used and stays in memory; try again when its requests have ended"
-            raise Refused(409, told, code="model_in_use") from None
-        return JSONResponse({"id": resolved, "state": services.registry.state(resolved), "unloaded": was_loaded})
 
     @routes.post("/admin/models/{org}/{name}/load")
     async def load_model(org: str, name: str) -> Response:
-        """Loads a model, so that the first request does not wait for it."""
-        return await load(f"{org}/{name}")
+        """Loads a model, so that the first request does not wait for it; 202 while that takes long."""
+        return await _load(services, f"{org}/{name}")
 
     @routes.post("/admin/models/{name}/load")
     async def load_plain_model(name: str) -> Response:
         """Loads a model whose name has no organisation."""
-        return await load(name)
+        return await _load(services, name)
 
     @routes.post("/admin/models/{org}/{name}/unload")
     async def unload_model(org: str, name: str) -> Response:
-        """Lets go of a model as soon as nobody uses it."""
-        return await unload(f"{org}/{name}")
+        """Lets go of a model as soon as nobody uses it; 409 if that takes long."""
+        return await _unload(services, f"{org}/{name}")
 
     @routes.post("/admin/models/{name}/unload")
     async def unload_plain_model(name: str) -> Response:
         """Lets go of a model whose name has no organisation."""
-        return await unload(name)
+        return await _unload(services, name)
+
+
+def _row(services: Services, card: ModelCard) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": card.id, "task": card.task, "state": card.state, "default": card.is_default}
+    row |= {"size": card.size, "revision": card.revision, "model_type": card.model_type}
+    model = next((model for model in services.registry.loaded() if model.name == card.id), None)
+    if model is not None:
+        unused = 0.0 if model.n_users else time.monotonic() - model.last_used
+        row |= {"users": model.n_users, "unused_s": round(unused, 1), "loaded_in_s": round(model.loaded_in, 2)}
+    elif card.state == "loading":
+        row["estimated_time"] = services.registry.estimated_time(card.id)
+    return row
+
+
+async def _load(services: Services, name: str) -> Response:
+    """Load a model; one that takes longer than a request is held goes on being loaded."""
+    if services.draining.is_set():
+        raise Refused(503, "the server is ending and loads no more models", code="draining")
+    resolved = await asyncio.to_thread(services.registry.resolve, name)
+    try:
+        async with services.registry.use(resolved, services.settings.hold) as model:
+            told = {"id": resolved, "state": "ready", "loaded_in_s": round(model.loaded_in, 2)}
+    except Refused as error:
+        if error.code != "model_loading":
+            raise
+        return JSONResponse({"id": resolved, "state": "loading", **error.extra}, 202, error.headers)
+    return JSONResponse(told)
+
+
+async def _unload(services: Services, name: str) -> Response:
+    """Let go of a model once nobody uses it; wait for that as long as a request is held."""
+    resolved = await asyncio.to_thread(services.registry.resolve, name)
+    try:
+        was_loaded = await asyncio.wait_for(services.registry.unload(resolved), max(services.settings.hold, 1.0))
+    except TimeoutError:
+        told = f"model {resolved} is being used and stays in memory; try again when its requests have ended"
+        raise Refused(409, told, code="model_in_use") from None
+    return JSONResponse({"id": resolved, "state": services.registry.state(resolved), "unloaded": was_loaded})
