@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 DEADLINE_S = 60.0
+PATIENCE_S = 30.0  # with what a page is to show: the machine may be busy
 SAMPLES = Path(__file__).parents[2] / "samples"
 FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -136,6 +137,7 @@ def browser(speech_wav: Path) -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         pytest.skip(f"the page is tested with Chromium, and there is none of {', '.join(BROWSERS)}")
+    playwright.expect.set_options(timeout=1000 * PATIENCE_S)
     with playwright.sync_playwright() as driver:
         flags = [*FLAGS, f"--use-file-for-fake-audio-capture={speech_wav}"]
         chromium = driver.chromium.launch(executable_path=path, args=flags)
@@ -159,7 +161,7 @@ def open_page(browser: Browser, watched: Watched) -> Iterator[Callable[..., Page
 
     def show(url: str, **options: Any) -> Page:
         context = browser.new_context(**{"permissions": ["microphone"], "accept_downloads": True, **options})
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(1000 * PATIENCE_S)
         contexts.append(context)
         page = context.new_page()
         _watch(page, url, watched)

@@ -143,13 +143,12 @@ def _add_models(app: FastAPI, script: Script) -> None:
 
 def _add_transcriptions(app: FastAPI, script: Script) -> None:
     @app.post("/v1/audio/transcriptions")
-    @app.post("/v1/audio/translations")
     async def transcribe(request: Request) -> Response:
         script.loop = asyncio.get_running_loop()
         async with request.form() as form:
             fields = {name: value for name, value in form.items() if isinstance(value, str)}
             units = form.getlist("timestamp_granularities[]")
-        script.forms.append({**fields, "path": request.url.path, "units": units})
+        script.forms.append({**fields, "units": units})
         script.headers.append(dict(request.headers))
         name = fields["model"]
         refused = _refusal(script, name, request.headers.get("authorization"))
@@ -215,7 +214,9 @@ def _add_live(app: FastAPI, script: Script) -> None:
             message = await socket.receive()
             if message.get("bytes"):
                 script.live_bytes += len(message["bytes"])
-                await socket.send_json({"type": "update", "final": "", "pending": "and so my", "words": [], "time": 1.0})
+                await socket.send_json(
+                    {"type": "update", "final": "", "pending": "and so my", "words": [], "time": 1.0}
+                )
             else:
                 await socket.send_json({"type": "done", "text": "and so my fellow"})
                 await socket.close()

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
-axe = pytest.importorskip("axe_playwright_python.base", reason="axe-core comes with axe-playwright-python")
 from playwright.sync_api import Page, expect
 
 OpenPage = Callable[..., Page]
@@ -21,6 +20,7 @@ NARROW = {"width": 360, "height": 740}
 
 def faults(page: Page) -> list[str]:
     """Return what axe calls serious or critical; it is handed over by the debugger, past the page's policy."""
+    axe = pytest.importorskip("axe_playwright_python.base", reason="axe-core comes with axe-playwright-python")
     page.evaluate(axe.AXE_SCRIPT)
     found = page.evaluate("() => axe.run(document)")
     return [
@@ -137,9 +137,9 @@ def test_nothing_moves_where_less_motion_is_wished(scripted: Any, open_page: Ope
     page = open_page(scripted.url, reduced_motion="reduce")
     spinner = page.locator(".state-loading")
     expect(spinner).to_be_visible()
-    assert page.evaluate("getComputedStyle(document.querySelector('.state-loading'), '::before').animationDuration") == (
-        "1e-05s"
-    )
+    assert page.evaluate(
+        "getComputedStyle(document.querySelector('.state-loading'), '::before').animationDuration"
+    ) == ("1e-05s")
 
 
 @pytest.mark.parametrize("path", ["/", "/models/test/whisper", "/compare", "/leaderboard"])

@@ -58,7 +58,9 @@ def test_models_are_added_and_removed_and_the_address_keeps_them(scripted: Any, 
     page.get_by_role("button", name="Add", exact=True).click()
     assert page.url.endswith("/compare?model=test%2Fmoonshine&model=test%2Fgerman")
     page.reload()
-    expect(page.get_by_role("list", name="Models to compare").locator("li")).to_have_text(["test/moonshine", "test/german"])
+    expect(page.get_by_role("list", name="Models to compare").locator("li")).to_have_text(
+        ["test/moonshine", "test/german"]
+    )
 
 
 def test_one_model_that_fails_does_not_keep_the_others(scripted: Any, open_page: OpenPage, watched: Any) -> None:

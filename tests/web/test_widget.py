@@ -34,7 +34,7 @@ def transcribed(open_page: OpenPage, scripted: Any, model: str = "test/whisper")
     page = open_page(f"{scripted.url}/models/{model}")
     expect(page.locator(".facts")).to_contain_text("Family")
     choose(page)
-    expect(page.locator(".status-text")).to_contain_text("of audio in")
+    expect(page.locator(".status-text")).to_contain_text("of audio, written down in")
     return page
 
 
@@ -59,7 +59,7 @@ def test_a_dropped_file_is_written_down_step_by_step(scripted: Any, open_page: O
         if number < len(scripted.module.SAID):
             expect(page.locator(".status-text")).to_have_text(f"Heard 0:0{int(end)} of 0:11")
             expect(page.get_by_role("button", name="Download as srt")).to_be_hidden()
-    expect(page.locator(".status-text")).to_contain_text("0:11.0 of audio in")
+    expect(page.locator(".status-text")).to_contain_text("0:11.0 of audio, written down in")
     assert page.locator(".said").all_inner_texts() == [text for text, _, _ in scripted.module.SAID]
     spoken = page.get_by_role("log", name="New text").locator("p")
     assert spoken.all_text_contents() == [text for text, _, _ in scripted.module.SAID]
@@ -185,19 +185,19 @@ def test_only_options_that_a_model_knows_are_shown_and_they_are_sent(scripted: A
     page.get_by_label("Prompt").fill("Habari.")
     page.get_by_label("Words to favour").fill("Nairobi, Mombasa")
     choose(page)
-    expect(page.locator(".status-text")).to_contain_text("of audio in")
+    expect(page.locator(".status-text")).to_contain_text("of audio, written down in")
     sent = scripted.script.forms[-1]
     assert (sent["language"], sent["prompt"], sent["hotwords"]) == ("sw", "Habari.", "Nairobi, Mombasa")
-    assert (sent["path"], sent["units"]) == ("/v1/audio/transcriptions", ["segment", "word"])
+    assert (sent["units"], "task" in sent) == (["segment", "word"], False)
     page.get_by_label("Write").select_option(label="A translation into English")
     page.get_by_role("button", name="Transcribe again").click()
     wait_until(lambda: len(scripted.script.forms) == 2, "it is asked again")
-    assert scripted.script.forms[-1]["path"] == "/v1/audio/translations"
+    assert scripted.script.forms[-1]["task"] == "translate"
     page.goto(f"{scripted.url}/models/test/moonshine")
     expect(page.locator(".facts")).to_contain_text("moonshine")
     expect(page.locator("details.side")).to_be_hidden()
     choose(page)
-    expect(page.locator(".status-text")).to_contain_text("of audio in")
+    expect(page.locator(".status-text")).to_contain_text("of audio, written down in")
     assert scripted.script.forms[-1]["units"] == ["segment"]
 
 
@@ -206,7 +206,7 @@ def test_a_model_that_is_loading_is_waited_for(scripted: Any, open_page: OpenPag
     page = open_page(f"{scripted.url}/models/test/loading")
     choose(page)
     expect(page.locator(".status-text")).to_have_text("The model is loading; trying again in 1 s.")
-    expect(page.locator(".status-text")).to_contain_text("of audio in")
+    expect(page.locator(".status-text")).to_contain_text("of audio, written down in")
     assert len(scripted.script.forms) == 2
 
 
@@ -239,12 +239,12 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(scripted: Any, open_page: Ope
     expect(dialog).to_contain_text("It did not take the last one: malformed token")
     page.keyboard.type(scripted.module.TOKEN)
     page.keyboard.press("Enter")
-    expect(page.locator(".status-text")).to_contain_text("of audio in")
+    expect(page.locator(".status-text")).to_contain_text("of audio, written down in")
     expect(page.locator(".snippet").first).to_contain_text("Authorization: Bearer $AURICLE_TOKEN")
     assert page.evaluate("localStorage.length") == 0
     page.reload()
     choose(page)
-    expect(page.locator(".status-text")).to_contain_text("of audio in")
+    expect(page.locator(".status-text")).to_contain_text("of audio, written down in")
     page.evaluate("sessionStorage.clear()")
     page.get_by_role("button", name="Transcribe again").click()
     dialog.get_by_role("button", name="Cancel").click()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from auricle.errors import OptionError
 from auricle.results import Segment, Transcript, Word
@@ -19,6 +19,29 @@ FORMATS = {
     "lrc": "text/plain",
     "ass": "text/x-ssa",
     "tsv": "text/tab-separated-values",
+}
+
+MAX_EXPORT_BYTES = 64 * 2**20  # some days of speech
+
+# For the documentation: the route reads the body itself, so that it can stop.
+EXPORT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["text"],
+                    "properties": {
+                        "text": {"type": "string"},
+                        "duration": {"type": "number", "minimum": 0},
+                        "segments": {"type": "array", "items": {"type": "object"}},
+                    },
+                    "description": "Segments as verbose_json has them, each with its own `words`.",
+                }
+            }
+        },
+    }
 }
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -45,6 +68,7 @@ class ExportSegment(BaseModel):
     end: Seconds | None = None
     words: list[ExportWord] = []
     channel: int | None = None
+    language: str | None = None  # code; where lines are broken depends on it
 
 
 class Export(BaseModel):
@@ -53,28 +77,31 @@ class Export(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     text: str
-    language: str | None = None  # code or English name: where lines are broken depends on it
     duration: Seconds | None = None
     segments: list[ExportSegment] = []
 
 
-def exported(sent: Export, form: str) -> str:
-    """Return the content of a file in one of `FORMATS`.
+def exported(body: bytes, form: str) -> str:
+    """Return the content of a file in one of `FORMATS`; `body` is JSON of an `Export`.
 
     Raises:
-        Refused: 422, for a transcript that the format cannot show, such as one without times as subtitles.
+        Refused: 422, for what is none, and for a transcript that the format cannot show.
     """
     from auricle.speech.formats import write
-    from auricle.speech.languages import text_language
 
     try:
-        language = text_language(sent.language) if sent.language else None
-        segments = tuple(_segment(segment, language) for segment in sent.segments)
-        return write(Transcript(sent.text, segments, language, duration=sent.duration), form)
+        sent = Export.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the body"
+        raise Refused(422, f"{place}: {first['msg']}; expected a transcript as verbose_json has it") from None
+    segments = tuple(_segment(segment) for segment in sent.segments)
+    try:
+        return write(Transcript(sent.text, segments, duration=sent.duration), form)
     except OptionError as error:
         raise Refused(422, str(error), code="cannot_export") from None
 
 
-def _segment(sent: ExportSegment, language: str | None) -> Segment:
+def _segment(sent: ExportSegment) -> Segment:
     words = tuple(Word(word.word, word.start, word.end, word.confidence or 0.0) for word in sent.words)
-    return Segment(sent.text, sent.start, sent.end, words, language=language, channel=sent.channel)
+    return Segment(sent.text, sent.start, sent.end, words, language=sent.language, channel=sent.channel)

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from auricle.errors import ModelNotFoundError
 from auricle.server.errors import Refused
-from auricle.server.exports import FORMATS, Export, exported
+from auricle.server.exports import EXPORT_BODY, FORMATS, MAX_EXPORT_BYTES, exported
 from auricle.server.leaderboard import read_leaderboard
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ SECURITY = {
 }
 # Asked for again each time and answered 304 where nothing changed: an update of auricle is seen at once.
 FRESH = {"cache-control": "no-cache"}
+READ = ["GET", "HEAD"]
 
 
 def router(services: Services) -> APIRouter:
@@ -60,20 +61,20 @@ def router(services: Services) -> APIRouter:
 
 
 def _add_pages(routes: APIRouter, services: Services) -> None:
-    @routes.get("/", include_in_schema=False)
+    @routes.api_route("/", methods=READ, include_in_schema=False)
     async def index(request: Request) -> Response:
         """Show the catalogue to browsers; to anything else say Ok, as inference containers do."""
         return _page(request, "index", "Models") if _wants_html(request) else PlainTextResponse("Ok")
 
-    @routes.get("/compare", include_in_schema=False)
+    @routes.api_route("/compare", methods=READ, include_in_schema=False)
     async def compare(request: Request) -> Response:
         return _page(request, "compare", "Compare")
 
-    @routes.get("/leaderboard", include_in_schema=False)
+    @routes.api_route("/leaderboard", methods=READ, include_in_schema=False)
     async def leaderboard(request: Request) -> Response:
         return _page(request, "leaderboard", "Leaderboard")
 
-    @routes.get("/models/{model_id:path}", include_in_schema=False)
+    @routes.api_route("/models/{model_id:path}", methods=READ, include_in_schema=False)
     async def model(request: Request, model_id: str) -> Response:
         """Show a model's page to browsers; send anything else to what the API says of it."""
         if not _wants_html(request):
@@ -88,15 +89,15 @@ def _add_pages(routes: APIRouter, services: Services) -> None:
 def _add_files(routes: APIRouter) -> None:
     static, samples = StaticFiles(directory=WEB / "static"), StaticFiles(directory=WEB / "samples")
 
-    @routes.get("/static/{path:path}", include_in_schema=False)
+    @routes.api_route("/static/{path:path}", methods=READ, include_in_schema=False)
     async def static_file(request: Request, path: str) -> Response:
         return await _file(static, path, request)
 
-    @routes.get("/samples/{path:path}", include_in_schema=False)
+    @routes.api_route("/samples/{path:path}", methods=READ, include_in_schema=False)
     async def sample(request: Request, path: str) -> Response:
         return await _file(samples, path, request)
 
-    @routes.get("/favicon.ico", include_in_schema=False)
+    @routes.api_route("/favicon.ico", methods=READ, include_in_schema=False)
     async def favicon(request: Request) -> Response:
         return await _file(static, "favicon.svg", request)
 
@@ -104,22 +105,22 @@ def _add_files(routes: APIRouter) -> None:
 def _add_data(routes: APIRouter, services: Services) -> None:
     listed = json.loads((WEB / "samples" / "samples.json").read_text(encoding="utf-8"))
 
-    @routes.get("/api/samples", tags=["page"])
+    @routes.get("/api/samples", tags=["Page"])
     async def samples() -> JSONResponse:
-        """List short recordings that come with the server, for a first try; `url` is relative to its root."""
+        """Lists short recordings that come with the server, for a first try; `url` is relative to its root."""
         return JSONResponse([{**sample, "url": f"samples/{sample['file']}"} for sample in listed])
 
-    @routes.get("/api/leaderboard", tags=["page"])
+    @routes.get("/api/leaderboard", tags=["Page"])
     async def leaderboard() -> JSONResponse:
-        """Return the rows of the results files in the folder of the setting `leaderboard_dir`."""
+        """Tells the rows of the results files in the folder of the setting `leaderboard_dir`."""
         return JSONResponse(await run_in_threadpool(read_leaderboard, services.settings.leaderboard_dir))
 
-    @routes.post("/api/export/{form}", tags=["page"])
-    async def export(form: str, transcript: Export) -> Response:
-        """Write a transcript that the client has as txt, srt, vtt, …, by the rules of response_format."""
+    @routes.post("/api/export/{form}", tags=["Page"], openapi_extra=EXPORT_BODY)
+    async def export(request: Request, form: str) -> Response:
+        """Writes a transcript that the client has as txt, srt, vtt, …, by the rules of response_format."""
         if form not in FORMATS:
             raise Refused(404, f"format {form!r} is none of {', '.join(FORMATS)}", code="unknown_format")
-        content = await run_in_threadpool(exported, transcript, form)
+        content = await run_in_threadpool(exported, await _limited(request), form)
         return Response(content, media_type=f"{FORMATS[form]}; charset=utf-8")
 
 
@@ -151,3 +152,18 @@ async def _file(files: StaticFiles, path: str, request: Request) -> Response:
         raise Refused(error.status_code, f"there is no file {path!r} here", code="not_found") from None
     response.headers.update({**SECURITY, **FRESH})
     return response
+
+
+async def _limited(request: Request) -> bytes:
+    """Return a body that is small enough to be held in memory.
+
+    Raises: Refused, 413.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_EXPORT_BYTES:
+            raise Refused(
+                413, f"more than {MAX_EXPORT_BYTES} bytes; ask for response_format with the recording instead"
+            )
+    return bytes(body)

@@ -73,16 +73,15 @@ export const readLeaderboard = (signal) => getJson("api/leaderboard", signal);
 export function requestFields(model, options = {}) {
   const fields = [["model", model]];
   if (options.language) fields.push(["language", options.language]);
+  if (options.task) fields.push(["task", options.task]);
   if (options.prompt) fields.push(["prompt", options.prompt]);
   if (options.hotwords) fields.push(["hotwords", options.hotwords]);
   return fields;
 }
 
-export function route(options = {}) {
-  return options.task === "translate" ? "v1/audio/translations" : "v1/audio/transcriptions";
-}
+export const ROUTE = "v1/audio/transcriptions";
 
-/** Transcribe a file; yields one {type: "answered", isCached} and then the events of the stream, the last of which is "transcript.text.done". */
+/** Transcribe a file; yields {type: "answered"} and then the stream's events, the last of which is "transcript.text.done". */
 export async function* transcribe(file, model, { options = {}, useCache = true, signal } = {}) {
   const form = new FormData();
   for (const [name, value] of requestFields(model, options)) form.append(name, value);
@@ -92,8 +91,8 @@ export async function* transcribe(file, model, { options = {}, useCache = true, 
   form.append("stream", "true");
   form.append("file", file, file.name || "recording");
   const headers = useCache ? {} : { "x-use-cache": "false" };
-  const response = await call(route(options), { method: "POST", body: form, headers, signal });
-  yield { type: "answered", isCached: response.headers.get("x-cache") === "hit" };
+  const response = await call(ROUTE, { method: "POST", body: form, headers, signal });
+  yield { type: "answered" };
   if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
     yield { ...(await response.json()), type: "transcript.text.done" };
     return;

@@ -7,20 +7,18 @@ const MAX_WAITS = 60;
 
 /**
  * Transcribe, and call `on.event(event)` for every event, `on.waiting(seconds, error)` before each new attempt.
- * Resolves to { done, seconds, isCached }; throws ApiError, or the signal's reason when it is aborted.
+ * Resolves to { done, seconds }; throws ApiError, or the signal's reason when it is aborted.
  */
 export async function transcribeWithPatience(file, model, { options, useCache, signal, on }) {
   for (let waits = 0; ; waits += 1) {
     const started = performance.now();
     let done = null;
-    let isCached = false;
     try {
       for await (const event of transcribe(file, model, { options, useCache, signal })) {
-        if (event.type === "answered") isCached = event.isCached;
         if (event.type === "transcript.text.done") done = event;
         on.event(event);
       }
-      return { done, isCached, seconds: (performance.now() - started) / 1000 };
+      return { done, seconds: (performance.now() - started) / 1000 };
     } catch (error) {
       const wait = secondsToWait(error);
       if (wait === null || waits >= MAX_WAITS) throw error;

@@ -1,6 +1,6 @@
 // The same request in other languages, filled in. What is shown here is run by the tests.
 
-import { ROOT, idPath, requestFields, route } from "./api.js";
+import { ROOT, ROUTE, idPath, requestFields } from "./api.js";
 
 const SERVER = ROOT.href.replace(/\/$/, "");
 
@@ -48,16 +48,16 @@ function python(value) {
 
 function curl({ model, options, file, hasToken }) {
   const fields = requestFields(model, options).map(([name, value]) => {
-    const isPlain = name === "model" || name === "language";
+    const isPlain = ["model", "language", "task"].includes(name);
     return `${isPlain ? "-F" : "--form-string"} ${shell(`${name}=${value}`)}`;
   });
   const lines = [
-    `curl ${shell(`${SERVER}/${route(options)}`)}`,
+    `curl ${shell(`${SERVER}/${ROUTE}`)}`,
     ...(hasToken ? [`-H "Authorization: Bearer $AURICLE_TOKEN"`] : []),
     `-F ${shell(curlFile(file))}`,
     ...fields,
     "-F response_format=verbose_json",
-    ...(route(options).endsWith("transcriptions") ? [`-F ${shell(`timestamp_granularities[]=${granularity(options)}`)}`] : []),
+    `-F ${shell(`timestamp_granularities[]=${granularity(options)}`)}`,
   ];
   return lines.join(" \\\n  ");
 }
@@ -108,7 +108,7 @@ const form = new FormData();
 form.append("file", recording, ${quoted(file)});
 ${fields.join("\n")}
 
-const response = await fetch(${quoted(`${SERVER}/${route(options)}`)}, {
+const response = await fetch(${quoted(`${SERVER}/${ROUTE}`)}, {
   method: "POST",${headers}
   body: form,
 });

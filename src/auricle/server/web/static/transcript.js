@@ -65,7 +65,7 @@ export class TranscriptView {
     const said = withWords(done.segments ?? [], done.words).filter((segment) => segment.text.trim());
     const isSame =
       said.length === this.segments.length &&
-      said.every((segment, i) => segment.text === this.segments[i].text && segment.words?.length === this.segments[i].words?.length);
+      said.every((segment, i) => segment.text.trim() === this.segments[i].text.trim() && segment.words?.length === this.segments[i].words?.length);
     if (!isSame) this.#replace(said);
     this.pendingText.textContent = "";
     if (!this.segments.length && done.text?.trim()) this.#append({ text: done.text.trim(), start: null, words: [] });

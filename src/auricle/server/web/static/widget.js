@@ -163,7 +163,7 @@ class AuricleWidget extends HTMLElement {
     this.player.waveform.update({ heard: done });
   }
 
-  #finish({ done, seconds, isCached }) {
+  #finish({ done, seconds }) {
     this.result = done;
     this.resultBox.hidden = false;
     this.transcript.finish(done);
@@ -171,17 +171,11 @@ class AuricleWidget extends HTMLElement {
     const warnings = done.warnings ?? [];
     this.player.waveform.update({ heard: null, spans: warnings.filter(({ start, end }) => Number.isFinite(start) && Number.isFinite(end)) });
     this.#showWarnings(warnings);
-    this.progress.rest(this.#told(done, seconds, isCached));
+    this.progress.rest(`${clock(done.duration ?? 0, 1)} of audio, written down in ${seconds.toFixed(1)} s.`);
     this.#showOutputs();
     this.#showCode(); // a token may have been asked for
     if (this.transcript.isEmpty) this.doubtNote.textContent = "No speech was recognised in this recording.";
     else if (this.transcript.doubtful) this.doubtNote.textContent = doubtTold(this.transcript.doubtful, this.transcript.words.length);
-  }
-
-  #told(done, seconds, isCached) {
-    if (isCached) return `${clock(done.duration ?? 0, 1)} of audio, answered from the cache.`;
-    const speed = done.duration ? `, ${(done.duration / seconds).toFixed(1)} times as fast as it was spoken` : "";
-    return `${clock(done.duration ?? 0, 1)} of audio in ${seconds.toFixed(1)} s${speed}.`;
   }
 
   #failed(error, abort) {
