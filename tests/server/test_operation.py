@@ -255,6 +255,15 @@ def test_work_is_measured(operated: Operated) -> None:
     assert found["process_resident_memory_bytes",] > 1 << 20
 
 
+def test_jobs_and_live_streams_are_counted_when_they_are_watched(operated: Operated) -> None:
+    assert ("auricle_jobs", "status=queued") not in operated.metrics()
+    operated.services.metrics.watch_jobs(lambda: {"queued": 2, "done": 5})
+    operated.services.metrics.watch_streams(lambda: 3)
+    found = operated.metrics()
+    assert (found["auricle_jobs", "status=queued"], found["auricle_jobs", "status=done"]) == (2, 5)
+    assert found["auricle_live_streams",] == 3
+
+
 def test_two_applications_count_apart(operated: Operated, tmp_path) -> None:
     settings = Settings(models=("org/one",), data_dir=tmp_path / "other")
     other = Metrics(Registry(settings), Runner(1, 1), None)

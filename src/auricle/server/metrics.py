@@ -5,7 +5,7 @@ Names with "inf" in front are those of Hugging Face's inference toolkit, which i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
@@ -50,6 +50,15 @@ class Metrics:
         registry.on_load = self.note_load
         registry.on_batch = self.note_batch
         recognition.on_done = self.note_done
+
+    def watch_jobs(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Read how many jobs have each status when it is asked; `counts` may block."""
+        self.collectors.register(_Jobs(counts))
+
+    def watch_streams(self, count: Callable[[], int]) -> None:
+        """Read how many live streams are open when it is asked."""
+        gauge = Gauge("auricle_live_streams", "Live streams that are open", registry=self.collectors)
+        gauge.set_function(count)
 
     def begin_request(self) -> None:
         """Note that a request has come."""
@@ -148,6 +157,27 @@ class _Models(Collector):
             for state in STATES:
                 family.add_metric((name, state), float(state == now))
         yield family
+
+
+class _Jobs(Collector):
+    """How many jobs there are, read when it is asked."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the jobs of each status."""
+        family = self._family()
+        for status, count in self._counts().items():
+            family.add_metric((status,), count)
+        yield family
+
+    def describe(self) -> Iterator[Metric]:
+        """Name what is collected, without reading the disk."""
+        yield self._family()
+
+    def _family(self) -> GaugeMetricFamily:
+        return GaugeMetricFamily("auricle_jobs", "Jobs that are kept, by status", labels=("status",))
 
 
 class _Cache(Collector):
