@@ -21,18 +21,18 @@ from auricle.server.access.wiring import guard
 from auricle.server.bodies import remove_leftovers
 from auricle.server.cache import ResultCache
 from auricle.server.errors import Refused, error_response
-from auricle.server.jobs import Jobs, options_of
+from auricle.server.jobs import Jobs, adapting, options_of
 from auricle.server.live_streams import LiveStreams
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
-from auricle.server.routes import hub, huggingface, live, openai_audio, pages
+from auricle.server.routes import hub, huggingface, live, openai_audio, pages, realtime
 from auricle.server.runner import Runner
 from auricle.server.services import Services
 from auricle.server.settings import Settings
 
 LEFTOVER_S = 86400.0  # bodies this old on disk are of a server that was killed
 # The first router with a route that fits answers; the Hub's, which end in a model's whole name, come last.
-ROUTERS = (openai_audio.router, live.router, hub.router, huggingface.router, pages.router)
+ROUTERS = (openai_audio.router, realtime.router, live.router, hub.router, huggingface.router, pages.router)
 
 DESCRIPTION = """
 Pretrained models on your own machine: the routes of the Inference API, of OpenAI's audio API, of the Hub, and jobs.
@@ -65,7 +65,7 @@ def make_services(registry: Registry, settings: Settings) -> Services:
         registry=registry,
         runner=runner,
         recognition=recognition,
-        jobs=Jobs(options_of(settings), recognition, runner.drained),
+        jobs=Jobs(options_of(settings), recognition, runner.drained, adapting(registry)),
         cache=cache,
         access=Access(TokenStore(settings.data_dir), is_required=settings.token_required),
         rates=RateLimits(settings.rate_limit),

@@ -26,6 +26,7 @@ from auricle.server.access.principal import INFER, MANAGE, Principal
 from auricle.server.errors import Refused, error_response
 from auricle.server.jobs.service import JobOptions, Jobs
 from auricle.server.jobs.store import Job, Order
+from auricle.server.parameters import Adapted, Note
 from auricle.server.recognition import Heard, Progress, Recognized, Source
 from auricle.server.routes import jobs as job_routes
 from auricle.server.routes import uploads as upload_routes
@@ -126,6 +127,10 @@ async def _nothing_runs(timeout_s: float) -> bool:
     return True
 
 
+async def _as_they_are(name: str, given: Mapping[str, Any]) -> Adapted:
+    return Adapted(dict(given), (Note("x", "x is not used"),) if "x" in given else ())
+
+
 @dataclass
 class Bench:
     """One data folder, and server processes on it."""
@@ -136,7 +141,7 @@ class Bench:
 
     def new(self, **changes: Any) -> Jobs:
         """Make the jobs of one process, not started yet."""
-        return Jobs(replace(self.options, **changes), self.recognition, _nothing_runs)
+        return Jobs(replace(self.options, **changes), self.recognition, _nothing_runs, _as_they_are)
 
     def make(self, **changes: Any) -> Jobs:
         """Make those whose files are open, and whose workers are not started."""

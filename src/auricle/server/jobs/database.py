@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     id TEXT NOT NULL UNIQUE,
     owner TEXT NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'done', 'failed', 'cancelled')),
-    model TEXT,
+    model TEXT NOT NULL,
     parameters TEXT NOT NULL,
     use_cache INTEGER NOT NULL,
     name TEXT NOT NULL,

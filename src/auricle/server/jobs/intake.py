@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
+from auricle.server.access.binding import allowed_url
 from auricle.server.bodies import Body, read_body, source_of_inputs
 from auricle.server.errors import Refused
 from auricle.server.jobs.requests import Asked, asked_in_json, asked_in_text, idempotency_key
 from auricle.server.jobs.store import Job, Order, new_id
 from auricle.server.jobs.webhooks import check_receiver, read_webhook
+from auricle.server.parameters import truth
 from auricle.server.recognition import Source
 from auricle.server.settings import Settings
 
@@ -41,14 +43,15 @@ class Intake:
         async with AsyncExitStack() as stack:
             body = await stack.enter_async_context(read_body(request, self.settings))
             asked, source = await self._understood(request, body, stack)
-            asked = replace(asked, model=self.resolve(asked.model))
+            model = self.resolve(asked.model)
+            asked = replace(asked, model=model)
             given = [name for name, is_given in _sources(asked, source).items() if is_given]
             if len(given) != 1:
                 told = " and ".join(given) or "none"
                 raise Refused(400, f"one recording is expected, and {told} came; give a file, a url or an upload")
             order = Order(
                 owner=request.state.principal.id,
-                model=asked.model,
+                model=model,
                 parameters=asked.parameters,
                 name=_name(asked, source),
                 url=asked.url,
@@ -66,27 +69,22 @@ class Intake:
             return await self._submit(order, asked, source)
 
     async def _understood(self, request: Request, body: Body, stack: AsyncExitStack) -> tuple[Asked, Source | None]:
-        query = dict(request.query_params)
+        query = request.query_params.multi_items()
         if body.kind == "json":
+            if query:
+                told = ", ".join(name for name, _ in query)[:200]
+                raise Refused(400, f"the query has {told}; beside JSON, all stands in the body")
             asked = asked_in_json(body.data)
             source = None if body.inputs is None else await source_of_inputs(body, self.settings, stack)
-            if query:
-                raise Refused(400, f"the query has {', '.join(query)[:200]}; beside JSON, all stands in the body")
         else:
-            asked = asked_in_text({**query, **{name: values[-1] for name, values in body.fields.items()}})
-            source = body.source
-        if request.headers.get("x-use-cache", "").lower() == "false":
-            asked = replace(asked, use_cache=False)
-        return asked, source
+            fields = [(name, value) for name, values in body.fields.items() for value in values]
+            asked, source = asked_in_text([*query, *fields]), body.source
+        use_cache = truth("x-use-cache", request.headers.get("x-use-cache"), True)
+        return replace(asked, use_cache=use_cache), source
 
     async def _check_addresses(self, order: Order) -> None:
-        if order.url is not None and not self.settings.allow_urls:
-            raise Refused(
-                400,
-                "this server fetches no addresses; send the recording itself, or have it started with --allow-urls",
-                param="url",
-                code="urls_not_allowed",
-            )
+        if order.url is not None:
+            allowed_url(self.settings, order.url)
         if order.webhook is not None and not self.jobs.options.webhooks.allow_private:
             await check_receiver(order.webhook["url"])
 

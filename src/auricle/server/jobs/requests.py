@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auricle.errors import nearest
 from auricle.server.errors import Refused
 from auricle.server.jobs.addresses import checked_url
+from auricle.server.parameters import flattened, from_query
 
 # What may stand in JSON; in queries and forms all other names are parameters.
-_NAMES = ("inputs", "url", "upload", "model", "parameters", "webhook", "name", "use_cache")
+_NAMES = ("inputs", "url", "upload", "model", "parameters", "webhook", "name")
 _MAX_KEY = 255
 
 
@@ -27,7 +28,7 @@ class Asked:
     url: str | None
     upload: str | None
     name: str | None
-    use_cache: bool
+    use_cache: bool = True
 
     def fingerprint(self, sha256: str | None) -> str:
         """Return the digest of all that makes two requests the same; `sha256` is of a recording that came with it."""
@@ -52,25 +53,19 @@ def asked_in_json(data: Any) -> Asked:
     return _asked(data)
 
 
-def asked_in_text(values: Mapping[str, str]) -> Asked:
-    """Read a query or a form: texts, in which numbers, true, false, null, lists and objects are JSON.
+def asked_in_text(pairs: Iterable[tuple[str, str]]) -> Asked:
+    """Read a query and a form: names that mean nothing here are parameters, which the model reads as texts.
 
     Raises:
-        Refused: 400, a value is wrong.
+        Refused: 400, a value is wrong, or a parameter is given twice.
     """
-    known = {name: values[name] for name in _NAMES if name in values}
+    values = from_query(pairs)
+    known = {name: values.pop(name) for name in _NAMES if name in values}
     for name in ("parameters", "webhook"):
-        if known.get(name, "").lstrip().startswith("{"):
+        if str(known.get(name, "")).lstrip().startswith("{"):
             known[name] = _json(name, known[name])
-    others = {name: _value(text) for name, text in values.items() if name not in _NAMES}
-    if "use_cache" in known:
-        known["use_cache"] = _value(known["use_cache"])
     asked = _asked(known)
-    twice = asked.parameters.keys() & others.keys()
-    if twice:
-        name = min(twice)
-        raise Refused(400, f"{name} stands in 'parameters' and by itself; give it once", param=name)
-    return Asked(**{**vars(asked), "parameters": {**asked.parameters, **others}})
+    return replace(asked, parameters=flattened({**values, "parameters": asked.parameters}))
 
 
 def idempotency_key(given: str | None) -> str | None:
@@ -94,9 +89,6 @@ def _asked(data: Mapping[str, Any]) -> Asked:
     parameters = data.get("parameters") or {}
     if not isinstance(parameters, Mapping):
         raise Refused(400, f"parameters is {type(parameters).__name__}; give an object", param="parameters")
-    use_cache = data.get("use_cache", True)
-    if not isinstance(use_cache, bool):
-        raise Refused(400, f"use_cache is {use_cache!r}; give true or false", param="use_cache")
     if data.get("url") is not None:
         checked_url(data["url"], "url")
     return Asked(
@@ -106,21 +98,13 @@ def _asked(data: Mapping[str, Any]) -> Asked:
         url=data.get("url"),
         upload=data.get("upload"),
         name=data.get("name"),
-        use_cache=use_cache,
     )
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return {"True": True, "False": False}.get(text, text)
 
 
 def _json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(400, f"{name} begins like JSON and is none: {error}", param=name) from None
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from auricle.errors import OptionError, nearest
 from auricle.server.errors import Refused
+from auricle.server.openai_fields import Asked
+from auricle.server.openai_replies import Reply
 from auricle.server.transcripts import transcript_from_json
-
-if TYPE_CHECKING:
-    from auricle.results import Transcript
 
 JSON = "application/json"
 # Beside the formats of `auricle.speech.formats`, of which "json" has all that is known.
@@ -44,7 +43,9 @@ def write_result(value: Mapping[str, Any], form: str, name: str, model: str, cho
     if form == "text":
         form = "txt"
     if form == "verbose_json":
-        return Written(json.dumps(verbose(transcript), ensure_ascii=False), JSON)
+        granularities = frozenset({"segment", "word"} if transcript.words else {"segment"})
+        asked = Asked(form=form, granularities=granularities)
+        return Written(json.dumps(Reply(transcript, asked, model=model).verbose(), ensure_ascii=False), JSON)
     try:
         options = WriteOptions(source=name, model=model, **choices)
         options.check(form)
@@ -54,35 +55,3 @@ def write_result(value: Mapping[str, Any], form: str, name: str, model: str, cho
         return Written(write(transcript, form, options), MEDIA_TYPES[form])
     except OptionError as error:
         raise Refused(422, str(error), param="format", code="cannot_export") from None
-
-
-def verbose(transcript: Transcript) -> dict[str, Any]:
-    """Return a transcript as OpenAI's verbose_json, with our confidences and warnings beside."""
-    from auricle.speech.formats import WriteOptions, as_dict
-    from auricle.speech.languages import language_name
-
-    known = as_dict(transcript, WriteOptions())
-    segments = [
-        {
-            "id": number,
-            "seek": 0,
-            **{name: segment[name] for name in ("start", "end", "text", "tokens", "temperature", "avg_logprob")},
-            **{name: segment[name] for name in ("compression_ratio", "no_speech_prob", "confidence", "channel")},
-        }
-        for number, segment in enumerate(known["segments"])
-    ]
-    words = [
-        {"word": word["text"].strip(), **{name: word[name] for name in ("start", "end", "confidence")}}
-        for segment in known["segments"]
-        for word in segment["words"]
-    ]
-    return {
-        "task": "transcribe",
-        "language": None if transcript.language is None else language_name(transcript.language).lower(),
-        "duration": known["duration"],
-        "text": known["text"],
-        "segments": segments,
-        **({"words": words} if words else {}),
-        "warnings": known["warnings"],
-        "usage": {"type": "duration", "seconds": known["duration"]},
-    }

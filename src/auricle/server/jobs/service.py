@@ -12,6 +12,7 @@ from pathlib import Path
 
 from auricle.audio.limits import AudioLimits
 from auricle.server.errors import Refused
+from auricle.server.jobs.adapting import Adapt, adapting
 from auricle.server.jobs.changes import Changes
 from auricle.server.jobs.database import Database
 from auricle.server.jobs.deliveries import DeliveryStore
@@ -79,9 +80,13 @@ class Jobs:
         options: JobOptions,
         recognition: Recognizes,
         drained: Drained,
+        adapt: Adapt,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Nothing is opened or begun before `start`; `drained` waits until no thread hears a recording any more."""
+        """Nothing is opened or begun before `start`.
+
+        `drained` waits until no thread hears a recording any more; `adapt` reads parameters for a model.
+        """
         self.options = options
         self.changes = Changes()
         self._drained = drained
@@ -93,7 +98,7 @@ class Jobs:
         self._holder = Holder(options.folder / "holders")
         self.leases = Leases(self._database, self._holder, options.lease_s, self.files.n_kept, self._announce)
         self.sender = Sender(self.deliveries, options.webhooks, self.changes)
-        self.worker = Worker(self.store, self.leases, self.files, recognition, self.changes, options.limits())
+        self.worker = Worker(self.store, self.leases, self.files, recognition, self.changes, options.limits(), adapt)
         self._workers: list[asyncio.Task[None]] = []
         self._others: list[asyncio.Task[None]] = []
 
@@ -233,4 +238,4 @@ def _forever(name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[Non
     return asyncio.create_task(run(), name=f"auricle-jobs-{name}")
 
 
-__all__ = ["JobOptions", "Jobs", "options_of"]
+__all__ = ["JobOptions", "Jobs", "adapting", "options_of"]

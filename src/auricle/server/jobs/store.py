@@ -21,7 +21,7 @@ class Order:
     """What a client asks for."""
 
     owner: str  # a principal's id
-    model: str | None  # None: the default one
+    model: str  # a served name
     parameters: Mapping[str, Any]
     name: str  # the recording's, as the client calls it
     url: str | None = None  # where the recording is, unless it is on disk already
@@ -47,7 +47,7 @@ class Job:
     done: float
     duration: float | None
     error: Mapping[str, Any] | None  # message, code
-    outcome: Mapping[str, Any]  # of a job that is done: model, revision, compute_s, is_cached
+    outcome: Mapping[str, Any]  # of a job that is done: model, revision, language, compute_s, is_cached, notes
     is_cancelling: bool  # somebody asked for it while it was running
     n_crashes: int  # times that its process ended, with no step finished in between
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from auricle.audio.fetch import fetch
 from auricle.audio.limits import AudioLimits
 from auricle.server.errors import Refused, as_refused
+from auricle.server.jobs.adapting import Adapt
 from auricle.server.jobs.changes import Changes, set_within
 from auricle.server.jobs.files import JobFiles
 from auricle.server.jobs.leases import Beat, Ending, Leases
@@ -61,6 +62,7 @@ class Worker:
         recognition: Recognizes,
         changes: Changes,
         limits: AudioLimits,
+        adapt: Adapt,
     ) -> None:
         self.store = store
         self.leases = leases
@@ -68,6 +70,7 @@ class Worker:
         self.recognition = recognition
         self.changes = changes
         self.limits = limits
+        self.adapt = adapt
         self.left: list[str] = []  # jobs that were stopped with the server: to be released when their threads end
         self._is_stopping = False
         self._runs: dict[str, Run] = {}
@@ -182,10 +185,11 @@ class Run:
         self._told = {_identity(segment) for segment in known}
         await asyncio.to_thread(worker.files.fence, job.id)
         source = await asyncio.to_thread(self._source)
+        chosen = await worker.adapt(job.order.model, job.order.parameters)
         found = await worker.recognition.recognize(
             job.order.model,
             source,
-            job.order.parameters,
+            chosen.parameters,
             use_cache=job.order.use_cache,
             on_event=self._hear,
             background=True,
@@ -203,6 +207,7 @@ class Run:
                 "language": transcript.language,
                 "compute_s": round(found.compute_s, 3),
                 "is_cached": found.is_cached,
+                "notes": [note.message for note in chosen.notes],
             },
             result={"transcript": transcript_to_json(transcript), "pipeline": found.result},
         )

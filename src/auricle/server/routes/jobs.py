@@ -34,7 +34,6 @@ _ASKED: dict[str, Any] = {
         "oneOf": [_TEXT, {"type": "object"}],
     },
     "name": _TEXT,
-    "use_cache": {"type": "boolean"},
 }
 _BODIES = {
     "requestBody": {
