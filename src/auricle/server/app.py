@@ -25,14 +25,23 @@ from auricle.server.jobs import Jobs, adapting, options_of
 from auricle.server.live_streams import LiveStreams
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
-from auricle.server.routes import hub, huggingface, live, openai_audio, pages, realtime
+from auricle.server.routes import hub, huggingface, jobs, live, openai_audio, pages, realtime, uploads
 from auricle.server.runner import Runner
 from auricle.server.services import Services
 from auricle.server.settings import Settings
 
 LEFTOVER_S = 86400.0  # bodies this old on disk are of a server that was killed
 # The first router with a route that fits answers; the Hub's, which end in a model's whole name, come last.
-ROUTERS = (openai_audio.router, realtime.router, live.router, hub.router, huggingface.router, pages.router)
+ROUTERS = (
+    jobs.router,
+    uploads.router,
+    openai_audio.router,
+    realtime.router,
+    live.router,
+    hub.router,
+    huggingface.router,
+    pages.router,
+)
 
 DESCRIPTION = """
 Pretrained models on your own machine: the routes of the Inference API, of OpenAI's audio API, of the Hub, and jobs.
