@@ -126,5 +126,5 @@ def _last_part(path: re.Match[str]) -> str:
 
 
 def _header(message: str) -> str:
-    """Return a message as the value of a header: Latin letters, one line."""
-    return " ".join(message.encode("ascii", "replace").decode().split())[:500]
+    """Return a message as the value of a header: printable ASCII, one line. uvicorn ends connections for others."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", message).encode("ascii", "replace").decode().split())[:500]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -60,5 +61,5 @@ def _chunk(chunk: dict[str, Any]) -> dict[str, Any]:
 
 
 def _line(text: str) -> str:
-    """Return a text as the value of a header: Latin letters, one line."""
-    return " ".join(text.encode("ascii", "replace").decode().split())[:_HEADER_LETTERS]
+    """Return a text as the value of a header: printable ASCII, one line."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", text).encode("ascii", "replace").decode().split())[:_HEADER_LETTERS]
