@@ -93,7 +93,7 @@ def stream(
     request, _, _ = pipeline.read_call(
         {**parameters, "return_timestamps": "word", "return_language": None, "channels": None}, 1, None
     )
-    how, vad, options = _heard(request.options, latency)
+    how, vad, options = _heard(request.options, latency, {**pipeline.defaults, **parameters})
     live = open_live(source, pipeline.sample_rate, raw=raw, sampling_rate=sampling_rate, limits=pipeline.limits)
     try:
         detector = None
@@ -116,8 +116,11 @@ def stream(
     return _updates(live, transcriber, round(min(PIECE_S, latency) * pipeline.sample_rate))
 
 
-def _heard(options: Any, latency: float) -> tuple[StreamOptions, bool, Any]:
-    """Take what is about voice out of a recognizer's options: it is decided before the recognizer hears anything."""
+def _heard(options: Any, latency: float, asked: Mapping[str, Any]) -> tuple[StreamOptions, bool, Any]:
+    """Take what is about voice out of a recognizer's options: it is decided before the recognizer hears anything.
+
+    What was `asked` for counts even where it is the recognizer's default, for a stream has others.
+    """
     for name, reason in _REFUSED_OPTIONS.items():
         if getattr(options, name, None):
             raise OptionError(f"{name}={getattr(options, name)!r} is refused in a stream: {reason}; leave it out")
@@ -125,7 +128,7 @@ def _heard(options: Any, latency: float) -> tuple[StreamOptions, bool, Any]:
     values = {name: getattr(options, name) for name in given}
     how = {"latency": latency}
     for name, own in (("vad_threshold", "threshold"), ("min_silence_s", "pause_s"), ("speech_pad_s", "pad_s")):
-        if name in values and values[name] != given[name].default:
+        if name in values and (asked.get(name) is not None or values[name] != given[name].default):
             how[own] = values[name]
     if "vad" in given:
         rest = {name: one.default for name, one in given.items()}

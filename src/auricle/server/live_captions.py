@@ -24,7 +24,7 @@ from auricle.errors import AuricleError
 from auricle.server.bodies import incoming
 from auricle.server.errors import Refused, as_refused
 from auricle.server.live_feed import LiveFeed
-from auricle.server.live_streams import Listening
+from auricle.server.live_streams import Listening, hang_up, tell
 from auricle.server.openai_calls import card_languages, resolved
 from auricle.server.openai_fields import refuse
 from auricle.server.openai_replies import word_object
@@ -40,7 +40,6 @@ FORMATS = ("s16le", "f32le", "container")
 RATE = 16000
 MOST_JSON = 1 << 16  # characters
 _MAGIC = (b"RIFF", b"fLaC", b"OggS", b"\x1a\x45\xdf\xa3", b"ID3")  # what no samples begin with by chance
-_REASON_BYTES = 123  # a websocket's closing frame holds no more
 _OWN = ("type", "model", "sample_rate", "format", "latency", "language", "languages", "prompt", "hotwords", "keywords")
 
 
@@ -212,11 +211,11 @@ class Captions:
             async for event in events:
                 if isinstance(event, StreamUpdate):
                     text = event.final_text
-                    await self._websocket.send_text(json.dumps(self._update(event, text), ensure_ascii=False))
+                    await tell(self._websocket, self._update(event, text))
         if listening.rate is not None:
             self._end_s = self._feed.n_taken / 2 / listening.rate
         done = {"type": "done", "text": text, "duration": round(self._end_s, 3)}
-        await self._websocket.send_text(json.dumps(done, ensure_ascii=False))
+        await tell(self._websocket, done)
         await self._websocket.close(1000)
 
     def _update(self, update: StreamUpdate, text: str) -> dict[str, Any]:
@@ -243,11 +242,7 @@ class Captions:
         """Tell an error and close."""
         message = refused.message.replace(f"<{LiveFeed.__name__}>", "the stream")
         told = {"type": "error", "error": message, "code": refused.code, "status": refused.status}
-        try:
-            await self._websocket.send_text(json.dumps(told, ensure_ascii=False))
-            await self._websocket.close(4000 + refused.status, reason(message))
-        except (WebSocketDisconnect, RuntimeError):
-            logger.debug("a client has gone before it was told: %s", message)
+        await hang_up(self._websocket, refused, told)
 
 
 def read_json(text: str) -> dict[str, Any]:
@@ -272,11 +267,6 @@ def floats_to_pcm16(data: bytes) -> bytes:
 
     clean = np.nan_to_num(np.frombuffer(data, "<f4"), nan=0.0, posinf=1.0, neginf=-1.0)
     return np.round(np.clip(clean, -1.0, 1.0) * 32767).astype("<i2").tobytes()
-
-
-def reason(message: str) -> str:
-    """Shorten a message to what a closing frame holds."""
-    return message.encode()[:_REASON_BYTES].decode(errors="ignore")
 
 
 def _number(name: str, value: Any) -> float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from auricle.errors import OptionError
 from auricle.server.access.authorization import OPENAI_PROTOCOL
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST_UNSENT = 64  # events that wait for a client; then hearing waits, too
 TRY_AGAIN_S = 5
+_REASON_BYTES = 123
 
 
 @dataclass(frozen=True)
@@ -181,14 +183,42 @@ async def admitted(websocket: WebSocket, services: Services) -> AsyncGenerator[b
                 raise Refused(503, message, code="draining", headers={"retry-after": str(TRY_AGAIN_S)})
             stack.enter_context(services.streams.place())
         except Refused as refused:
-            await deny(websocket.scope, websocket.receive, websocket.send, refused)
+            await turn_away(websocket, refused)
             yield False
             return
         yield True
+
+
+async def turn_away(websocket: WebSocket, refused: Refused) -> None:
+    """Refuse a connection that is not accepted yet."""
+    await deny(websocket.scope, websocket.receive, websocket.send, refused)
 
 
 def protocol_of(websocket: WebSocket) -> str | None:
     """Choose one of the subprotocols that are offered, as browsers insist, and no secret if there is another."""
     offered = list(websocket.scope.get("subprotocols", ()))
     public = [name for name in offered if not name.startswith(OPENAI_PROTOCOL)]
+    if "realtime" in public:
+        return "realtime"
     return next(iter(public or offered), None)
+
+
+async def tell(websocket: WebSocket, value: Mapping[str, Any]) -> None:
+    """Send a message as JSON.
+
+    Raises:
+        WebSocketDisconnect: the client has gone.
+    """
+    try:
+        await websocket.send_text(json.dumps(value, ensure_ascii=False))
+    except RuntimeError:  # which sending on a closed connection is
+        raise WebSocketDisconnect(1006) from None
+
+
+async def hang_up(websocket: WebSocket, refused: Refused, last: Mapping[str, Any]) -> None:
+    """Tell an error, and close with 4000 plus its status; who has gone already is not told."""
+    with suppress(WebSocketDisconnect, RuntimeError):
+        await tell(websocket, last)
+        # A closing frame holds no more than 123 bytes of reason.
+        why = refused.message.encode()[:_REASON_BYTES].decode(errors="ignore")
+        await websocket.close(4000 + refused.status, why)
