@@ -60,7 +60,7 @@ def _whisper(model: str, recording: str, batch: int, device: str, dtype: str) ->
 
     torch.set_num_threads(n_threads())
     loaded = load(model, dtype=dtype)
-    engine = make_engine(loaded.model, device=device, dtype=next(loaded.model.parameters()).dtype)
+    engine = make_engine(loaded.model, device=device, dtype=dtype)
     samples = np.load(recording)[: 30 * RATE]
     return engine, loaded.features([samples] * batch), loaded
 

@@ -21,6 +21,7 @@ from auricle.engines.cpu.linear import Arithmetic, best_arithmetic
 from auricle.engines.cpu.modules import accelerate
 from auricle.engines.cpu.native_library import cpu_flags, kernels
 from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
+from auricle.engines.text_step import ModelTextStep
 from auricle.errors import OptionError
 
 __all__ = ["CpuEngine"]
@@ -96,3 +97,14 @@ class CpuEngine:
         if self._decoder is None:
             return ModelStep(self.model, states, lengths)
         return whisper_decoder.WhisperStep(self._decoder, states)
+
+    @torch.inference_mode()
+    def text(self, n_pads: Tensor) -> ModelTextStep:
+        """Begin texts, one row for each of `n_pads` (B,), after so many pads.
+
+        Raises:
+            OptionError: if the model writes no text.
+        """
+        if self.model.kind != "causal":
+            raise wrong_kind(type(self.model).__name__, self.model.kind, "causal")
+        return ModelTextStep(self.model, n_pads, self.device)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_attention import attend_one
 from auricle.engines.cpu.modules_conformer import convolve_channels, convolve_features, gated_convolution
-from auricle.engines.cpu.modules_products import ACTIVATIONS, joined_product, make_product, product_of
+from auricle.engines.cpu.modules_products import ACTIVATIONS, FeedForward, joined_product, make_product, product_of
 from auricle.engines.cpu.modules_rows import join, offsets, separate
 from auricle.models.parakeet import (
     ConformerBlock,
@@ -102,9 +102,8 @@ class FastBlock(nn.Module):
     def __init__(self, block: ConformerBlock, activation: str, width: int, arithmetic: Arithmetic) -> None:
         super().__init__()
         first, second = block.feed_forward1, block.feed_forward2
-        self.activation = activation
-        self.widen1, self.narrow1 = product_of(first.linear1, arithmetic), product_of(first.linear2, arithmetic, 0.5)
-        self.widen2, self.narrow2 = product_of(second.linear1, arithmetic), product_of(second.linear2, arithmetic, 0.5)
+        self.feed_forward1 = FeedForward(first.linear1, first.linear2, activation, arithmetic, 0.5)
+        self.feed_forward2 = FeedForward(second.linear1, second.linear2, activation, arithmetic, 0.5)
         self.attention = FastRelativeAttention(block.self_attn, width, arithmetic)
         self.convolution = FastConvolution(block.conv, activation, arithmetic)
         self.norm1, self.norm2 = block.norm_feed_forward1, block.norm_feed_forward2
@@ -112,10 +111,10 @@ class FastBlock(nn.Module):
         self.norm_out = block.norm_out
 
     def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        x = self.narrow1(self.widen1(self.norm1(x), self.activation), residual=x)
+        x = self.feed_forward1(self.norm1(x), residual=x)
         x = self.attention(self.norm_attention(x), x, counts)
         x = self.convolution(self.norm_convolution(x), x, counts)
-        x = self.narrow2(self.widen2(self.norm2(x), self.activation), residual=x)
+        x = self.feed_forward2(self.norm2(x), residual=x)
         return self.norm_out(x)
 
 

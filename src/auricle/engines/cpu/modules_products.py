@@ -91,6 +91,23 @@ def fuses_bfloat16() -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+class FeedForward:
+    """Two linear layers with an activation between them, the second's result times a number."""
+
+    def __init__(
+        self, first: nn.Linear, second: nn.Linear, activation: str, arithmetic: Arithmetic, factor: float = 1.0
+    ) -> None:
+        self.activation = activation
+        self.first, self.second = product_of(first, arithmetic), product_of(second, arithmetic, factor)
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Map (T, D) to residual + (T, D)."""
+        if isinstance(self.first, Int16Product) and isinstance(self.second, Int16Product):
+            name: Any = self.activation
+            return products.feed_forward(x, self.first.packed, self.second.packed, name, residual)
+        return self.second(self.first(x, self.activation), residual=residual)
+
+
 def apply_activation(x: Tensor, activation: str | None) -> Tensor:
     """The activation, in place."""
     in_place: dict[str | None, Callable[[Tensor], Tensor]] = {

@@ -18,7 +18,7 @@ from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_attention import attend
 from auricle.engines.cpu.modules_frontend import FastFeatureEncoder
 from auricle.engines.cpu.modules_positions import FastPositionalConv
-from auricle.engines.cpu.modules_products import ACTIVATIONS, joined_product, product_of
+from auricle.engines.cpu.modules_products import ACTIVATIONS, FeedForward, joined_product, product_of
 from auricle.engines.cpu.modules_rows import join, offsets, separate
 from auricle.models.speech_encoder import Attention, EncoderLayer, SpeechEncoder, SpeechEncoderConfig
 from auricle.models.wavlm import GatedAttention, WavLMEncoder, distance_buckets
@@ -64,13 +64,12 @@ class FastEncoderLayer(nn.Module):
         super().__init__()
         attention, feed_forward = cast(Attention, layer.attention), layer.feed_forward
         self.pre_norm, self.n_heads, self.arithmetic = layer.pre_norm, attention.n_heads, arithmetic
-        self.activation = ACTIVATIONS[config.hidden_act]
         self.gates = Gates(attention) if isinstance(attention, GatedAttention) else None
         projections = [attention.q_proj, attention.k_proj, attention.v_proj]
         self.queries_keys_values = joined_product(projections, arithmetic)
         self.attention_out = product_of(attention.out_proj, arithmetic)
-        self.widen = product_of(feed_forward.intermediate_dense, arithmetic)
-        self.narrow = product_of(feed_forward.output_dense, arithmetic)
+        first, second = feed_forward.intermediate_dense, feed_forward.output_dense
+        self.feed_forward = FeedForward(first, second, ACTIVATIONS[config.hidden_act], arithmetic)
         self.layer_norm, self.final_layer_norm = layer.layer_norm, layer.final_layer_norm
         adapter: Any = layer.adapter_layer
         self.adapter_norm = None if adapter is None else adapter.norm
@@ -80,9 +79,9 @@ class FastEncoderLayer(nn.Module):
     def forward(self, x: Tensor, counts: Sequence[int], biases: Sequence[Tensor] | None) -> Tensor:
         if not self.pre_norm:
             x = self.layer_norm(self._attention(x, x, counts, biases))
-            return self.final_layer_norm(self.narrow(self.widen(x, self.activation), residual=x))
+            return self.final_layer_norm(self.feed_forward(x, residual=x))
         x = self._attention(self.layer_norm(x), x, counts, biases)
-        x = self.narrow(self.widen(self.final_layer_norm(x), self.activation), residual=x)
+        x = self.feed_forward(self.final_layer_norm(x), residual=x)
         if self.adapter_norm is not None:
             first, second = self.adapter
             x = second(first(self.adapter_norm(x), "relu"), residual=x)

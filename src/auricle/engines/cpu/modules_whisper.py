@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from auricle.engines.cpu import products
 from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_attention import attend
-from auricle.engines.cpu.modules_products import ACTIVATIONS, joined_product, make_convolution, product_of
+from auricle.engines.cpu.modules_products import (
+    ACTIVATIONS,
+    FeedForward,
+    joined_product,
+    make_convolution,
+    product_of,
+)
 from auricle.models.whisper import Encoder, EncoderLayer, WhisperConfig
 
 
@@ -54,13 +60,13 @@ class FastWhisperLayer(nn.Module):
     def __init__(self, layer: EncoderLayer, activation: str, arithmetic: Arithmetic) -> None:
         super().__init__()
         attention = layer.self_attn
-        self.activation, self.n_heads, self.arithmetic = activation, attention.n_heads, arithmetic
+        self.n_heads, self.arithmetic = attention.n_heads, arithmetic
         self.attention_norm, self.final_norm = layer.self_attn_layer_norm, layer.final_layer_norm
         self.queries_keys_values = joined_product([attention.q_proj, attention.k_proj, attention.v_proj], arithmetic)
         self.attention_out = product_of(attention.out_proj, arithmetic)
-        self.widen, self.narrow = product_of(layer.fc1, arithmetic), product_of(layer.fc2, arithmetic)
+        self.feed_forward = FeedForward(layer.fc1, layer.fc2, activation, arithmetic)
 
     def forward(self, x: Tensor, counts: list[int]) -> Tensor:
         y = attend(self.queries_keys_values(self.attention_norm(x)), counts, self.n_heads, self.arithmetic)
         x = self.attention_out(y, residual=x)
-        return self.narrow(self.widen(self.final_norm(x), self.activation), residual=x)
+        return self.feed_forward(self.final_norm(x), residual=x)
