@@ -18,6 +18,7 @@ from fastapi.responses import StreamingResponse
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from auricle.errors import AuricleError, CheckpointError
 from auricle.results import Transcript
@@ -109,6 +110,12 @@ def make_app(services: Any) -> FastAPI:
     @app.get("/stream")
     async def stream() -> StreamingResponse:
         return StreamingResponse(iter(["one", "two"]))
+
+    @app.websocket("/live")
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_bytes(await socket.receive_bytes())
+        await socket.close()
 
     async def answer(request: Request, error: Exception) -> Any:
         return error_response(request.scope, error)
@@ -262,6 +269,18 @@ def test_jobs_and_live_streams_are_counted_when_they_are_watched(operated: Opera
     found = operated.metrics()
     assert (found["auricle_jobs", "status=queued"], found["auricle_jobs", "status=done"]) == (2, 5)
     assert found["auricle_live_streams",] == 3
+
+
+def test_websockets_are_requests_too(operated: Operated) -> None:
+    with operated.client.websocket_connect("/live", headers={"x-request-id": "mine"}) as socket:
+        socket.send_bytes(b"12345")
+        assert socket.receive_bytes() == b"12345"
+        assert (b"x-request-id", b"mine") in socket.extra_headers
+    (fields,) = requests_of(operated)
+    assert (fields["method"], fields["status"], fields["bytes_in"], fields["bytes_out"]) == ("WEBSOCKET", 101, 5, 5)
+    with pytest.raises(WebSocketDisconnect), operated.client.websocket_connect("/nowhere"):
+        pass
+    assert requests_of(operated)[1]["status"] == 403
 
 
 def test_two_applications_count_apart(operated: Operated, tmp_path) -> None:
