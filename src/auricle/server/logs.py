@@ -75,7 +75,7 @@ def logging_config(log_format: Literal["text", "json"], level: str) -> dict[str,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": f"{formatter.__module__}.{formatter.__qualname__}"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {name: chosen for name in ("auricle", "uvicorn", "py.warnings")},
+        "loggers": dict.fromkeys(("auricle", "uvicorn", "py.warnings"), chosen),
     }
 
 
