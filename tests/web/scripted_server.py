@@ -76,7 +76,7 @@ class Script:
 
 def scripted_app(script: Script) -> FastAPI:
     """Make the application."""
-    app = FastAPI()
+    app = FastAPI(docs_url=None, redoc_url=None)
     services = SimpleNamespace(registry=script, settings=SimpleNamespace(leaderboard_dir=script.leaderboard_dir))
     app.add_exception_handler(Refused, lambda request, error: error_response(request.scope, error))
     _add_models(app, script)

@@ -72,6 +72,11 @@ def leaderboard(page: Page) -> None:
     expect(page.locator(".board")).to_be_visible()
 
 
+def reference(page: Page) -> None:
+    page.locator("summary", has_text="/api/export").click()
+    expect(page.get_by_role("region", name="Parameters")).to_be_visible()
+
+
 STATES = {
     "/": (catalogue, empty_catalogue),
     "/models/test/whisper": (model, recording),
@@ -79,6 +84,7 @@ STATES = {
     "/models/test/locked": (dialog,),
     "/compare?model=test/whisper&model=test/moonshine": (compare,),
     "/leaderboard": (leaderboard,),
+    "/docs": (reference,),
 }
 CASES = [pytest.param(path, state, id=state.__name__) for path, states in STATES.items() for state in states]
 
@@ -121,16 +127,16 @@ def test_nothing_is_wider_than_a_phone(
 
 def test_colours_follow_the_system_until_the_toggle_says_otherwise(scripted: Any, open_page: OpenPage) -> None:
     page = open_page(scripted.url, color_scheme="dark")
-    theme = "document.documentElement.dataset.theme"
-    assert page.evaluate(theme) == "dark"
+    html = page.locator("html")
+    expect(html).to_have_attribute("data-theme", "dark")
     page.get_by_role("button", name="Colours: Auto. Change").click()
-    assert page.evaluate(theme) == "light"
+    expect(html).to_have_attribute("data-theme", "light")
     page.reload()
-    assert page.evaluate(theme) == "light"
+    expect(html).to_have_attribute("data-theme", "light")
     page.get_by_role("button", name="Colours: Light. Change").click()
     page.get_by_role("button", name="Colours: Dark. Change").click()
     page.emulate_media(color_scheme="light")
-    assert page.evaluate(theme) == "light"
+    expect(html).to_have_attribute("data-theme", "light")
 
 
 def test_nothing_moves_where_less_motion_is_wished(scripted: Any, open_page: OpenPage) -> None:
@@ -142,7 +148,7 @@ def test_nothing_moves_where_less_motion_is_wished(scripted: Any, open_page: Ope
     ) == ("1e-05s")
 
 
-@pytest.mark.parametrize("path", ["/", "/models/test/whisper", "/compare", "/leaderboard"])
+@pytest.mark.parametrize("path", ["/", "/models/test/whisper", "/compare", "/leaderboard", "/docs"])
 def test_every_page_has_its_landmarks_one_heading_and_a_title(scripted: Any, open_page: OpenPage, path: str) -> None:
     page = open_page(scripted.url + path)
     for role in ("banner", "main", "contentinfo"):

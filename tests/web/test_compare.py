@@ -102,6 +102,23 @@ def test_the_difference_keeps_as_many_words_as_can_be_kept(scripted: Any, open_p
         assert all(i < k and j < m for (i, j), (k, m) in pairwise(kept))
 
 
+def test_word_errors_are_those_that_jiwer_counts(scripted: Any, open_page: OpenPage) -> None:
+    jiwer = pytest.importorskip("jiwer")
+    page = open_page(f"{scripted.url}/compare")
+    chance = random.Random(11)
+    pairs = [
+        [" ".join(chance.choice("abc") for _ in range(chance.randrange(1, 12))) for _ in range(2)] for _ in range(400)
+    ]
+    counted = page.evaluate(
+        """async ([root, pairs]) => {
+          const { wordErrors, words } = await import(`${root}/static/diff.js`);
+          return pairs.map(([a, b]) => wordErrors(words(a), words(b)).rate);
+        }""",
+        [scripted.url, pairs],
+    )
+    assert counted == pytest.approx([jiwer.wer(reference, said) for reference, said in pairs])
+
+
 def test_capitals_and_punctuation_are_no_difference(scripted: Any, open_page: OpenPage) -> None:
     page = open_page(f"{scripted.url}/compare")
     found = page.evaluate(

@@ -16,7 +16,7 @@ from auricle.server.exports import FORMATS, MAX_EXPORT_BYTES
 
 WEB = Path(auricle.server.__file__).parent / "web"
 HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-PAGES = ("/", "/models/test/whisper", "/compare", "/leaderboard")
+PAGES = ("/", "/models/test/whisper", "/compare", "/leaderboard", "/docs")
 SEGMENT = {
     "text": "and so my",
     "start": 0.4,

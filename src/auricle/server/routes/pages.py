@@ -74,6 +74,11 @@ def _add_pages(routes: APIRouter, services: Services) -> None:
     async def leaderboard(request: Request) -> Response:
         return _page(request, "leaderboard", "Leaderboard")
 
+    @routes.api_route("/docs", methods=READ, include_in_schema=False)
+    async def docs(request: Request) -> Response:
+        """Show the reference of the API; FastAPI's own loads its scripts from another host, so it is switched off."""
+        return _page(request, "docs", "API")
+
     @routes.api_route("/models/{model_id:path}", methods=READ, include_in_schema=False)
     async def model(request: Request, model_id: str) -> Response:
         """Show a model's page to browsers; send anything else to what the API says of it."""
@@ -137,7 +142,7 @@ def _page(request: Request, name: str, title: str, status: int = 200) -> HTMLRes
     values = {"root": _root(request), "title": title, "page": name}
     safe: Mapping[str, str] = {key: escape(value) for key, value in values.items()}
     content = Template((WEB / "pages" / f"{name}.html").read_text(encoding="utf-8")).substitute(safe)
-    current = {f"current_{page}": "" for page in ("index", "compare", "leaderboard", "model")}
+    current = {f"current_{page}": "" for page in ("index", "compare", "leaderboard", "docs", "model")}
     current[f"current_{name}"] = 'aria-current="page"'
     shell = Template((WEB / "pages" / "shell.html").read_text(encoding="utf-8"))
     return HTMLResponse(

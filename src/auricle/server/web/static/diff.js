@@ -38,13 +38,32 @@ export function diffWords(a, b) {
   return found;
 }
 
-/** Words of `a` that are wrong, missing or added in `b`, and their share of all words of `a`. */
+/** The fewest words to replace, leave out or add that make `b` of `a`, and their share of all words of `a`. */
 export function wordErrors(a, b) {
-  let errors = 0;
+  let most = 0; // the difference that is shown keeps most words; with fewer kept, fewer changes may do
   for (const part of diffWords(a, b)) {
-    if (part.kind !== "same") errors += Math.max(part.a.length, part.b.length);
+    if (part.kind !== "same") most += Math.max(part.a.length, part.b.length);
   }
+  const errors = most && distance(a, b, most);
   return { errors, rate: a.length ? errors / a.length : errors ? Infinity : 0 };
+}
+
+/** Levenshtein's distance, which is known to be at most `most`: nothing further from the diagonal is looked at. */
+function distance(a, b, most) {
+  const FAR = most + 1;
+  let before = Int32Array.from({ length: b.length + 1 }, (_, j) => Math.min(j, FAR));
+  let row = new Int32Array(b.length + 1);
+  for (let i = 1; i <= a.length; i += 1) {
+    row.fill(FAR);
+    if (i <= most) row[0] = i;
+    const { key } = a[i - 1];
+    for (let j = Math.max(1, i - most); j <= Math.min(b.length, i + most); j += 1) {
+      const replaced = before[j - 1] + (key === b[j - 1].key ? 0 : 1);
+      row[j] = Math.min(replaced, before[j] + 1, row[j - 1] + 1);
+    }
+    [before, row] = [row, before];
+  }
+  return before[b.length];
 }
 
 /** Pairs of indices of a longest common subsequence, in order. */

@@ -52,7 +52,3 @@ export function field(label, control, hint) {
 export function notice(kind, message, ...actions) {
   return el("div", { class: `notice ${kind}`, role: kind === "bad" ? "alert" : null }, el("p", {}, message), actions);
 }
-
-export function isTyping(event) {
-  return event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]") !== null;
-}

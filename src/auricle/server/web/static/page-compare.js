@@ -34,9 +34,16 @@ class Comparison {
   }
 
   #modelsBox() {
-    const adder = el("div", { class: "row" }, field("Another model", this.adder), this.add);
-    adder.classList.add("adder");
-    return el("section", { class: "compare-models", "aria-labelledby": "compare-models" }, el("h2", { id: "compare-models" }, "Models"), this.chosen, adder);
+    this.adderRow = el("div", { class: "row adder" }, field("Another model", this.adder), this.add);
+    this.alone = el("p", { class: "hint" }, "This server has one model. Name more when you start it: ", el("code", {}, "auricle serve --model ONE --model ANOTHER"));
+    return el(
+      "section",
+      { class: "compare-models", "aria-labelledby": "compare-models" },
+      el("h2", { id: "compare-models" }, "Models"),
+      this.chosen,
+      this.adderRow,
+      this.alone,
+    );
   }
 
   #referenceBox() {
@@ -78,8 +85,8 @@ class Comparison {
     );
     const rest = this.models.filter((model) => !this.runs.some((run) => run.model === model));
     this.adder.replaceChildren(...rest.map((model) => el("option", { value: model.id }, model.id)));
-    this.adder.disabled = !rest.length;
-    this.add.disabled = !rest.length;
+    this.adderRow.hidden = !rest.length;
+    this.alone.hidden = this.models.length > 1;
     const before = this.reference.value;
     this.reference.replaceChildren(
       ...this.runs.map((run) => el("option", { value: `model:${run.model.id}` }, run.model.id)),

@@ -1,7 +1,7 @@
 // The catalogue: all models of this server, found by words, task and language.
 
 import { idPath, address, listModels } from "./api.js";
-import { el, icon, isTyping } from "./dom.js";
+import { el, icon } from "./dom.js";
 import { explain } from "./errors.js";
 import { bytes, languageName, stateName, taskName } from "./format.js";
 
@@ -151,9 +151,4 @@ search.addEventListener("input", show);
 task.addEventListener("change", show);
 language.addEventListener("change", show);
 document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
-document.addEventListener("keydown", (event) => {
-  if (event.key !== "/" || isTyping(event) || event.ctrlKey || event.metaKey || event.altKey) return;
-  event.preventDefault();
-  search.focus();
-});
 load();

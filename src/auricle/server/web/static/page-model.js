@@ -35,16 +35,11 @@ function showFacts(model) {
   document.getElementById("model-summary").textContent = about.summary ?? "";
 }
 
-/** Follow the state, more often while the model loads. */
-async function follow(state) {
-  await new Promise((resolve) => setTimeout(resolve, state === "loading" ? POLL_MS : 4 * POLL_MS));
-  let next = state;
-  if (document.visibilityState === "visible") {
-    const model = await describeModel(id).catch(() => null); // the next look may find the server again
-    next = model?.auricle?.state ?? state;
-    if (model && next !== state) showFacts(model);
-  }
-  follow(next);
+/** Look again at intervals while the model loads; what else changes its state is done from this page. */
+async function follow() {
+  const model = await describeModel(id).catch(() => null); // the next look may find the server again
+  if (model) showFacts(model);
+  if (!model || model.auricle?.state === "loading") setTimeout(follow, POLL_MS);
 }
 
 async function start() {
@@ -60,7 +55,8 @@ async function start() {
     return;
   }
   showFacts(model);
-  follow(model.auricle?.state);
+  widget.addEventListener("transcribed", follow);
+  if (model.auricle?.state === "loading") setTimeout(follow, POLL_MS);
 }
 
 start();

@@ -41,7 +41,7 @@ export class SourcePicker {
     this.meter = el("span", { class: "meter", "aria-hidden": "true" }, Array.from({ length: METER_BARS }, () => el("span")));
     this.elapsed = el("span", { class: "elapsed", role: "timer", "aria-label": "Recording time" }, "0:00");
     this.meterLine = el("div", { class: "meter-line", hidden: true }, el("span", { class: "rec-dot", "aria-hidden": "true" }), this.elapsed, this.meter);
-    this.captions = el("p", { class: "captions", "aria-label": "Live captions", hidden: true });
+    this.captions = el("div", { class: "captions", role: "group", "aria-label": "Captions", hidden: true });
     this.captionsCheck = el("input", { type: "checkbox" });
     this.captionsBox = this.live ? el("label", { class: "check" }, this.captionsCheck, "Live captions while recording") : null;
   }

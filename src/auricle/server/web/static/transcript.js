@@ -4,6 +4,7 @@ import { el, uniqueId } from "./dom.js";
 import { clock, percent } from "./format.js";
 import { doubt, parts, withWords, wordAt } from "./words.js";
 
+const SPOKEN = 5; // passages that a screen reader may still have to say
 const FOLLOW_AGAIN_MS = 4000; // after somebody scrolls, the text does not move by itself for so long
 
 export class TranscriptView {
@@ -58,6 +59,7 @@ export class TranscriptView {
     this.pendingText.textContent = pending.startsWith(text) ? pending.slice(text.length) : "";
     this.#append(segment);
     this.spoken.append(el("p", {}, text));
+    if (this.spoken.childElementCount > SPOKEN) this.spoken.firstChild.remove();
   }
 
   /** The whole result. What is on the page already stays, so that neither focus nor place are lost. */

@@ -51,12 +51,13 @@ class AuricleWidget extends HTMLElement {
     this.code = el("section", { class: "code", "aria-labelledby": "code-title" });
     const work = el("div", { class: "work" }, this.player.element, this.progress.element, this.resultBox);
     this.append(el("div", { class: "widget" }, this.source.element, this.options.element, work, this.code));
-    addEventListener("keydown", (event) => this.#shortcut(event));
     this.setModel(null);
   }
 
   /** Take what the catalogue says of the model, so that the options fit it. */
   setModel(model) {
+    const languages = model?.auricle?.languages ?? [];
+    this.language = languages.length === 1 ? languages[0] : null;
     this.options.setModel(model);
     this.#showCode();
   }
@@ -90,12 +91,6 @@ class AuricleWidget extends HTMLElement {
       this.outputs,
       this.warnings,
     );
-  }
-
-  #shortcut(event) {
-    if (event.key !== " " || event.target !== document.body || !this.file) return;
-    event.preventDefault();
-    this.player.toggle();
   }
 
   #open(file) {
@@ -135,7 +130,7 @@ class AuricleWidget extends HTMLElement {
   #reset() {
     this.result = null;
     this.transcript.clear();
-    this.transcript.language = this.options.values.task === "translate" ? "en" : (this.options.values.language ?? null);
+    this.transcript.language = this.options.values.task === "translate" ? "en" : (this.options.values.language ?? this.language);
     this.warnings.hidden = true;
     this.doubtNote.textContent = "";
     this.outputs.hidden = true;
@@ -171,9 +166,10 @@ class AuricleWidget extends HTMLElement {
     const warnings = done.warnings ?? [];
     this.player.waveform.update({ heard: null, spans: warnings.filter(({ start, end }) => Number.isFinite(start) && Number.isFinite(end)) });
     this.#showWarnings(warnings);
-    this.progress.rest(`${clock(done.duration ?? 0, 1)} of audio, written down in ${seconds.toFixed(1)} s.`);
+    this.progress.rest(`${clock(done.duration ?? 0, 1)} of audio, written down in ${seconds < 0.1 ? "less than 0.1" : seconds.toFixed(1)} s.`);
     this.#showOutputs();
     this.#showCode(); // a token may have been asked for
+    this.dispatchEvent(new CustomEvent("transcribed"));
     if (this.transcript.isEmpty) this.doubtNote.textContent = "No speech was recognised in this recording.";
     else if (this.transcript.doubtful) this.doubtNote.textContent = doubtTold(this.transcript.doubtful, this.transcript.words.length);
   }
