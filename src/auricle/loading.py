@@ -16,20 +16,25 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from auricle.audio.features import FeatureExtractor, open_features
+from auricle.audio.features import open_features
 from auricle.checkpoints.config import build_config, read_features, read_generation, read_json
 from auricle.checkpoints.tensors import load_tensors, read_adapter, read_tensors
 from auricle.errors import ConfigError, OptionError, TaskError, TensorError, nearest
 from auricle.hub import commit_of, locate, locate_config
 from auricle.models import MODELS
-from auricle.text import Tokenizer, open_tokenizer
+from auricle.text import open_tokenizer
 
 SPEECH_RECOGNITION = "automatic-speech-recognition"
+TEXT_GENERATION = "text-generation"
 # The ending of a class name in config.architectures, and the task that such a model does.
 TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"\w+ForCTC", SPEECH_RECOGNITION),
     (r"(Whisper|Moonshine)ForConditionalGeneration", SPEECH_RECOGNITION),
+    (r"(Llama|Qwen2|Qwen3|Mistral|SmolLM3|Gemma2|Gemma3)ForCausalLM", TEXT_GENERATION),
+    (r"GPT2LMHeadModel|Gemma3ForConditionalGeneration", TEXT_GENERATION),
 )
+# A model that also sees, of which the part that writes is taken: its model_type to that part's.
+WRITING_PARTS = {"gemma3": "gemma3_text"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # How layers give their weights the numbers from which training starts.
 FILLING = frozenset(
@@ -48,12 +53,12 @@ class Loaded:
     name: str  # as it was asked for
     folder: Path
     revision: str | None  # the Hub's commit; None for a folder or the bundled model
-    kind: str  # "ctc" or "seq2seq"
+    kind: str  # "ctc", "seq2seq" or "causal"
     model_type: str
     model: nn.Module
     config: Any
-    features: FeatureExtractor
-    tokenizer: Tokenizer
+    features: Any  # a FeatureExtractor; None for kind "causal", which reads text
+    tokenizer: Any  # a Tokenizer; a WritingTokenizer for kind "causal"
     generation: dict[str, Any]  # generation_config.json, repaired
 
 
@@ -61,15 +66,16 @@ def load(
     name: str | Path,
     *,
     device: str | torch.device = "cpu",
-    dtype: str | torch.dtype = "auto",
+    dtype: str | torch.dtype | None = "auto",
     revision: str | None = None,
     token: str | bool | None = None,
     target_lang: str | None = None,
 ) -> Loaded:
     """Load a checkpoint: "bundled", a folder, or a model of the Hub.
 
-    `dtype` of "auto" is float32, whatever the checkpoint was stored in: every device computes it. `target_lang`
-    chooses the adapter and vocabulary of a multilingual wav2vec2 checkpoint (MMS).
+    `dtype` of "auto" is float32, whatever the checkpoint was stored in: every device computes it. None is what it was
+    stored in, without a copy of the weights in memory. `target_lang` chooses the adapter and vocabulary of a
+    multilingual wav2vec2 checkpoint (MMS).
 
     Raises:
         CheckpointError: Not found, or its configuration or weights cannot be used.
@@ -82,8 +88,8 @@ def load(
     place, wanted = _device(device), _dtype(dtype)
     extra = (f"adapter.{target_lang}.*",) if target_lang else ()
     folder = locate(name, revision=revision, token=token, extra_files=extra)
-    raw = read_json(folder, "config.json", required=True)
     where = str(folder / "config.json")
+    raw = _writing_part(read_json(folder, "config.json", required=True), where)
     model_class = _model_class(raw, where)
     adapter = _read_adapter(folder, raw, target_lang) if target_lang else {}
     if "lm_head.weight" in adapter:
@@ -104,6 +110,7 @@ def load(
     if finish is not None:
         with torch.no_grad():
             finish()
+    writes = model_class.kind == "causal"
     return Loaded(
         name=str(name),
         folder=folder,
@@ -112,8 +119,8 @@ def load(
         model_type=raw["model_type"],
         model=model.eval().to(place),
         config=config,
-        features=open_features(read_features(folder), raw["model_type"]),
-        tokenizer=open_tokenizer(folder, raw["model_type"], target_lang),
+        features=None if writes else open_features(read_features(folder), raw["model_type"]),
+        tokenizer=open_tokenizer(folder, raw["model_type"], target_lang, writes=writes),
         generation=read_generation(folder, raw),
     )
 
@@ -137,9 +144,22 @@ def _task(raw: Mapping[str, Any], where: str) -> str:
                 return task
     raise TaskError(
         f"{where}: architectures is {architectures!r}, which tells no task that is supported. Supported: "
-        "...ForCTC, WhisperForConditionalGeneration and MoonshineForConditionalGeneration. "
+        "...ForCTC, WhisperForConditionalGeneration, MoonshineForConditionalGeneration and, of the families that are "
+        "here, ...ForCausalLM. "
         + ("Choose a checkpoint fine-tuned for it." if architectures else "Name the task yourself.")
     )
+
+
+def _writing_part(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the configuration of the part that writes text, where a model has several; else all of it."""
+    if raw.get("model_type") not in WRITING_PARTS:
+        return dict(raw)
+    part = raw.get("text_config")
+    if not isinstance(part, Mapping):
+        raise ConfigError(f"{where} has no text_config, which describes the part that writes; fetch it again.")
+    tokens = {name: raw[name] for name in ("eos_token_id", "bos_token_id", "pad_token_id") if raw.get(name) is not None}
+    kept = {name: raw[name] for name in ("architectures", "tie_word_embeddings") if name in raw}
+    return {**tokens, **part, **kept, "model_type": WRITING_PARTS[raw["model_type"]]}
 
 
 def _model_class(raw: Mapping[str, Any], where: str) -> Any:
@@ -214,7 +234,9 @@ def _device(device: str | torch.device) -> torch.device:
         raise OptionError(f"device {str(device)!r} cannot be used: {error}. Pass 'cpu'.") from error
 
 
-def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if dtype is None:
+        return None
     name = "float32" if dtype == "auto" else str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise OptionError(f"dtype {dtype!r} is not supported; expected 'auto', {', '.join(DTYPES)}.")

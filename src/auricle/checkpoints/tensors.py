@@ -151,10 +151,10 @@ def load_tensors(
     tensors: Mapping[str, Tensor],
     renames: Sequence[tuple[str, str]] = (),
     ignored: Iterable[str] = (),
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     where: str = "checkpoint",
 ) -> None:
-    """Lay `tensors` into `model` in place, floating-point ones cast to `dtype`.
+    """Lay `tensors` into `model` in place, floating-point ones cast to `dtype`, or as they are where it is None.
 
     Names are first rewritten by every (pattern, replacement) of `renames` in order. A tensor that the
     model lacks is allowed only if `ignored` matches its stored or rewritten name. Parameters that the model
@@ -233,14 +233,16 @@ def _refuse_conflict(first: Tensor, second: Tensor, names: str, where: str) -> N
         raise TensorError(f"{where}: {names} are one parameter of the model and have different values.")
 
 
-def _assign(model: nn.Module, slots: Mapping[str, Tensor], by_owner: Mapping[int, Tensor], dtype: torch.dtype) -> None:
+def _assign(
+    model: nn.Module, slots: Mapping[str, Tensor], by_owner: Mapping[int, Tensor], dtype: torch.dtype | None
+) -> None:
     made: dict[int, Tensor] = {}
     for name, slot in slots.items():
         owner = id(slot)
         if owner not in made:
             value = by_owner[owner]
             device = torch.device("cpu") if slot.is_meta else slot.device
-            value = value.to(device=device, dtype=dtype if value.is_floating_point() else value.dtype)
+            value = value.to(device=device, dtype=dtype if dtype and value.is_floating_point() else value.dtype)
             made[owner] = nn.Parameter(value, slot.requires_grad) if isinstance(slot, nn.Parameter) else value
         path, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(path), leaf, made[owner])

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from auricle.errors import OptionError, nearest
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from auricle.audio.features import Features
 
-__all__ = ["ENGINES", "Engine", "Step", "make_engine", "resolve_device", "resolve_dtype"]
+__all__ = ["ENGINES", "Engine", "Step", "TextStep", "make_engine", "resolve_device", "resolve_dtype"]
 
 ENGINES: dict[str, str] = {
     "reference": "auricle.engines.reference:ReferenceEngine",
@@ -62,6 +62,22 @@ class Step(Protocol):
         ...
 
 
+class TextStep(Step, Protocol):
+    """A step of a model that writes text: its rows may be longer and shorter, and come and go."""
+
+    def keep(self, length: int) -> None:
+        """Keep the first `length` tokens of every row, and forget the rest; only where no row has pads."""
+        ...
+
+    def fork(self, rows: Tensor) -> TextStep:
+        """A step of its own that begins with copies of these rows."""
+        ...
+
+    def join(self, other: Any) -> None:
+        """Take the rows of another step of this engine behind the own ones; the other one is not used any more."""
+        ...
+
+
 class Engine(Protocol):
     """Runs one model on one device in one arithmetic."""
 
@@ -83,6 +99,10 @@ class Engine(Protocol):
 
         Without `use_cache` every token is computed from all before it: slow, and the same.
         """
+        ...
+
+    def text(self, n_pads: Tensor) -> TextStep:
+        """Models that write text: begin texts, one row for each of `n_pads` (B,), after so many pads."""
         ...
 
 

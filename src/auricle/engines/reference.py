@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from auricle.audio.features import Features
 from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
+from auricle.engines.text_step import ModelTextStep
 
 
 class ReferenceEngine:
@@ -56,3 +57,14 @@ class ReferenceEngine:
         if self.model.kind != "seq2seq":
             raise wrong_kind(type(self.model).__name__, self.model.kind, "seq2seq")
         return (ModelStep if use_cache else RecomputingStep)(self.model, states, lengths)
+
+    @torch.inference_mode()
+    def text(self, n_pads: Tensor) -> ModelTextStep:
+        """Begin texts, one row for each of `n_pads` (B,), after so many pads.
+
+        Raises:
+            OptionError: if the model writes no text.
+        """
+        if self.model.kind != "causal":
+            raise wrong_kind(type(self.model).__name__, self.model.kind, "causal")
+        return ModelTextStep(self.model, n_pads, self.device)

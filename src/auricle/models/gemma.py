@@ -154,8 +154,9 @@ class Layer(nn.Module):
         super().__init__()
         self.self_attn = Attention(config, layer)
         self.mlp = FeedForward(config, config.function)
-        for name in ("input", "post_attention", "pre_feedforward", "post_feedforward"):
-            self.add_module(f"{name}_layernorm", Norm(config.hidden_size, config.rms_norm_eps))
+        width, eps = config.hidden_size, config.rms_norm_eps
+        self.input_layernorm, self.post_attention_layernorm = Norm(width, eps), Norm(width, eps)
+        self.pre_feedforward_layernorm, self.post_feedforward_layernorm = Norm(width, eps), Norm(width, eps)
 
     def forward(self, x: Tensor, cache: TextCache, rotation: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         y = self.self_attn(self.input_layernorm(x), cache, rotation, mask)
@@ -225,6 +226,8 @@ class Gemma2(Llama):
 
 
 class Gemma3(Gemma2):
-    """Gemma 3's decoder of text."""
+    """Gemma 3's decoder of text, also where it is a part of the model that sees."""
 
     Config = Gemma3Config
+    RENAMES = ((r"^(?:model\.)?language_model\.(?:model\.)?(?=embed_tokens|layers|norm)", "model."),)
+    IGNORED_TENSORS = (*Llama.IGNORED_TENSORS, r"^(model\.)?(vision_tower|multi_modal_projector)\.")

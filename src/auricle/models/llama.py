@@ -167,7 +167,49 @@ class TextCache(Memory):
     def reorder(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be repeated or left out."""
         super().reorder(rows)
-        self.n_pads = None if self.n_pads is None else self.n_pads[rows]
+        if self.n_pads is not None:
+            self.n_pads = self.n_pads[rows]
+            self._drop_pads(int(self.n_pads.min()) if len(rows) else 0)
+
+    def keep(self, length: int) -> None:
+        """Keep the first `length` tokens of every row, pads included, and forget the rest."""
+        self.length = min(length, self.length)
+
+    def fork(self, rows: Tensor) -> TextCache:
+        """A memory of its own that begins with copies of these rows."""
+        copy = TextCache(torch.zeros_like(rows))
+        copy.length = self.length
+        copy._held = [(keys[rows, :, : self.length], values[rows, :, : self.length]) for keys, values in self._held]
+        if self.n_pads is not None:
+            copy.n_pads = self.n_pads[rows]
+            copy._drop_pads(int(copy.n_pads.min()))
+        return copy
+
+    def join(self, other: TextCache) -> None:
+        """Take the rows of another memory behind the own ones; the shorter texts get pads."""
+        length = max(self.length, other.length)
+        mine, theirs = ([one._padded(held, length) for held in one._held] for one in (self, other))
+        self._held = [
+            (torch.cat([own[0], new[0]]), torch.cat([own[1], new[1]])) for own, new in zip(mine, theirs, strict=True)
+        ]
+        pads = [one._pads() + length - one.length for one in (self, other)]
+        self._source = torch.arange(self.n_rows + other.n_rows, device=self._source.device)
+        self.length = length
+        self.n_pads = torch.cat(pads) if any(bool(one.any()) for one in pads) else None
+
+    def _padded(self, held: tuple[Tensor, Tensor], length: int) -> tuple[Tensor, Tensor]:
+        keys, values = (F.pad(one[:, :, : self.length], (0, 0, length - self.length, 0)) for one in held)
+        return keys, values
+
+    def _pads(self) -> Tensor:
+        return torch.zeros_like(self._source) if self.n_pads is None else self.n_pads
+
+    def _drop_pads(self, n: int) -> None:
+        """Forget the first `n` places, which are pads in every row."""
+        assert self.n_pads is not None, "asked for where there are pads"
+        self.length -= n
+        self._held = [(keys[:, :, n:], values[:, :, n:]) for keys, values in self._held]
+        self.n_pads = self.n_pads - n if bool((self.n_pads > n).any()) else None
 
     def positions(self, n_new: int, device: torch.device) -> Tensor:
         """Places of the next tokens in their texts, (S,), or (B, S) where rows have pads; pads stand at 0."""

@@ -29,6 +29,9 @@ TASKS: dict[str, Task] = {
     "automatic-speech-recognition": Task(
         "auricle.pipelines.automatic_speech_recognition:AutomaticSpeechRecognitionPipeline", "bundled"
     ),
+    "text-generation": Task(
+        "auricle.pipelines.text_generation:TextGenerationPipeline", "HuggingFaceTB/SmolLM2-135M-Instruct"
+    ),
 }
 
 # transformers' constructor parameters with one meaning here: the values that ask for it, and why no others.

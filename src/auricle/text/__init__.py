@@ -9,8 +9,9 @@ from typing import Protocol
 from auricle.errors import ConfigError
 from auricle.text.characters import CharacterTokenizer
 from auricle.text.tokenizer import SubwordTokenizer
+from auricle.text.writing import WritingTokenizer
 
-__all__ = ["CharacterTokenizer", "SubwordTokenizer", "Tokenizer", "open_tokenizer"]
+__all__ = ["CharacterTokenizer", "SubwordTokenizer", "Tokenizer", "WritingTokenizer", "open_tokenizer"]
 
 # Families whose checkpoints come with a plain vocab.json of characters.
 CHARACTER_FAMILIES = frozenset({"wav2vec2", "hubert", "wavlm"})
@@ -35,8 +36,8 @@ class Tokenizer(Protocol):
         ...
 
 
-def open_tokenizer(folder: Path, model_type: str, target_lang: str | None = None) -> Tokenizer:
-    """Open the tokenizer that lies in a checkpoint folder.
+def open_tokenizer(folder: Path, model_type: str, target_lang: str | None = None, *, writes: bool = False) -> Tokenizer:
+    """Open the tokenizer that lies in a checkpoint folder; of a model that `writes` text, with all of its tokens.
 
     `target_lang` chooses among the vocabularies of a multilingual character checkpoint (MMS); other
     tokenizers refuse it.
@@ -44,6 +45,8 @@ def open_tokenizer(folder: Path, model_type: str, target_lang: str | None = None
     Raises: ConfigError where files are missing or malformed; OptionError for a language that is not there.
     """
     folder = Path(folder)
+    if writes:
+        return WritingTokenizer.from_folder(folder, model_type)
     has_vocabulary = (folder / "vocab.json").is_file()
     if has_vocabulary and (model_type in CHARACTER_FAMILIES or not (folder / "tokenizer.json").is_file()):
         if (folder / "merges.txt").is_file():

@@ -55,14 +55,8 @@ class SubwordTokenizer:
                 "languages; leave target_lang out"
             )
         settings = read_settings(folder)
-        path = folder / "tokenizer.json"
-        if path.is_file():
-            try:
-                backend = Backend.from_file(str(path))
-            except Exception as error:  # the library raises plain Exception for every malformed file
-                raise ConfigError(f"{path} cannot be read as a tokenizer: {error}; fetch the file again") from error
-        else:
-            backend = _byte_level_bpe(folder, settings)
+        has_file = (folder / "tokenizer.json").is_file()
+        backend = read_backend(folder) if has_file else byte_level_bpe(folder, settings)
         return cls(backend, settings, _blank_of(folder, settings, backend))
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -159,7 +153,19 @@ def _blank_of(folder: Path, settings: dict[str, Any], backend: Backend) -> int:
     return int(named if stated is None else stated)  # type: ignore[arg-type]  # one of them is stated
 
 
-def _byte_level_bpe(folder: Path, settings: dict[str, Any]) -> Backend:
+def read_backend(folder: Path) -> Backend:
+    """Read tokenizer.json.
+
+    Raises: ConfigError if it is malformed.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        return Backend.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception for every malformed file
+        raise ConfigError(f"{path} cannot be read as a tokenizer: {error}; fetch the file again") from error
+
+
+def byte_level_bpe(folder: Path, settings: dict[str, Any]) -> Backend:
     """Build the tokenizer of a checkpoint that has only vocab.json, merges.txt and its added tokens."""
     vocabulary = read_object(folder / "vocab.json", required=True)
     path = folder / "merges.txt"

@@ -17,6 +17,7 @@ from auricle.engines.cuda.families import family_of
 from auricle.engines.cuda.graphs import Graphs
 from auricle.engines.cuda.step import CachedStep, Decoder
 from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
+from auricle.engines.text_step import ModelTextStep
 
 
 class CudaEngine:
@@ -76,6 +77,23 @@ class CudaEngine:
         if self._decoder is None:
             return ModelStep(self.model, states, lengths)
         return CachedStep(self._decoder, states, lengths)
+
+    @torch.inference_mode()
+    def text(self, n_pads: Tensor) -> ModelTextStep:
+        """Begin texts, one row for each of `n_pads` (B,), after so many pads.
+
+        Raises:
+            OptionError: if the model writes no text.
+        """
+        if self.model.kind != "causal":
+            raise wrong_kind(self._name, self.model.kind, "causal")
+        return ModelTextStep(self.model, n_pads, self.device, self._text_logits)
+
+    def _text_logits(self, hidden: Tensor) -> Tensor:
+        """What follows, by hidden states (B, S, D): float32 (B, S, V)."""
+        logits = self._arithmetic.product(hidden, self.model.lm_head.weight)
+        limit = getattr(self.model.config, "final_logit_softcapping", None)
+        return logits if limit is None else limit * torch.tanh(logits / limit)
 
     def _shared(self, model: nn.Module, in_fixed_shapes: bool) -> Decoder | None:
         """What the steps share; None for a family whose single tokens have no fixed shapes."""

@@ -1,0 +1,318 @@
+"""How call parameters become the manner of writing, or are refused by name with a reason.
+
+The names are those of transformers' pipeline and of its generate(), and what OpenAI's clients call the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from auricle.decoding.filters import Filter, suppress
+from auricle.decoding.generate import GenerateOptions
+from auricle.errors import OptionError
+from auricle.pipelines.base import unknown_parameter
+from auricle.pipelines.writer import Manner
+
+# The parameters of generate() that are fields of the options, where the names differ.
+RENAMED = {
+    "num_beams": "n_beams",
+    "num_beam_groups": "n_beam_groups",
+    "renormalize_logits": "renormalize",
+    "bad_words_ids": "bad_words",
+}
+_DECIDED_HERE = {"eos", "more_ends", "n_beams", "n_beam_groups", "renormalize", "patience"}
+FIELDS = {one.name: one.name for one in fields(GenerateOptions) if one.name not in _DECIDED_HERE} | RENAMED
+# What only draws depend on; a checkpoint's own values are left out where nothing is drawn.
+SAMPLING = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"})
+# The pipeline's own parameters, beside those of generate().
+OWN = frozenset(
+    """
+    add_special_tokens chat_template chat_template_kwargs clean_up_tokenization_spaces continue_final_message documents
+    eos_token_id generate_kwargs generation_config handle_long_generation include_stop_string logprobs max_time
+    num_return_sequences prefix return_full_text return_tensors return_text seed skip_special_tokens stop
+    stop_sequence stop_strings streamer suppress_tokens tokenizer_encode_kwargs tools top_logprobs truncation
+    """.split()
+)
+# Parameters with one meaning here: the values that ask for it, and why no others.
+ONE_MEANING: dict[str, tuple[tuple[Any, ...], str]] = {
+    "use_cache": ((True,), "keys and values are always kept; without them the text is the same and slow"),
+    "padding": ((True, False, "longest", "do_not_pad"), "a prompt is as long as it is; its text depends on no pads"),
+    "synced_gpus": ((False,), "a model runs on one device"),
+    "return_dict_in_generate": ((False,), "give logprobs=True for probabilities"),
+    "output_scores": ((False,), "give logprobs=True for probabilities"),
+    "output_logits": ((False,), "give logprobs=True for probabilities"),
+    "output_attentions": ((False,), "attentions are not returned"),
+    "output_hidden_states": ((False,), "states are not returned"),
+    "remove_invalid_values": ((False,), "invalid values are errors of a model, and are not hidden"),
+    "watermark": ((False,), "texts are not marked"),
+    "encoder_repetition_penalty": ((1.0,), "there is no encoder; give repetition_penalty"),
+    "encoder_no_repeat_ngram_size": ((0,), "there is no encoder; give no_repeat_ngram_size"),
+    "guidance_scale": ((1.0,), "texts are not guided by a second prompt"),
+    "assistant_model": ((), "no second model drafts here"),
+    "prompt_lookup_num_tokens": ((), "nothing is drafted from the prompt here"),
+    "force_words_ids": ((), "words cannot be forced; ask for them in the prompt"),
+    "constraints": ((), "constraints are not supported; ask for what you need in the prompt"),
+    "logits_processor": ((), "rules about tokens are logit_bias, bad_words_ids and suppress_tokens here"),
+    "stopping_criteria": ((), "give stop_strings, max_new_tokens or max_time"),
+    "prefix_allowed_tokens_fn": ((), "rules about tokens are logit_bias, bad_words_ids and suppress_tokens here"),
+}
+# Bookkeeping of generation_config.json, and tokens that are not chosen here: they say nothing about how to write.
+_NO_MATTER = frozenset(
+    """
+    _from_model_config pad_token_id bos_token_id transformers_version cache_implementation decoder_start_token_id
+    transformers_weights max_matching_ngram_size num_assistant_tokens num_assistant_tokens_schedule is_assistant
+    assistant_confidence_threshold disable_compile low_memory cache_config
+    """.split()
+)
+DEFAULTS = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7, "top_k": 50}
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """One call's parameters, understood."""
+
+    manner: Manner
+    seed: int | None = None  # None: another text each time
+    n_sequences: int = 1  # texts for each prompt
+    returns: str = "full"  # "full" text, "new" text or "tensors"
+    logprobs: bool = False
+    prefix: str = ""  # stands before a prompt that is text
+    add_special_tokens: bool = True
+    most_prompt: int | None = None  # tokens that a prompt is cut to
+    leaves_hole: bool = False  # the beginning of a long prompt is cut so that the new tokens have room
+    goes_on: bool | None = None  # with the last message; None: where that is the assistant's
+    chat_template: str | None = None
+    tools: Sequence[Any] | None = None
+    documents: Sequence[Any] | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)  # what else the chat template reads
+    streamer: Any = None  # transformers' own: has put() and end()
+
+
+@dataclass(frozen=True)
+class TextDefaults:
+    """What a checkpoint decides where a caller does not."""
+
+    generation: Mapping[str, Any]  # generation_config.json
+    eos: tuple[int, ...]  # tokens that end a text
+    truncates_at: int | None = None  # tokens of a prompt where it is to be cut and no length is given
+
+
+def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> TextRequest:
+    """Turn call parameters into a request, or refuse the one that does not fit by its name."""
+    flat = _flat(given)
+    for name in flat:
+        if name not in OWN and name not in FIELDS:
+            raise unknown_parameter(name, OWN | FIELDS.keys() | ONE_MEANING.keys(), "text generation")
+    _check_types(flat)
+    returns, logprobs, n_best = _returns(flat), *_logprobs(flat)
+    own = {name: flat[name] for name in flat if name in OWN}
+    streamer = own.get("streamer")
+    if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
+        raise OptionError(f"streamer={streamer!r} has no put() and end(); or iterate over pipe.stream(prompt)")
+    return TextRequest(
+        manner=_manner(flat, own, defaults, n_best),
+        seed=own.get("seed"),
+        n_sequences=_n_sequences(flat),
+        returns=returns,
+        logprobs=logprobs,
+        prefix=own.get("prefix", ""),
+        add_special_tokens=own.get("add_special_tokens", True),
+        most_prompt=_most_prompt(own, flat, defaults),
+        leaves_hole=_one_of(own, "handle_long_generation", ("hole",)) is not None,
+        goes_on=own.get("continue_final_message"),
+        chat_template=own.get("chat_template"),
+        tools=own.get("tools"),
+        documents=own.get("documents"),
+        variables=own.get("chat_template_kwargs", {}),
+        streamer=streamer,
+    )
+
+
+def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that are given, nested ones as if each were given by itself."""
+    loose = {name: value for name, value in given.items() if value is not None and name not in _NO_MATTER}
+    nested = loose.pop("generate_kwargs", {})
+    config = loose.pop("generation_config", {})
+    config = config.to_diff_dict() if hasattr(config, "to_diff_dict") else config
+    for name, values in (("generate_kwargs", nested), ("generation_config", config)):
+        if not isinstance(values, Mapping):
+            raise OptionError(f"{name}={values!r} must be a dictionary of parameters")
+        for inner, value in values.items():
+            if inner in loose and name == "generate_kwargs" and loose[inner] != value:
+                raise OptionError(f"{inner} is given twice, {loose[inner]!r} and in {name} {value!r}; give one of them")
+            if value is not None and inner not in _NO_MATTER:
+                loose.setdefault(inner, value)
+    for name, (values, reason) in ONE_MEANING.items():
+        if name in loose:
+            if not any(loose[name] is value or loose[name] == value for value in values):
+                raise OptionError(f"{name}={loose[name]!r} is refused: {reason}")
+            del loose[name]
+    return loose
+
+
+_BOOLEANS = frozenset(
+    """
+    add_special_tokens clean_up_tokenization_spaces continue_final_message do_sample include_stop_string
+    return_full_text return_text renormalize_logits skip_special_tokens truncation
+    """.split()
+)
+_WHOLE = frozenset(
+    """
+    best_of max_length max_new_tokens min_length min_new_tokens no_repeat_ngram_size num_beam_groups num_beams
+    num_return_sequences seed top_k top_logprobs
+    """.split()
+)
+_TEXTS = frozenset({"chat_template", "prefix"})
+_NUMBERS = SAMPLING - {"top_k"} | frozenset(
+    """
+    diversity_penalty frequency_penalty length_penalty max_time penalty_alpha presence_penalty repetition_penalty
+    """.split()
+)
+
+
+def _check_types(flat: Mapping[str, Any]) -> None:
+    for name, value in flat.items():
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        for names, fits, expected in (
+            (_BOOLEANS, isinstance(value, bool), "True or False"),
+            (_WHOLE, is_whole, "a whole number"),
+            (_NUMBERS, is_whole or isinstance(value, float), "a number"),
+            (_TEXTS, isinstance(value, str), "a text"),
+        ):
+            if name in names and not fits:
+                raise OptionError(f"{name} is {value!r}; expected {expected}")
+
+
+def _returns(flat: Mapping[str, Any]) -> str:
+    """Say what is returned; two flags that both say it are refused, as transformers does."""
+    names = [name for name in ("return_full_text", "return_text", "return_tensors") if name in flat]
+    if len(names) > 1:
+        raise OptionError(f"`{names[1]}` is mutually exclusive with `{names[0]}`; give one of them")
+    if flat.get("return_tensors"):
+        return "tensors"
+    return "new" if flat.get("return_full_text") is False else "full"
+
+
+def _logprobs(flat: Mapping[str, Any]) -> tuple[bool, int | None]:
+    """Return whether log-probabilities are wanted, and of how many other tokens besides."""
+    wanted, best = flat.get("logprobs", False), flat.get("top_logprobs", 0)
+    if not isinstance(wanted, bool | int) or wanted < 0 or not 0 <= best <= 100:
+        raise OptionError(f"logprobs={wanted!r} and top_logprobs={best!r}; expected True or a number, and 0 to 100")
+    if wanted is False and "logprobs" in flat and best:
+        raise OptionError(f"top_logprobs={best} tells more about logprobs, which is False; set it to True")
+    n_best = max(best, 0 if isinstance(wanted, bool) else wanted)
+    is_wanted = wanted is not False or best > 0
+    return is_wanted, n_best if is_wanted else None
+
+
+def _n_sequences(flat: Mapping[str, Any]) -> int:
+    n = int(flat.get("num_return_sequences", 1))
+    if n < 1:
+        raise OptionError(f"num_return_sequences is {n}; expected 1 or more")
+    if n > 1 and (flat.get("num_beams", 1) > 1 or flat.get("do_sample") is False or flat.get("temperature") == 0):
+        raise OptionError(
+            f"num_return_sequences={n} draws so many texts; a search finds one: sample, or leave the parameter out"
+        )
+    return n
+
+
+def _most_prompt(own: Mapping[str, Any], flat: Mapping[str, Any], defaults: TextDefaults) -> int | None:
+    encode = own.get("tokenizer_encode_kwargs", {})
+    if not isinstance(encode, Mapping):
+        raise OptionError(f"tokenizer_encode_kwargs is {encode!r}; it must be a dictionary")
+    for name in encode:
+        if name not in ("truncation", "max_length", "padding", "add_special_tokens"):
+            raise unknown_parameter(name, ("truncation", "max_length"), "tokenizer_encode_kwargs")
+    if not encode.get("truncation", own.get("truncation", False)):
+        return None
+    limit = encode.get("max_length", flat.get("max_length", defaults.truncates_at))
+    if limit is None:
+        raise OptionError("truncation=True cuts a prompt at a length that nobody states; give max_length")
+    return int(limit)
+
+
+def _one_of(own: Mapping[str, Any], name: str, values: Sequence[Any]) -> Any:
+    value = own.get(name)
+    if value is not None and value not in values:
+        raise OptionError(f"{name} is {value!r}; expected None or {' or '.join(map(repr, values))}")
+    return value
+
+
+def _strings(own: Mapping[str, Any]) -> tuple[str, ...]:
+    given = [own[name] for name in ("stop_sequence", "stop_strings", "stop") if name in own]
+    if len(given) > 1:
+        raise OptionError("stop_sequence, stop_strings and stop are one parameter; give one of them")
+    strings = given[0] if given else ()
+    found = (strings,) if isinstance(strings, str) else tuple(strings)
+    if not all(isinstance(one, str) and one for one in found):
+        raise OptionError(f"stop strings are {strings!r}; expected texts that are not empty")
+    return found
+
+
+def _manner(flat: dict[str, Any], own: Mapping[str, Any], defaults: TextDefaults, n_best: int | None) -> Manner:
+    eos = _ids("eos_token_id", own["eos_token_id"]) if "eos_token_id" in own else defaults.eos
+    filters: list[Filter] = []
+    suppressed = own.get("suppress_tokens", defaults.generation.get("suppress_tokens"))
+    if suppressed:
+        filters.append(suppress(_ids("suppress_tokens", suppressed)))
+    return Manner(
+        options=_options(flat, defaults.generation, eos),
+        stops=_strings(own),
+        keeps_stop=own.get("include_stop_string", True),
+        skip_special_tokens=own.get("skip_special_tokens", True),
+        clean_up=own.get("clean_up_tokenization_spaces"),
+        n_best=n_best,
+        max_time=own.get("max_time"),
+        filters=tuple(filters),
+    )
+
+
+def _options(flat: Mapping[str, Any], generation: Mapping[str, Any], eos: Sequence[int]) -> GenerateOptions:
+    """Return the options: the caller's, else the checkpoint's, else the pipeline's, as transformers has it."""
+    chosen = {name: flat[name] for name in flat if name in FIELDS}
+    stated = {name: value for name, value in generation.items() if name in FIELDS and value is not None}
+    samples = _samples(chosen, stated)
+    length = {} if "max_length" in chosen or "max_length" in stated else {"max_new_tokens": DEFAULTS["max_new_tokens"]}
+    sampling = {"temperature": DEFAULTS["temperature"], "top_k": DEFAULTS["top_k"]} if samples else {}
+    if not samples:
+        stated = {name: value for name, value in stated.items() if name not in SAMPLING}
+        if chosen.get("penalty_alpha", stated.get("penalty_alpha", 0)):
+            sampling = {"top_k": generation.get("top_k", DEFAULTS["top_k"])}
+    merged = {**length, **sampling, **stated, **chosen, "do_sample": samples}
+    if not samples and chosen.get("temperature") == 0:
+        merged = {name: value for name, value in merged.items() if name not in SAMPLING}
+    values = {FIELDS[name]: _value(name, value) for name, value in merged.items()}
+    return GenerateOptions(eos=eos[0] if eos else -1, more_ends=tuple(eos[1:]), **values)
+
+
+def _samples(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> bool:
+    """Say whether tokens are drawn; a search that cannot be drawn from, and a temperature of 0, decide themselves."""
+    if "do_sample" in chosen:
+        return bool(chosen["do_sample"])
+    if chosen.get("temperature") == 0 or chosen.get("num_beam_groups", 1) > 1 or chosen.get("penalty_alpha"):
+        return False
+    return bool(stated.get("do_sample", DEFAULTS["do_sample"]))
+
+
+def _value(name: str, value: Any) -> Any:
+    if name == "logit_bias":
+        pairs = value.items() if isinstance(value, Mapping) else value
+        try:
+            return tuple((int(id), float(bias)) for id, bias in pairs)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"logit_bias is {value!r}; expected a dictionary of token ids to numbers") from error
+    if name in ("bad_words_ids", "bad_words"):
+        try:
+            return tuple(tuple(int(id) for id in word) for word in value)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"{name} is {value!r}; expected a list of lists of token ids") from error
+    return value
+
+
+def _ids(name: str, value: Any) -> tuple[int, ...]:
+    ids = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(one, int) and not isinstance(one, bool) for one in ids):
+        raise OptionError(f"{name} is {value!r}; expected a token's id, or a list of them")
+    return tuple(ids)
