@@ -252,7 +252,7 @@ class _Who:
 def _application(bench: Bench, chosen: dict[str, Any]) -> tuple[FastAPI, Jobs]:
     settings = Settings(data_dir=bench.folder, **chosen)
     jobs = bench.new(max_bytes=settings.max_body_bytes)
-    registry = SimpleNamespace(resolve=_resolve)
+    registry = SimpleNamespace(resolve=_resolve, card=lambda name: SimpleNamespace(languages=("en",)))
     services: Any = SimpleNamespace(
         jobs=jobs, settings=settings, registry=registry, draining=SimpleNamespace(is_set=lambda: False)
     )

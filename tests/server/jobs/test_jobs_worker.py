@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -321,3 +322,30 @@ def test_parameters_survive_the_database(bench: Any) -> None:
     assert job is not None
     assert json.dumps(job.order.parameters) == json.dumps(given)
     asyncio.run(jobs.stop())
+
+
+def test_segments_that_are_being_written_when_the_job_ends_are_written_once(bench: Any) -> None:
+    async def main() -> None:
+        bench.recognition.hold()
+        async with bench.running() as jobs:
+            write, begun, gate = jobs.leases.beat, threading.Event(), threading.Event()
+
+            def slow(job_id: str, done: float, duration: float | None, segments: Any = ()) -> Any:
+                if segments:
+                    begun.set()
+                    gate.wait(10)
+                return write(job_id, done, duration, segments)
+
+            jobs.leases.beat = slow  # type: ignore[method-assign]
+            await bench.submit(jobs)
+            bench.recognition.allow(1)
+            while not begun.is_set():
+                await asyncio.sleep(0.005)
+            bench.recognition.allow(2)
+            while len(bench.recognition.decoded) < 3:
+                await asyncio.sleep(0.005)
+            gate.set()
+            await bench.status(jobs, "job_1", "done")
+            assert [one["text"] for one in jobs.store.segments("job_1")] == [" word 0", " word 1", " word 2"]
+
+    asyncio.run(main())

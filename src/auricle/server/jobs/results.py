@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,16 @@ class Written:
     media_type: str
 
 
-def write_result(value: Mapping[str, Any], form: str, name: str, model: str, choices: Mapping[str, Any]) -> Written:
+@dataclass(frozen=True)
+class Made:
+    """Of what, and by what, a result was made."""
+
+    name: str  # the recording's
+    model: str
+    languages: Sequence[str] = ()  # that the model's card names
+
+
+def write_result(value: Mapping[str, Any], form: str, made: Made, choices: Mapping[str, Any]) -> Written:
     """Write what a job has stored; `choices` are fields of `WriteOptions`.
 
     Raises:
@@ -45,9 +54,11 @@ def write_result(value: Mapping[str, Any], form: str, name: str, model: str, cho
     if form == "verbose_json":
         granularities = frozenset({"segment", "word"} if transcript.words else {"segment"})
         asked = Asked(form=form, granularities=granularities)
-        return Written(json.dumps(Reply(transcript, asked, model=model).verbose(), ensure_ascii=False), JSON)
+        return Written(
+            json.dumps(Reply(transcript, asked, made.languages, model=made.model).verbose(), ensure_ascii=False), JSON
+        )
     try:
-        options = WriteOptions(source=name, model=model, **choices)
+        options = WriteOptions(source=made.name, model=made.model, **choices)
         options.check(form)
     except OptionError as error:
         raise Refused(400, str(error), param="format", code="invalid_parameter") from None

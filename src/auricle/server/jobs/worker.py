@@ -146,6 +146,7 @@ class Run:
         self.job = job
         self.is_lost = False  # the claim is another process's now
         self.is_cancelled = False
+        self._is_over = False
         self._worker = worker
         self._done, self._duration = job.done, job.duration
         self._pending: list[dict[str, Any]] = []  # segments that are not in the database yet
@@ -171,7 +172,9 @@ class Run:
             await asyncio.wait((self._task,))
         finally:
             self._task.cancel()
-            keeper.cancel()
+            # Not cancelled: what it is writing would be written again below.
+            self._is_over = True
+            self._news.set()
             await asyncio.wait((keeper,))
         if self._task.cancelled():
             return None
@@ -240,7 +243,7 @@ class Run:
 
     async def _keep(self) -> None:
         """Renew the claim, write what is new, and look whether the job is to be cancelled."""
-        while True:
+        while not self._is_over:
             await set_within(self._news, BEAT_S)
             await asyncio.sleep(_GATHER_S)
             self._news.clear()
@@ -252,7 +255,7 @@ class Run:
             if not beat.is_held:
                 self.is_lost = True
                 self.interrupt()
-            elif beat.is_cancelling:
+            elif beat.is_cancelling and not self._is_over:
                 self.cancel()
 
     async def _write(self) -> Beat:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from auricle.errors import AuricleError
 from auricle.server.access.principal import MANAGE
 from auricle.server.errors import Refused
 from auricle.server.jobs.events import END, tell
 from auricle.server.jobs.intake import Intake
-from auricle.server.jobs.results import write_result
+from auricle.server.jobs.results import Made, write_result
 from auricle.server.jobs.store import DONE, STATUSES, Job
 from auricle.server.jobs.views import cursor_of, job_view, read_cursor
 
@@ -148,9 +150,17 @@ def _add_results(routes: APIRouter, services: Services) -> None:
             why = (job.error or {}).get("message", "it has no result")
             raise Refused(409, f"the job is {job.status}: {why}", code=f"job_{job.status}")
         choices = {"unit": unit, "word_cues": word_cues, "paragraphs": paragraphs}
-        model = job.outcome.get("model") or ""
-        written = await asyncio.to_thread(write_result, value, format, job.order.name, model, choices)
+        languages = await asyncio.to_thread(_languages, services, job.order.model)
+        about = Made(job.order.name, job.order.model, languages)
+        written = await asyncio.to_thread(write_result, value, format, about, choices)
         return Response(written.content.encode("utf-8", "replace"), media_type=written.media_type)
+
+
+def _languages(services: Services, model: str) -> tuple[str, ...]:
+    """Return the codes that a model's card names; none if it is served no more."""
+    with suppress(AuricleError):
+        return tuple(services.registry.card(model).languages)
+    return ()
 
 
 def _add_ends(routes: APIRouter, jobs: Jobs) -> None:
