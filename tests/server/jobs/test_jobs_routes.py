@@ -62,6 +62,10 @@ def test_base64_in_json_is_accepted(site: Any) -> None:
         ({"url": "http://example.org/a.wav"}, 400, "fetches none"),
         ({"url": "ftp://example.org/a.wav"}, 400, "http or https"),
         ({"url": 5}, 400, "url is 5"),
+        ({"url": "http://a\x00b/"}, 400, "http or https"),
+        ({"url": "\ud800"}, 400, "lone surrogate"),
+        ({"upload": "x", "name": "\ud800"}, 400, "lone surrogate"),
+        ({"upload": "x", "parameters": {"\udfff": 1}}, 400, "lone surrogate"),
         ({"upload": "nope"}, 404, "no upload"),
         ({"uplaod": "nope"}, 400, "did you mean 'upload'"),
         ({}, 400, "one recording is expected, and none came"),
@@ -76,7 +80,7 @@ def test_base64_in_json_is_accepted(site: Any) -> None:
     ],
 )
 def test_what_is_wrong_is_said_and_leaves_nothing(site: Any, body: Any, status: int, told: str) -> None:
-    reply = site.client.post("/jobs", json=body)
+    reply = site.client.post("/jobs", content=json.dumps(body), headers={"content-type": "application/json"})
     assert reply.status_code == status
     assert told in reply.json()["error"]
     assert site.client.get("/jobs").json()["jobs"] == []
@@ -146,7 +150,9 @@ def test_a_list_is_filtered_by_status(site: Any) -> None:
     assert listed == [failed]
     assert len(site.client.get("/jobs", params={"status": "failed,done"}).json()["jobs"]) == 2
     assert site.client.get("/jobs", params={"status": "lost"}).status_code == 400
-    assert site.client.get("/jobs", params={"cursor": "%%%"}).status_code == 400
+    far = base64.urlsafe_b64encode(b"seq:99999999999999999999").decode()
+    for cursor in ("%%%", "é", far, "c2VxOg"):
+        assert site.client.get("/jobs", params={"cursor": cursor}).status_code == 400
 
 
 def test_events_tell_every_segment_the_progress_and_the_end(site: Any) -> None:

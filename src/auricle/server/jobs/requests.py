@@ -46,6 +46,8 @@ def asked_in_json(data: Any) -> Asked:
     """
     if not isinstance(data, Mapping):
         raise Refused(400, f"the JSON is {type(data).__name__}; give an object with 'url', 'upload' or 'inputs'")
+    if not _is_text(data):
+        raise Refused(400, "the JSON has half of a character (a lone surrogate); write texts as UTF-8")
     for name in data:
         if name not in _NAMES:
             known = f"{nearest(name, _NAMES) or f'; there are {_listed()}'}, and the rest goes into 'parameters'"
@@ -99,6 +101,15 @@ def _asked(data: Mapping[str, Any]) -> Asked:
         upload=data.get("upload"),
         name=data.get("name"),
     )
+
+
+def _is_text(data: Any) -> bool:
+    """Say whether all texts can be stored and told back."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def _json(name: str, text: str) -> Any:

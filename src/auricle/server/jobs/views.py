@@ -87,7 +87,7 @@ def read_cursor(cursor: str | None) -> int | None:
         return None
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        if text.startswith("seq:") and len(text) < 24:
+        if text.startswith("seq:") and len(text) < 20:  # SQLite's numbers have eighteen digits, and some more
             return int(text.removeprefix("seq:"))
     except (binascii.Error, ValueError):
         pass
