@@ -47,6 +47,9 @@ $(VENV)/test.stamp: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@# kenlm is compiled from source; without a compiler its tests are skipped and say so.
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm]'
+	@# Older clients that the server is tested with, beside the newest one.
+	for v in 0.23.4 0.36.0; do $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--target $(VENV)/clients/huggingface_hub-$$v huggingface_hub==$$v; done
 	@touch $@ $(VENV)/demo.stamp
 
 $(VENV)/bench.stamp: $(BIN)/python pyproject.toml constraints.txt

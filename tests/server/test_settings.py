@@ -26,6 +26,13 @@ def test_several_models_in_one_variable(monkeypatch: pytest.MonkeyPatch) -> None
     assert read_settings().served == {"openai/whisper-tiny": "openai/whisper-tiny", "mine": "/some/folder"}
 
 
+def test_a_folder_is_called_as_its_last_part() -> None:
+    assert Settings(models=("/data/models/mine", "other=/data/x")).served == {
+        "mine": "/data/models/mine",
+        "other": "/data/x",
+    }
+
+
 def test_without_models_the_bundled_one_is_served() -> None:
     assert Settings(models=()).served == {"bundled": "bundled"}
 

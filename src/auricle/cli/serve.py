@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,6 +110,8 @@ def serve(
         name: value for name, value in locals().items() if name not in ("config", "model", "cors_origin")
     }
     flags |= {"models": tuple(model) if model else None, "cors_origins": tuple(cors_origin) if cors_origin else None}
+    # Threads that wait for the others of a product, spinning, take the time of those that decode other requests' sound.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with border():
         with quick_imports():
             from auricle.server import read_settings

@@ -23,9 +23,11 @@ from auricle.server.cache import ResultCache
 from auricle.server.errors import Refused, error_response
 from auricle.server.jobs import Jobs, adapting, options_of
 from auricle.server.live_streams import LiveStreams
+from auricle.server.metrics import Metrics
+from auricle.server.observing import ObserveMiddleware
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
-from auricle.server.routes import hub, huggingface, jobs, live, openai_audio, pages, realtime, uploads
+from auricle.server.routes import hub, huggingface, jobs, live, openai_audio, operation, pages, realtime, uploads
 from auricle.server.runner import Runner
 from auricle.server.services import Services
 from auricle.server.settings import Settings
@@ -33,6 +35,7 @@ from auricle.server.settings import Settings
 LEFTOVER_S = 86400.0  # bodies this old on disk are of a server that was killed
 # The first router with a route that fits answers; the Hub's, which end in a model's whole name, come last.
 ROUTERS = (
+    operation.router,
     jobs.router,
     uploads.router,
     openai_audio.router,
@@ -58,6 +61,7 @@ def create_app(registry: Registry, settings: Settings) -> FastAPI:
     for kind in (Refused, AuricleError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _answer)
     guard(app, settings, services.access, services.rates)
+    app.add_middleware(ObserveMiddleware, metrics=services.metrics)
     return app
 
 
@@ -69,7 +73,9 @@ def make_services(registry: Registry, settings: Settings) -> Services:
     if settings.cache_bytes:
         cache = ResultCache(settings.data_dir / "results.sqlite3", settings.cache_bytes, settings.cache_max_age)
     recognition = Recognition(settings, registry, runner, cache)
-    return Services(
+    metrics = Metrics(registry, runner, cache)
+    metrics.watch(registry, recognition)
+    services = Services(
         settings=settings,
         registry=registry,
         runner=runner,
@@ -79,7 +85,11 @@ def make_services(registry: Registry, settings: Settings) -> Services:
         access=Access(TokenStore(settings.data_dir), is_required=settings.token_required),
         rates=RateLimits(settings.rate_limit),
         streams=LiveStreams(settings.max_streams, settings.max_duration),
+        metrics=metrics,
     )
+    metrics.watch_jobs(services.jobs.store.counts)
+    metrics.watch_streams(lambda: services.streams.n_active)
+    return services
 
 
 @asynccontextmanager

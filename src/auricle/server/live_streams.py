@@ -25,7 +25,6 @@ from auricle.server.scheduling import Cancelled, Ticket
 
 if TYPE_CHECKING:
     from auricle.server.registry import Registry
-    from auricle.server.services import Services
     from auricle.speech.streaming import StreamUpdate, Utterance
 
 MOST_UNSENT = 64  # events that wait for a client; then hearing waits, too
@@ -174,14 +173,14 @@ class _Hearing:
 
 
 @asynccontextmanager
-async def admitted(websocket: WebSocket, services: Services) -> AsyncGenerator[bool]:
+async def admitted(websocket: WebSocket, streams: LiveStreams, draining: asyncio.Event) -> AsyncGenerator[bool]:
     """Hold a place for a connection that is not accepted yet; False if it was turned away."""
     async with AsyncExitStack() as stack:
         try:
-            if services.draining.is_set():
+            if draining.is_set():
                 message = "the server is shutting down; try again soon"
                 raise Refused(503, message, code="draining", headers={"retry-after": str(TRY_AGAIN_S)})
-            stack.enter_context(services.streams.place())
+            stack.enter_context(streams.place())
         except Refused as refused:
             await turn_away(websocket, refused)
             yield False

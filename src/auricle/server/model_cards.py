@@ -69,9 +69,10 @@ def card_of(name: str, place: str, state: str, is_default: bool) -> ModelCard:
 
 def _folder(place: str) -> Path | None:
     """Return the folder of a model that is on this machine."""
-    for one in cached_models():
-        if one.name == place and (place == BUNDLED or one.refs or one.revision):
-            return one.folder
+    # What is loaded without a revision is the branch main, whatever else lies in the cache.
+    cached = sorted((one for one in cached_models() if one.name == place), key=lambda one: "main" not in one.refs)
+    if cached and (place == BUNDLED or "main" in cached[0].refs):
+        return cached[0].folder
     path = Path(place).expanduser()
     return path if path.is_dir() else None
 

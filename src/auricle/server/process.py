@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import logging.config
 from types import FrameType
 
 import uvicorn
@@ -11,6 +12,7 @@ from auricle.errors import AuricleError
 from auricle.server.access.binding import check_binding
 from auricle.server.access.tokens import TokenStore
 from auricle.server.app import create_app
+from auricle.server.logs import logging_config
 from auricle.server.registry import Registry
 from auricle.server.services import Services
 from auricle.server.settings import Settings
@@ -41,6 +43,7 @@ def run(settings: Settings, registry: Registry | None = None) -> None:
         OptionError: the settings would open the server to others without tokens.
         AuricleError: the address is taken or is none of this machine.
     """
+    logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
     warning = check_binding(settings, has_tokens=TokenStore(settings.data_dir).has_active())
     if warning is not None:
         logger.warning(warning)
@@ -65,6 +68,7 @@ def make_server(settings: Settings, registry: Registry | None = None) -> Server:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=round(settings.shutdown) or None,
         log_level=settings.log_level,
+        log_config=None,
         access_log=False,
         server_header=False,
         ws_max_size=1 << 24,

@@ -99,8 +99,8 @@ class Registry:
         """Return what clients may name: the models that were asked for, then those that lie in the cache."""
         names = list(self.settings.served)
         if not self.settings.models:
-            names += [one.name for one in cached_models() if one.name not in names]
-        return names
+            names += [one.name for one in cached_models()]
+        return list(dict.fromkeys(names))
 
     def catalogue(self) -> list[ModelCard]:
         """Return what is known of every model; blocks, since it reads folders."""

@@ -10,6 +10,7 @@ from auricle.server.access.rates import RateLimits
 from auricle.server.cache import ResultCache
 from auricle.server.jobs import Jobs
 from auricle.server.live_streams import LiveStreams
+from auricle.server.metrics import Metrics
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
 from auricle.server.runner import Runner
@@ -29,4 +30,5 @@ class Services:
     access: Access
     rates: RateLimits
     streams: LiveStreams
+    metrics: Metrics
     draining: asyncio.Event = field(default_factory=asyncio.Event)  # set when no more work is taken

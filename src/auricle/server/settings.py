@@ -123,8 +123,13 @@ class Settings(BaseSettings):
     @property
     def served(self) -> dict[str, str]:
         """What clients may name, and what each stands for, in order; the first is the default."""
-        names = self.models or (BUNDLED,)
-        return {name.partition("=")[0]: name.partition("=")[2] or name for name in names}
+        served: dict[str, str] = {}
+        for given in self.models or (BUNDLED,):
+            name, _, place = given.rpartition("=")
+            # A folder without a name is called as its last part: clients are told no path of this machine.
+            is_folder = given.startswith(("/", ".", "~"))
+            served[name or (Path(given).resolve().name if is_folder else given)] = place if name else given
+        return served
 
 
 def read_settings(config: Path | None = None, **flags: Any) -> Settings:

@@ -20,7 +20,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.websocket("/live")
     async def live(websocket: WebSocket) -> None:
-        async with admitted(websocket, services) as is_admitted:
+        async with admitted(websocket, services.streams, services.draining) as is_admitted:
             if is_admitted:
                 await websocket.accept(protocol_of(websocket))
                 await Captions(websocket, services).run()

@@ -29,7 +29,7 @@ def router(services: Services) -> APIRouter:
         except Refused as refused:
             await turn_away(websocket, refused)
             return
-        async with admitted(websocket, services) as is_admitted:
+        async with admitted(websocket, services.streams, services.draining) as is_admitted:
             if is_admitted:
                 await websocket.accept(protocol_of(websocket))
                 await RealtimeSession(websocket, services, model, _is_beta(websocket)).run()
