@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONGEST_PHRASE = 4  # words; what has more is a sentence, and no name to listen for
 _TIMED_FORMS = frozenset({"srt", "vtt"})
-_FIRST_NAME = re.compile(r"(?:unknown parameter ')?([a-z_]+)")
+_FIRST_NAME = re.compile(r"(?:(?:unknown|the) parameter ')?([a-z_]+)")
 # Names of the pipeline's parameters -> the fields of OpenAI's that they come from.
 _THEIRS = {
     "initial_prompt": "prompt",

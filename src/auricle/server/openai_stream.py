@@ -60,7 +60,7 @@ class Telling:
         self._held: tuple[Segment, ...] = ()
         self._words: list[Word] = []  # of segments whose text was not told yet
         self._n_heard = self._n_told = 0
-        self._done_s = 0.0
+        self._done_s = -1.0
         self.task = asyncio.create_task(work(self._queue.put_nowait))
         self.task.add_done_callback(lambda _: self._queue.put_nowait(None))
 
@@ -98,7 +98,11 @@ class Telling:
             yield told
 
     def _of(self, event: Event) -> list[dict[str, Any]]:
+        from auricle.speech.stretches import AUTOMATIC_S
+
         if isinstance(event, Progress):
+            if event.duration is not None and event.duration > AUTOMATIC_S:
+                self._holds = False
             if not self._is_verbose or event.done <= self._done_s:
                 return []
             self._done_s = event.done
@@ -115,9 +119,8 @@ class Telling:
         self._words += [word for segment in segments for word in segment.words] if self._logprobs else []
         told = self._delta(self._deltas.add([segment.text for segment in segments]))
         if self._is_verbose:
-            for segment in segments:
-                told.append(segment_event(self._n_told, segment))
-                self._n_told += 1
+            told += [segment_event(place, one) for place, one in enumerate(segments, self._n_told)]
+        self._n_told += len(segments)
         return told
 
     def _delta(self, piece: str) -> list[dict[str, Any]]:

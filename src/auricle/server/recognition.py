@@ -197,6 +197,7 @@ class Recognition:
         limits = replace(pipeline.limits, max_duration=self.settings.max_duration or pipeline.limits.max_duration)
         pipeline.limits = limits
         duration = _duration(source, pipeline)
+        tell(Progress(0.0, duration))
         (transcript,) = pipeline.transcripts(
             str(source.path),
             on_error="raise",
