@@ -330,7 +330,13 @@ PIECES = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(steps=st.lists(PIECES, max_size=12))
 def test_whatever_breaks_the_offset_is_what_is_on_disk(tmp_path_factory: Any, steps: list[Any]) -> None:
     folder = tmp_path_factory.mktemp("uploads")
