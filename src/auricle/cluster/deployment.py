@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ from auricle.server.settings import Settings
 logger = logging.getLogger("auricle.cluster")
 
 POLL_S = 0.2
+GIVEN_UP_S = 300.0  # a model has no replica after so long: a cluster that grows has grown by then
 WAITS_LONG_S = 30.0  # after so long the log says what a deployment waits for
 HEALTH_CHECK_S = 2.0  # a replica that died is noticed within this, and replaced
+METRICS_S = 2.0  # between two counts of requests
+LOOK_BACK_S = 6.0  # whose mean decides how many replicas there are to be
 DEPLOYMENT = "model"
 # What a replica needs of the settings; the others are the server's.
 _FOR_REPLICAS = ("device", "dtype", "engine", "batch_size", "max_active")
@@ -45,6 +49,8 @@ def options(settings: Settings, cluster: Cluster) -> dict[str, Any]:
             "max_replicas": most,
             # A replica is busy when its batches are full.
             "target_ongoing_requests": min(settings.batch_size, settings.max_active),
+            "metrics_interval_s": METRICS_S,
+            "look_back_period_s": LOOK_BACK_S,
             "upscale_delay_s": settings.upscale_delay,
             "downscale_delay_s": settings.downscale_delay,
         },
@@ -57,11 +63,26 @@ def options(settings: Settings, cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def deploy(cluster: Cluster, name: str, settings: Settings) -> tuple[Any, Description]:
-    """Begin a model's replicas; return Ray's handle of them and the description, as soon as one is there.
+@dataclass(frozen=True)
+class Deployed:
+    """A model that has replicas."""
+
+    deployment: str
+    handle: Any  # Ray's: calls a replica
+    description: Description
+
+    def close(self) -> None:
+        """End the replicas; blocks until they have done what they are at."""
+        # First who tells the controller how busy they are: it would begin a new Ray if there is none.
+        self.handle.shutdown()
+        delete(self.deployment)
+
+
+def deploy(cluster: Cluster, name: str, settings: Settings) -> Deployed:
+    """Begin a model's replicas and wait for the first.
 
     Raises:
-        AuricleError: the model cannot be loaded. Cancelled: the server ends.
+        AuricleError: the model cannot be loaded, or there is no room for it. Cancelled: the server ends.
     """
     deployment = deployment_of(cluster, name)
     place = settings.served.get(name, name)
@@ -76,26 +97,26 @@ def deploy(cluster: Cluster, name: str, settings: Settings) -> tuple[Any, Descri
         wait_for_ingress_deployment_creation=True,
         wait_for_applications_running=False,
     )
+    handle = handle.options()  # makes the router that all calls share, and that `close` ends
     try:
-        described = _described(cluster, name, handle)
-        if described.version != __version__:
+        description = _described(cluster, name, handle)
+        if description.version != __version__:
             raise AuricleError(
-                f"a machine of the cluster has auricle {described.version}, and this one {__version__}; install the "
-                "same version on all"
+                f"a machine of the cluster has auricle {description.version}, and this one {__version__}; install "
+                "the same version on all"
             )
     except BaseException:
-        serve.delete(deployment)
+        handle.shutdown()
+        delete(deployment)
         raise
-    return handle, described
+    return Deployed(deployment, handle, description)
 
 
 def _described(cluster: Cluster, name: str, handle: Any) -> Description:
     """Wait for the first replica."""
     response = handle.describe.remote()
     began = told = time.monotonic()
-    while True:
-        if cluster.closing.is_set():
-            raise Cancelled("the server ends")
+    while not cluster.closing.is_set():
         try:
             found: Description = response.result(timeout_s=POLL_S)
             return found
@@ -105,9 +126,16 @@ def _described(cluster: Cluster, name: str, handle: Any) -> Description:
                 raise failure from None
         except ray.exceptions.RayActorError:
             response = handle.describe.remote()
-        if time.monotonic() - told > WAITS_LONG_S:
-            told = time.monotonic()
+        now = time.monotonic()
+        if now - began > GIVEN_UP_S:
+            raise AuricleError(
+                f"no replica of {name} has begun in {GIVEN_UP_S:g} s: {_message(cluster, name)}; give fewer "
+                "replica_cpus, unload another model, or add a machine"
+            )
+        if now - told > WAITS_LONG_S:
+            told = now
             logger.warning("model %s waits %.0f s for a replica: %s", name, told - began, _message(cluster, name))
+    raise Cancelled("the server ends")
 
 
 def _message(cluster: Cluster, name: str) -> str:

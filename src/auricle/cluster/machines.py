@@ -59,7 +59,7 @@ def joined(settings: Settings) -> Iterator[Cluster]:
             logging_level=logging.ERROR,
             **(here if address is None else {}),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises no narrower one where its processes do not begin in time
         raise AuricleError(
             f"the Ray cluster {address or 'of this machine'} cannot be used: {error}; is this machine a part of it "
             "(ray start --address=…), and is the address right?"
@@ -88,10 +88,10 @@ def _cluster(settings: Settings) -> Cluster:
     gpus = settings.replica_gpus
     if gpus is None:
         gpus = 1.0 if settings.device.startswith("cuda") else 0.0
-    return Cluster(prefix, depot, settings.replica_cpus or _share(settings), gpus)
+    return Cluster(prefix, depot, settings.replica_cpus or share_of_processors(settings), gpus)
 
 
-def _share(settings: Settings) -> float:
+def share_of_processors(settings: Settings) -> float:
     """Return the CPUs of a replica: such that all replicas that may be have room, each on one machine."""
     machines = [node["Resources"].get("CPU", 0.0) for node in ray.nodes() if node["Alive"]]
     n_models = min(settings.max_loaded, len(settings.models) or settings.max_loaded)

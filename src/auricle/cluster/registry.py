@@ -44,14 +44,13 @@ class ClusterRegistry(Registry):
     def made(self, name: str) -> ServedModel:
         """Begin a model's replicas and wait for the first."""
         began = time.monotonic()
-        handle, described = deploy(self.cluster, name, self.settings)
+        deployed = deploy(self.cluster, name, self.settings)
         self._count()
         if self._counting is None:
             self._counting = threading.Thread(target=self._watch, name="auricle-replicas", daemon=True)
             self._counting.start()
-        pipeline = RemotePipeline(Replicas(handle, name, self._batch), described)
-        places = RemotePlaces(lambda: delete(deployment_of(self.cluster, name)))
-        return ServedModel(name, pipeline, places, time.monotonic() - began)
+        pipeline = RemotePipeline(Replicas(deployed.handle, name, self._batch), deployed.description)
+        return ServedModel(name, pipeline, RemotePlaces(deployed.close), time.monotonic() - began)
 
     async def close(self) -> None:
         """Let go of all models and of what is being loaded."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
@@ -17,6 +15,7 @@ import ray
 from auricle import __version__
 from auricle.audio.decode import open_audio
 from auricle.cluster.depot import fetch
+from auricle.cluster.scratch import Scratch
 from auricle.cluster.wire import Description, Ended, Kept, Listened, ReplicaError, Said, Sound, Told, Work
 from auricle.errors import AuricleError, TaskError
 from auricle.pipelines.provenance import ModelIdentity
@@ -48,6 +47,20 @@ class SpeechReplica:
         self._batches: deque[int] = deque()
         self._batcher = Batcher(chosen.batch_size, self._batches.append, place)
         self._pool = ThreadPoolExecutor(chosen.max_active, thread_name_prefix="auricle-request")
+        self._scratch: Scratch | None = Scratch()
+
+    def close(self) -> None:
+        """End the threads and remove the files; nothing may be called after it."""
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            self._batcher.close()
+            self._pool.shutdown()
+            scratch.close()
+
+    def __del__(self) -> None:
+        # So Ray tells a replica that it ends; it may have ended in __init__.
+        if hasattr(self, "_scratch"):
+            self.close()
 
     async def describe(self) -> Description:
         """Return what the server must know of the model."""
@@ -67,10 +80,6 @@ class SpeechReplica:
             version=__version__,
         )
 
-    async def where(self) -> str:
-        """Return the name of the machine."""
-        return socket.gethostname()
-
     async def transcribe(self, work: Work) -> AsyncIterator[tuple[Told, ...]]:
         """Tell what becomes known of a recording, then its transcript or error; cancelled, end within a window."""
         ticket = self._batcher.ticket(work.background)
@@ -80,7 +89,8 @@ class SpeechReplica:
         def tell(one: Told) -> None:
             loop.call_soon_threadsafe(told.put_nowait, one)
 
-        with TemporaryDirectory(prefix="auricle-") as folder:
+        assert self._scratch is not None, "nothing is called after close"
+        with self._scratch.job() as folder:
             path = Path(folder) / "recording"
             await fetch(work.recording, self._depot, path)
             working = loop.run_in_executor(self._pool, self._work, work, path, ticket, tell)
