@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -173,6 +174,19 @@ def test_events_go_on_behind_the_last_one_that_was_seen(site: Any) -> None:
     reply = site.client.get(f"/jobs/{job_id}/events", headers={"last-event-id": "2"})
     assert [data["number"] for name, _, data in events(reply.text) if name == "segment"] == [3]
     assert site.client.get(f"/jobs/{job_id}/events", headers={"last-event-id": "end"}).status_code == 204
+
+
+def test_a_quiet_stream_is_kept_alive(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("auricle.server.jobs.events.KEEP_ALIVE_S", 0.0)
+    site.recognition.hold()
+    job_id = site.client.post("/jobs", files=FILE).json()["id"]
+    site.wait(job_id, "running")
+    cancel = threading.Timer(2.0, lambda: site.client.post(f"/jobs/{job_id}/cancel"))
+    cancel.start()
+    text = site.client.get(f"/jobs/{job_id}/events").text
+    cancel.join()
+    assert ": keep-alive\n\n" in text
+    assert events(text)[-1][:2] == ("cancelled", "end")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sqlite3
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from auricle.server.errors import Refused
 from auricle.server.jobs.database import Database
 from auricle.server.jobs.leases import MAX_CRASHES, Ending
 from auricle.server.jobs.service import Jobs
+from auricle.server.jobs.store import Order
 
 
 def crash(jobs: Jobs) -> None:
@@ -349,3 +352,62 @@ def test_segments_that_are_being_written_when_the_job_ends_are_written_once(benc
             assert [one["text"] for one in jobs.store.segments("job_1")] == [" word 0", " word 1", " word 2"]
 
     asyncio.run(main())
+
+
+def test_a_journal_of_another_version_is_dropped_and_the_job_begins_anew(bench: Any) -> None:
+    async def main() -> None:
+        bench.recognition.errors.append(OptionError("windows.jsonl is the journal of another run"))
+        async with bench.running() as jobs:
+            path = jobs.files.make("job_1").with_name(jobs.files.journal("job_1").name)
+            path.write_text("0\n")
+            await bench.submit(jobs)
+            await bench.status(jobs, "job_1", "done")
+            assert [one["text"] for one in jobs.store.segments("job_1")] == [" word 0", " word 1", " word 2"]
+        assert bench.recognition.decoded == [0, 1, 2]
+
+    asyncio.run(main())
+
+
+def test_a_wrong_parameter_fails_a_job_that_has_no_journal(bench: Any) -> None:
+    async def main() -> None:
+        bench.recognition.errors.append(OptionError("n_beams is no number"))
+        async with bench.running() as jobs:
+            await bench.submit(jobs)
+            job = await bench.status(jobs, "job_1", "failed")
+            assert job.error == {"message": "n_beams is no number", "code": "invalid_parameter"}
+
+    asyncio.run(main())
+
+
+def test_an_address_is_fetched_once_however_often_the_job_is_begun(bench: Any) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("content-length", "4000")
+            self.end_headers()
+            self.wfile.write(b"RIFF" * 1000)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{web.server_port}/talk.wav"
+
+    async def main() -> None:
+        bench.recognition.errors.append(Refused(429, "full", headers={"retry-after": "0"}))
+        async with bench.running(allow_private_urls=True) as jobs:
+            order = Order(owner="me", model="fake", parameters={}, name="talk.wav", url=url)
+            await jobs.submit("job_1", order)
+            job = await bench.status(jobs, "job_1", "done")
+            assert job.order.size == 4000
+            assert job.order.sha256 == hashlib.sha256(b"RIFF" * 1000).hexdigest()
+
+    asyncio.run(main())
+    web.shutdown()
+    web.server_close()
+    assert asked == ["/talk.wav"]
+    assert len(bench.recognition.calls) == 2

@@ -95,6 +95,10 @@ class JobFiles:
                 os.fsync(file.fileno())
             os.replace(copy, path)
 
+    def forget_journal(self, job_id: str) -> None:
+        """Remove the journal of a job that begins anew."""
+        self.journal(job_id).unlink(missing_ok=True)
+
     def forget_recording(self, job_id: str) -> None:
         """Remove the recording of a job that has ended: nothing needs it any more."""
         self.recording(job_id).unlink(missing_ok=True)

@@ -166,6 +166,13 @@ class Leases:
         """Put a job of ours back to the front of the queue: somebody goes on with it later."""
         self._put_back(job_id, 0.0, 0)
 
+    def restart(self, job_id: str) -> None:
+        """Put a job of ours back to begin anew: what was heard of it is of no use any more."""
+        with self.database.writing() as file:
+            file.execute("DELETE FROM segments WHERE job = ?", (job_id,))
+            file.execute("UPDATE jobs SET done = 0 WHERE id = ? AND holder = ?", (job_id, self.holder.id))
+        self.release(job_id)
+
     def postpone(self, job_id: str, delay_s: float) -> bool:
         """Put a job of ours back because there is no room for it now; say False where that happened too often."""
         return self._put_back(job_id, self.database.clock() + delay_s, 1)

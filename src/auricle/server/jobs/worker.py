@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from auricle.audio.fetch import fetch
 from auricle.audio.limits import AudioLimits
+from auricle.errors import OptionError
 from auricle.server.errors import Refused, as_refused
 from auricle.server.jobs.adapting import Adapt
 from auricle.server.jobs.changes import Changes, set_within
@@ -119,6 +120,11 @@ class Worker:
             self.left.append(job_id)
         elif isinstance(ending, Ending):
             await self._finish(job_id, ending)
+        elif isinstance(ending, OptionError) and run.had_journal:
+            # It was begun with another version or another revision of the model; if not, the same error comes again.
+            logger.warning("job %s cannot go on where it was and begins anew: %s", job_id, ending)
+            await asyncio.to_thread(self.files.forget_journal, job_id)
+            await asyncio.to_thread(self.leases.restart, job_id)
         elif not await self._postponed(job_id, ending):
             refused = as_refused(ending)
             if refused.status >= 500:
@@ -146,6 +152,7 @@ class Run:
         self.job = job
         self.is_lost = False  # the claim is another process's now
         self.is_cancelled = False
+        self.had_journal = False  # finished windows of an interrupted run
         self._is_over = False
         self._worker = worker
         self._done, self._duration = job.done, job.duration
@@ -187,6 +194,7 @@ class Run:
         known = await asyncio.to_thread(worker.store.segments, job.id, 0, -1)
         self._told = {_identity(segment) for segment in known}
         await asyncio.to_thread(worker.files.fence, job.id)
+        self.had_journal = worker.files.n_kept(job.id) > 0
         source = await asyncio.to_thread(self._source)
         chosen = await worker.adapt(job.order.model, job.order.parameters)
         found = await worker.recognition.recognize(
