@@ -113,8 +113,8 @@ def _card(model: Any) -> dict[str, Any]:
     name, family, languages, size, state, summary = model
     return {
         "id": name,
-        "pipeline_tag": "automatic-speech-recognition",
-        "tags": [family, *languages],
+        "pipeline_tag": "automatic-speech-recognition" if family else None,
+        "tags": languages,
         "library_name": "transformers",
         "sha": "0123456789abcdef",
         "auricle": {

@@ -71,6 +71,17 @@ def test_the_keyboard_alone_searches_and_opens_a_model(scripted: Any, open_page:
     expect(page.get_by_role("heading", level=1)).to_have_text("test/moonshine")
 
 
+def test_a_model_that_is_not_fetched_yet_is_listed_without_what_nobody_knows(
+    start_scripted: Any, open_page: OpenPage
+) -> None:
+    page = open_page(start_scripted(models=(("org/new", None, [], 0, "absent", None),)).url)
+    expect(entries(page)).to_have_count(1)
+    expect(entries(page)).to_contain_text("What it does is known once it has been fetched")
+    expect(entries(page)).to_contain_text("Not fetched")
+    page.get_by_role("searchbox").fill("org new")
+    expect(entries(page)).to_have_count(1)
+
+
 def test_a_server_without_models_says_how_to_name_one(start_scripted: Any, open_page: OpenPage) -> None:
     page = open_page(start_scripted(models=()).url)
     expect(page.locator(".empty")).to_contain_text("auricle serve --model")

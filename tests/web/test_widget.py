@@ -88,24 +88,29 @@ def test_words_are_marked_in_step_with_playback(scripted: Any, open_page: OpenPa
     page = transcribed(open_page, scripted)
     page.evaluate("""() => {
       window.marked = [];
-      const watch = () => {
+      const note = () => {
         const word = document.querySelector(".word.is-now");
-        const audio = document.querySelector("audio");
-        if (word) marked.push([word.textContent, audio.currentTime]);
-        if (!audio.ended) requestAnimationFrame(watch);
+        if (word) marked.push([word.textContent, document.querySelector("audio").currentTime]);
       };
-      watch();
+      // Called right after each mark is set, so that a busy machine does not part the word from its time.
+      new MutationObserver(note).observe(document.querySelector(".segments"), {
+        subtree: true, attributes: true, attributeFilter: ["class"],
+      });
     }""")
-    page.get_by_label("Speed").select_option("2")
+    page.get_by_label("Speed").select_option("0.75")
     page.get_by_role("button", name="Play", exact=True).click()
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     page.wait_for_function("() => document.querySelector('audio').currentTime > 3.5")
     page.get_by_role("button", name="Pause").click()
-    words = {word["word"]: word for segment in scripted.module.segments("test/whisper") for word in segment["words"]}
-    seen = [(word, at) for word, at in page.evaluate("marked") if at < 3.2]
-    assert [*dict.fromkeys(word for word, _ in seen)] == ["And", "so,", "my", "fellow", "Americans,"]
-    slack = 0.5  # seconds: the hold after a word, and frames of a busy machine at double speed
-    assert all(words[word]["start"] - slack <= at <= words[word]["end"] + slack for word, at in seen)
+    spoken = [word for segment in scripted.module.segments("test/whisper") for word in segment["words"]][:5]
+    words = {word["word"]: word for word in spoken}
+    seen = [(word, at) for word, at in page.evaluate("marked") if word in words]
+    slack = 0.3  # seconds: the hold after a word, and what the sound goes on while the mark is set
+    assert all(words[word]["start"] - 0.05 <= at <= words[word]["end"] + slack for word, at in seen)
+    # On a busy machine a frame may be longer than a word; most of them are seen all the same, in their order.
+    order = [*dict.fromkeys(word for word, _ in seen)]
+    assert order == [word for word in words if word in order]
+    assert len(order) >= 3
 
 
 def test_a_click_on_a_word_a_time_or_the_waveform_goes_there(scripted: Any, open_page: OpenPage) -> None:
@@ -304,3 +309,15 @@ def test_the_keyboard_alone_transcribes_and_walks_through_the_text(scripted: Any
     page.keyboard.press("ArrowRight")
     assert focused() == "Python"
     expect(page.get_by_role("tabpanel", name="Python")).to_be_visible()
+
+
+def test_one_tag_is_the_widget_in_a_page_of_ones_own(scripted: Any, open_page: OpenPage) -> None:
+    page = open_page(f"{scripted.url}/compare")
+    html = """<!doctype html><title>Mine</title>
+      <link rel="stylesheet" href="/static/base.css"><link rel="stylesheet" href="/static/widget.css">
+      <script type="module" src="/static/widget.js"></script><auricle-widget model="test/whisper"></auricle-widget>"""
+    page.route("**/mine.html", lambda route: route.fulfill(body=html, content_type="text/html"))
+    page.goto(f"{scripted.url}/mine.html")
+    choose(page)
+    expect(page.locator(".segment")).to_have_count(3)
+    expect(page.get_by_label("Prompt")).to_be_visible()

@@ -63,15 +63,16 @@ const TASKS = {
 };
 
 export function taskName(tag) {
-  if (!tag) return "Unknown task";
   const words = tag.replaceAll("-", " ");
   return TASKS[tag] ?? words[0].toUpperCase() + words.slice(1);
 }
 
 export const SPEECH = "automatic-speech-recognition";
 
-export const STATES = { ready: "Ready", loading: "Loading", absent: "Not loaded", failed: "Failed to load" };
+const STATES = { ready: "Ready", loading: "Loading", absent: "Not loaded", failed: "Failed to load" };
 
-export function stateName(state) {
+/** The state of a model, from what the catalogue says about it; without a size its files are not here yet. */
+export function stateName({ state, size }) {
+  if (state === "absent" && !size) return "Not fetched";
   return STATES[state] ?? state ?? "Unknown";
 }

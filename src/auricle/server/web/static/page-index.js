@@ -29,7 +29,7 @@ function languagesOf(model) {
 
 function wordsOf(model) {
   const about = model.auricle ?? {};
-  const parts = [model.id, about.summary, about.model_type, taskName(model.pipeline_tag), ...(model.tags ?? [])];
+  const parts = [model.id, about.summary, about.model_type, model.pipeline_tag && taskName(model.pipeline_tag), ...(model.tags ?? [])];
   return [...parts, ...languagesOf(model).flatMap((code) => [code, languageName(code)])].join(" ").toLowerCase();
 }
 
@@ -47,6 +47,11 @@ function languageTags(model) {
     tags.push(el("span", { class: "tag", title: names.join(", ") }, `${names.length - SHOWN_LANGUAGES} more`));
   }
   return tags;
+}
+
+function described(model) {
+  if (!model.pipeline_tag) return "What it does is known once it has been fetched";
+  return [taskName(model.pipeline_tag), model.auricle?.summary].filter(Boolean).join(" · ");
 }
 
 function entry(model) {
@@ -67,11 +72,11 @@ function entry(model) {
           el("span", {}, org ? el("span", { class: "org" }, `${org}/`) : null, name),
           about.default ? el("span", { class: "tag" }, "default") : null,
         ),
-        el("span", { class: "entry-summary" }, [taskName(model.pipeline_tag), about.summary].filter(Boolean).join(" · ")),
+        el("span", { class: "entry-summary" }, described(model)),
       ),
       el("span", { class: "entry-langs" }, languageTags(model)),
-      el("span", { class: "entry-size" }, bytes(about.size) || "—"),
-      el("span", { class: `state state-${about.state}` }, stateName(about.state)),
+      el("span", { class: "entry-size" }, bytes(about.size)),
+      el("span", { class: `state state-${about.state}` }, stateName(about)),
       el("span", { class: "entry-arrow" }, icon("arrow")),
     ),
   );

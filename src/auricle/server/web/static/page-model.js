@@ -3,13 +3,12 @@
 import { ROOT, describeModel } from "./api.js";
 import { el } from "./dom.js";
 import { bytes, languageName, stateName, taskName } from "./format.js";
-import { prepare } from "./widget.js";
+import "./widget.js";
 
 const POLL_MS = 4000;
 const SHOWN_LANGUAGES = 6;
 
 const facts = document.getElementById("model-facts");
-const note = document.getElementById("model-note");
 const id = decodeURIComponent(location.pathname.slice(new URL("models/", ROOT).pathname.length)).replace(/\/+$/, "");
 
 function fact(name, ...value) {
@@ -23,8 +22,8 @@ function showFacts(model) {
   const listed = names.slice(0, SHOWN_LANGUAGES).join(", ") + (more > 0 ? ` and ${more} more` : "");
   const licence = model.cardData?.license;
   const shown = [
-    fact("State", el("span", { class: `state state-${about.state}` }, stateName(about.state))),
-    fact("Task", taskName(model.pipeline_tag)),
+    fact("State", el("span", { class: `state state-${about.state}` }, stateName(about))),
+    model.pipeline_tag ? fact("Task", taskName(model.pipeline_tag)) : null,
     names.length ? fact(names.length === 1 ? "Language" : "Languages", listed) : null,
     about.model_type ? fact("Family", about.model_type) : null,
     about.size ? fact("Size", bytes(about.size)) : null,
@@ -42,21 +41,17 @@ async function follow() {
   if (!model || model.auricle?.state === "loading") setTimeout(follow, POLL_MS);
 }
 
-async function start() {
+function start() {
   document.title = `${id} · auricle`;
   document.getElementById("model-name").textContent = id;
   const widget = document.createElement("auricle-widget");
   widget.setAttribute("model", id);
-  const place = document.getElementById("model-widget");
-  place.replaceChildren(widget);
-  const model = await prepare(widget, note);
-  if (!model) {
-    place.replaceChildren();
-    return;
-  }
-  showFacts(model);
+  widget.addEventListener("described", ({ detail: model }) => {
+    showFacts(model);
+    if (model.auricle?.state === "loading") setTimeout(follow, POLL_MS);
+  });
   widget.addEventListener("transcribed", follow);
-  if (model.auricle?.state === "loading") setTimeout(follow, POLL_MS);
+  document.getElementById("model-widget").replaceChildren(widget);
 }
 
 start();

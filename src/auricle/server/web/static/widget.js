@@ -51,11 +51,23 @@ class AuricleWidget extends HTMLElement {
     this.code = el("section", { class: "code", "aria-labelledby": "code-title" });
     const work = el("div", { class: "work" }, this.player.element, this.progress.element, this.resultBox);
     this.append(el("div", { class: "widget" }, this.source.element, this.options.element, work, this.code));
-    this.setModel(null);
+    this.#setModel(null);
+    this.#describe();
   }
 
-  /** Take what the catalogue says of the model, so that the options fit it. */
-  setModel(model) {
+  /** Ask what the catalogue says of the model, tell it by the event "described", and fit the options to it. */
+  async #describe() {
+    try {
+      const model = await describeModel(this.model);
+      this.#setModel(model);
+      this.dispatchEvent(new CustomEvent("described", { detail: model }));
+    } catch (error) {
+      const { title, detail } = explain(error);
+      this.replaceChildren(notice("bad", `${title}. ${detail}`));
+    }
+  }
+
+  #setModel(model) {
     const languages = model?.auricle?.languages ?? [];
     this.language = languages.length === 1 ? languages[0] : null;
     this.options.setModel(model);
@@ -226,19 +238,6 @@ class AuricleWidget extends HTMLElement {
 
 function doubtTold(doubtful, all) {
   return `${doubtful} of ${all} words ${doubtful === 1 ? "is" : "are"} doubtful: the model gives them less than 75 %, and less than 50 % where the line is double.`;
-}
-
-/** Show what is known of a model that the widget is for; returns its catalogue entry, or null. */
-export async function prepare(widget, note) {
-  try {
-    const model = await describeModel(widget.model);
-    widget.setModel(model);
-    return model;
-  } catch (error) {
-    const { title, detail } = explain(error);
-    note.replaceChildren(notice("bad", `${title}. ${detail}`));
-    return null;
-  }
 }
 
 customElements.define("auricle-widget", AuricleWidget);
