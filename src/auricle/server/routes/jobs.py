@@ -59,7 +59,8 @@ def router(services: Services) -> APIRouter:
     """Return the routes of jobs."""
     routes = APIRouter(prefix="/jobs", tags=["jobs"])
     _add_intake(routes, services)
-    _add_views(routes, services)
+    _add_views(routes, services.jobs)
+    _add_events(routes, services)
     _add_results(routes, services)
     _add_ends(routes, services.jobs)
     return routes
@@ -82,9 +83,7 @@ def _add_intake(routes: APIRouter, services: Services) -> None:
         return JSONResponse(view, 202, headers if is_new else {**headers, "idempotent-replayed": "true"})
 
 
-def _add_views(routes: APIRouter, services: Services) -> None:
-    jobs = services.jobs
-
+def _add_views(routes: APIRouter, jobs: Jobs) -> None:
     @routes.get("")
     async def list_jobs(
         request: Request,
@@ -112,6 +111,10 @@ def _add_views(routes: APIRouter, services: Services) -> None:
         deliveries = await asyncio.to_thread(jobs.deliveries.of_job, job.id)
         position = await asyncio.to_thread(jobs.store.position, job)
         return JSONResponse(job_view(job, _root(request), position, deliveries))
+
+
+def _add_events(routes: APIRouter, services: Services) -> None:
+    jobs = services.jobs
 
     @routes.get("/{job_id}/events")
     async def events(request: Request, job_id: str) -> Response:

@@ -24,10 +24,14 @@ _PIECE_BODY = {"requestBody": {"content": {tus.PIECE: {"schema": {"type": "strin
 def router(services: Services) -> APIRouter:
     """Return the routes of uploads."""
     routes = APIRouter(prefix="/uploads", tags=["uploads"])
-    uploads = services.jobs.uploads
+    _add_creation(routes, services.jobs.uploads)
+    _add_pieces(routes, services.jobs.uploads)
+    return routes
 
+
+def _add_creation(routes: APIRouter, uploads: Uploads) -> None:
     @routes.options("")
-    @routes.options("/{upload_id}")
+    @routes.options("/{upload_id}", include_in_schema=False)
     async def options() -> Response:
         """Tells what this server can do of tus."""
         return Response(status_code=204, headers=tus.about(uploads.max_bytes))
@@ -46,6 +50,8 @@ def router(services: Services) -> APIRouter:
             location = {"location": f"{root}/uploads/{upload.id}"}
             return Response(status_code=201, headers={**location, **tus.state(upload)})
 
+
+def _add_pieces(routes: APIRouter, uploads: Uploads) -> None:
     @routes.head("/{upload_id}")
     async def head(request: Request, upload_id: str) -> Response:
         """Tells how many bytes of an upload are here."""
@@ -75,8 +81,6 @@ def router(services: Services) -> APIRouter:
             if method == "DELETE":
                 return await _deleted(uploads, request, upload_id)
             raise Refused(405, "an upload takes HEAD, PATCH and DELETE", headers={"allow": "HEAD, PATCH, DELETE"})
-
-    return routes
 
 
 async def _patched(uploads: Uploads, request: Request, upload_id: str) -> Response:
