@@ -60,6 +60,8 @@ struct alignas(64) TileSums {
 
 #ifdef __AVX512F__
 
+constexpr int AHEAD = 8 * 2 * TILE_N;  // what is fetched early, so that the second cache answers in time
+
 // Left rows (BLOCK apart) times one block of a right panel, `n_pairs` a multiple of 8.
 AURICLE_INLINE void dot_block(const int16_t* left, const int16_t* right, int64_t n_pairs, TileSums& sums) {
   VI acc[TILE_M][2];
@@ -67,6 +69,8 @@ AURICLE_INLINE void dot_block(const int16_t* left, const int16_t* right, int64_t
   for (int i = 0; i < TILE_M; i++) acc[i][0] = acc[i][1] = izero();
   for (int64_t pair = 0; pair < n_pairs; pair++, left += 2, right += 2 * TILE_N) {
     const VI right0 = iload(right), right1 = iload(right + TILE_N);
+    _mm_prefetch((const char*)(right + AHEAD), _MM_HINT_T0);
+    _mm_prefetch((const char*)(right + AHEAD + TILE_N), _MM_HINT_T0);
 #pragma GCC unroll 16
     for (int i = 0; i < TILE_M; i++) {
       int32_t both;

@@ -76,6 +76,28 @@ inline void attend_to_tokens(const float* query, const float* keys, const float*
     }
 }
 
+constexpr int SCORED = 4;  // blocks of frames at once: a sum is not ready when the next number for it is
+
+// Scores of one query over `BLOCKS` blocks of frames.
+template <int BLOCKS>
+inline void scores_in_8_bits(const int16_t* query16, const int8_t* keys, int64_t width, float unit, float* scores) {
+    constexpr int PARTS = FRAMES / VI_PAIRS;
+    VI sums[BLOCKS][PARTS];
+    for (auto& block : sums)
+        for (auto& sum : block) sum = izero();
+    for (int64_t k = 0; k < width; k += 2) {
+        const VI pair = pair_of(query16 + k);
+        for (int b = 0; b < BLOCKS; b++)
+            for (int i = 0; i < PARTS; i++) {
+                const int8_t* place = keys + b * FRAMES * width + k * FRAMES + i * 2 * VI_PAIRS;
+                sums[b][i] = wdot(sums[b][i], wload_i8(place), pair);
+            }
+    }
+    for (int b = 0; b < BLOCKS; b++)
+        for (int i = 0; i < PARTS; i++)
+            vstore(scores + b * FRAMES + i * VI_PAIRS, vmul(to_float(sums[b][i]), vset1(unit)));
+}
+
 // One query over the recording in 8 bits. `query16` (K,), `probabilities` (T padded) int16 and `scores` are scratch.
 inline void attend_in_8_bits(const float* query, const int8_t* keys, const float* key_scales, const int8_t* values,
                              const float* value_scales, int64_t frames, int64_t width, int16_t* query16,
@@ -84,19 +106,11 @@ inline void attend_in_8_bits(const float* query, const int8_t* keys, const float
     for (int64_t k = 0; k < width; k++) scaled[k] = query[k] * key_scales[k];
     const float unit = quantize_row(scaled, width, width, row_bound(width), query16) / std::sqrt(float(width));
     const int64_t padded = padded_frames(frames);
-    constexpr int PARTS = FRAMES / VI_PAIRS;
-    for (int64_t block = 0; block < padded / FRAMES; block++) {
-        const int8_t* place = keys + block * FRAMES * width;
-        VI sums[PARTS];
-        for (auto& sum : sums) sum = izero();
-        for (int64_t k = 0; k < width; k += 2) {
-            const VI pair = pair_of(query16 + k);
-            for (int i = 0; i < PARTS; i++)
-                sums[i] = wdot(sums[i], wload_i8(place + k * FRAMES + i * 2 * VI_PAIRS), pair);
-        }
-        for (int i = 0; i < PARTS; i++)
-            vstore(scores + block * FRAMES + i * VI_PAIRS, vmul(to_float(sums[i]), vset1(unit)));
-    }
+    int64_t block = 0;
+    for (; block + SCORED <= padded / FRAMES; block += SCORED)
+        scores_in_8_bits<SCORED>(query16, keys + block * FRAMES * width, width, unit, scores + block * FRAMES);
+    for (; block < padded / FRAMES; block++)
+        scores_in_8_bits<1>(query16, keys + block * FRAMES * width, width, unit, scores + block * FRAMES);
     float sum;
     exponentials(scores, frames, &sum);
     int32_t total = 0;
