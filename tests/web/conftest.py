@@ -9,7 +9,7 @@ import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -85,8 +85,6 @@ def scripted_module() -> ModuleType:
 @pytest.fixture
 def start_scripted(scripted_module: ModuleType) -> Iterator[Callable[..., Scripted]]:
     """Return a function that begins a scripted server; it takes the fields of `Script`."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
 
         def start(**chosen: Any) -> Scripted:
@@ -103,16 +101,30 @@ def scripted(start_scripted: Callable[..., Scripted]) -> Scripted:
     return start_scripted()
 
 
-@pytest.fixture(scope="session")
-def live_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The real server with the bundled model, as `auricle serve` begins it, and its address."""
+@contextmanager
+def real(**chosen: Any) -> Iterator[str]:
+    """Serve the real application with the settings that are given, and the bundled model; its address."""
     from auricle.server.app import create_app
     from auricle.server.registry import Registry
     from auricle.server.settings import Settings
 
-    settings = Settings(data_dir=tmp_path_factory.mktemp("server"))
+    settings = Settings(**chosen)
     with running(create_app(Registry(settings), settings)) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def live_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server as `auricle serve` begins it."""
+    with real(data_dir=tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@pytest.fixture
+def start_real() -> Iterator[Callable[..., str]]:
+    """Return a function that begins a real server with the settings that it is given; it returns the address."""
+    with ExitStack() as stack:
+        yield lambda **chosen: stack.enter_context(real(**chosen))
 
 
 @pytest.fixture(scope="session")

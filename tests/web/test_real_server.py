@@ -10,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 from playwright.sync_api import Page, expect
+
+from auricle.server.access.tokens import TokenStore
 
 OpenPage = Callable[..., Page]
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -115,3 +118,31 @@ def test_two_models_of_one_name_are_one_and_compare_still_works(live_url: str, o
     expect(run.locator(".figures")).to_contain_text("Word errors")
     expect(run).to_have_count(1)
     expect(run.locator("ins").first).to_be_visible()
+
+
+def test_where_a_token_is_required_the_page_opens_and_asks_for_it(
+    start_real: Callable[..., str], tmp_path: Path, open_page: OpenPage, watched: Any
+) -> None:
+    watched.expected.append("401")
+    token, _ = TokenStore(tmp_path).create("page", ["infer"])
+    page = open_page(start_real(data_dir=tmp_path, token_required=True))
+    dialog = page.get_by_role("dialog", name="This server asks for a token")
+    expect(dialog).to_contain_text("auricle token create")
+    page.keyboard.type(token)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="bundled").click()
+    page.get_by_label("Live captions while recording").check()
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.locator(".captions")).to_contain_text(re.compile(r"\w+ \w+"))
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".said").first).to_contain_text(re.compile(r"\w+ \w+"))
+
+
+def test_what_is_no_recording_is_refused_in_the_servers_words(
+    live_url: str, open_page: OpenPage, watched: Any, tmp_path: Path
+) -> None:
+    watched.expected.append("400")
+    (tmp_path / "notes.wav").write_text("this is no sound")
+    page = open_page(f"{live_url}/models/bundled")
+    page.locator("input[type=file]").set_input_files(tmp_path / "notes.wav")
+    expect(page.get_by_role("alert")).to_contain_text("The server refused this.")

@@ -48,6 +48,7 @@ SECURITY = {
 }
 # Asked for again each time and answered 304 where nothing changed: an update of auricle is seen at once.
 FRESH = {"cache-control": "no-cache"}
+VARY = {"vary": "accept"}
 READ = ["GET", "HEAD"]
 
 
@@ -64,7 +65,7 @@ def _add_pages(routes: APIRouter, services: Services) -> None:
     @routes.api_route("/", methods=READ, include_in_schema=False)
     async def index(request: Request) -> Response:
         """Show the catalogue to browsers; to anything else say Ok, as inference containers do."""
-        return _page(request, "index", "Models") if _wants_html(request) else PlainTextResponse("Ok")
+        return _page(request, "index", "Models") if _wants_html(request) else PlainTextResponse("Ok", headers=VARY)
 
     @routes.api_route("/compare", methods=READ, include_in_schema=False)
     async def compare(request: Request) -> Response:
@@ -83,7 +84,7 @@ def _add_pages(routes: APIRouter, services: Services) -> None:
     async def model(request: Request, model_id: str) -> Response:
         """Show a model's page to browsers; send anything else to what the API says of it."""
         if not _wants_html(request):
-            return RedirectResponse(f"{_root(request)}/api/models/{model_id}", 307)
+            return RedirectResponse(f"{_root(request)}/api/models/{model_id}", 307, VARY)
         try:
             services.registry.resolve(model_id)
         except ModelNotFoundError:
@@ -145,9 +146,7 @@ def _page(request: Request, name: str, title: str, status: int = 200) -> HTMLRes
     current = {f"current_{page}": "" for page in ("index", "compare", "leaderboard", "docs", "model")}
     current[f"current_{name}"] = 'aria-current="page"'
     shell = Template((WEB / "pages" / "shell.html").read_text(encoding="utf-8"))
-    return HTMLResponse(
-        shell.substitute(safe, main=content, **current), status, {**SECURITY, **FRESH, "vary": "accept"}
-    )
+    return HTMLResponse(shell.substitute(safe, main=content, **current), status, {**SECURITY, **FRESH, **VARY})
 
 
 async def _file(files: StaticFiles, path: str, request: Request) -> Response:

@@ -100,13 +100,23 @@ export async function* transcribe(file, model, { options = {}, useCache = true, 
   yield* checked(eventData(response.body), signal);
 }
 
+// A stream that has begun has no status of its own: its errors have the names that OpenAI's API gives them.
+const STATUSES = {
+  invalid_request_error: 400,
+  authentication_error: 401,
+  permission_error: 403,
+  not_found_error: 404,
+  rate_limit_error: 429,
+  overloaded_error: 503,
+};
+
 async function* checked(events, signal) {
   let isDone = false;
   try {
     for await (const data of events) {
       if (data === "[DONE]") break;
       const event = JSON.parse(data);
-      if (event.error) throw fromBody(event.error.status ?? 500, event, null);
+      if (event.error) throw fromBody(STATUSES[event.error.type] ?? 500, event, null);
       isDone ||= event.type === "transcript.text.done";
       yield event;
     }

@@ -5,7 +5,7 @@ import { copyButton } from "./clipboard.js";
 import { el, icon, notice, uniqueId } from "./dom.js";
 import { downloadButtons } from "./downloads.js";
 import { explain } from "./errors.js";
-import { about, bytes, clock } from "./format.js";
+import { SPEECH, about, bytes, clock, taskName } from "./format.js";
 import { OptionsPanel } from "./options.js";
 import { Player } from "./player.js";
 import { Progress } from "./progress.js";
@@ -29,6 +29,7 @@ const WARNINGS = {
   too_short: "Too short",
   truncated: "Cut off",
   recording: "Recording",
+  parameter: "Option",
 };
 
 class AuricleWidget extends HTMLElement {
@@ -59,12 +60,19 @@ class AuricleWidget extends HTMLElement {
   async #describe() {
     try {
       const model = await describeModel(this.model);
+      if (model.pipeline_tag && model.pipeline_tag !== SPEECH) this.#onlyCode(model);
       this.#setModel(model);
       this.dispatchEvent(new CustomEvent("described", { detail: model }));
     } catch (error) {
       const { title, detail } = explain(error);
       this.replaceChildren(notice("bad", `${title}. ${detail}`));
     }
+  }
+
+  /** What is no speech recognition has no widget here. */
+  #onlyCode(model) {
+    const task = taskName(model.pipeline_tag).toLowerCase();
+    this.replaceChildren(notice("", `This page tries out speech recognition only; a model for ${task} is there by the API.`));
   }
 
   #setModel(model) {
