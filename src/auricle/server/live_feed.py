@@ -6,6 +6,8 @@ also stop its answers to pings, so that the server would take it for dead.
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 import threading
 from collections import deque
@@ -74,6 +76,7 @@ class LiveFeed:
             self._is_ended = self._is_cancelled = True
             self._chunks.clear()
             self.n_waiting = 0
+            self._close()
             self._changed.notify()
 
     def on_end(self, call: Callable[[], None]) -> None:
@@ -92,8 +95,9 @@ class LiveFeed:
             found = b"" if self._is_cancelled else self._take()
             self.n_waiting -= len(found)
             was_cancelled = self._is_cancelled
+            if not found:
+                self._close()
         if not found:
-            self._close()
             call, self._on_end = self._on_end, None
             if call is not None and not was_cancelled:
                 call()
@@ -121,14 +125,14 @@ class LiveFeed:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  closed by the reader
             self._file.seek(self._write_at)
-            self._file.write(data)
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             raise Refused(507, f"the server cannot keep the sound: {error.strerror}", code="no_space") from None
         self._write_at += len(data)
 
     def _close(self) -> None:
-        with self._changed:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-                self._read_at = self._write_at = 0
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._read_at = self._write_at = 0

@@ -215,10 +215,10 @@ class RealtimeSession:
             self._stretch = None
 
     async def _hear(self, stretch: _Stretch, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await asyncio.wait({before})
         services, turns = self._services, stretch.turns
         try:
+            if before is not None:
+                await asyncio.wait({before})
             languages = await card_languages(services, stretch.listening.name)
             events = services.streams.hear(services.registry, stretch.feed, stretch.listening, languages)
             async with aclosing(events):
@@ -236,6 +236,8 @@ class RealtimeSession:
             for told in turns.failed(self._failure):
                 await self._tell(told)
             self._failed.set()
+        finally:
+            stretch.feed.cancel()
 
     async def _tell_session(self, what: str) -> None:
         if self._conversation.is_beta:
