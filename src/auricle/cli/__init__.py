@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from auricle import __version__
-from auricle.cli import align, doctor, download, listen, models, serve, token, transcribe
+from auricle.cli import align, chat, doctor, download, listen, models, serve, token, transcribe
 
 app = typer.Typer(
     name="auricle",
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.command("transcribe", no_args_is_help=True)(transcribe.transcribe)
 app.command("align", no_args_is_help=True)(align.align)
 app.command("listen")(listen.listen)
+app.command("chat")(chat.chat)
 app.command("serve")(serve.serve)
 app.command("models")(models.models)
 app.command("download", no_args_is_help=True)(download.download)

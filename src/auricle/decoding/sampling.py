@@ -8,6 +8,7 @@ Dimension key: `B` rows, `K` rows of a prompt, `V` vocabulary.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -132,6 +133,13 @@ def eta(cutoff: float, keep: int = 1) -> Warper:
 
 def _lowest_of_best(logits: Tensor, k: int) -> Tensor:
     return logits.topk(min(k, logits.shape[1])).values[:, -1:]  # (B, 1)
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator of its own that begins with a seed."""
+    # Where the parts of torch wait that a command need not load, this one must be there first.
+    importlib.import_module("torch._prims.rng_prims")
+    return torch.Generator().manual_seed(seed)
 
 
 def draw(logits: Tensor, warp: Sequence[Warper], n_each: int, generators: Sequence[torch.Generator]) -> Tensor:

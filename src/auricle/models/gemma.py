@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from auricle.errors import ConfigError
 from auricle.models import llama
-from auricle.models.llama import FeedForward, Llama, LlamaConfig, TextCache
+from auricle.models.llama import FeedForward, Llama, LlamaConfig
 from auricle.models.rotary import RopeParameters, angles, frequencies
+from auricle.models.text_cache import TextCache
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from auricle.errors import ConfigError
 from auricle.models.layers import activation
-from auricle.models.llama import TextCache
+from auricle.models.text_cache import TextCache
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import torch
 from auricle.decoding.filters import Filter
 from auricle.decoding.generate import GenerateOptions, generate
 from auricle.decoding.running import Choice, Row, Running, TextStep, read_prompts
+from auricle.decoding.sampling import seeded
 from auricle.errors import OptionError
 from auricle.text.pieces import Pieces, Stops
 from auricle.text.writing import WritingTokenizer
@@ -278,7 +279,7 @@ class Writer:
         writing._row = Row(
             writing.prompt,
             manner.options,
-            generator=torch.Generator().manual_seed(manner.seed),
+            generator=seeded(manner.seed) if manner.options.sampling_temperature > 0 else None,
             filters=manner.filters,
             n_best=manner.n_best,
         )
@@ -315,7 +316,7 @@ class Writer:
             torch.tensor([writing.prompt]),
             options,
             writing.manner.filters,
-            generators=[torch.Generator().manual_seed(writing.manner.seed)],
+            generators=[seeded(writing.manner.seed)],
         )[0]
         logprobs = found.logprobs if writing.manner.n_best is not None else [None] * len(found.logprobs)
         tokens = [*found.tokens, options.eos][: len(found.logprobs)]

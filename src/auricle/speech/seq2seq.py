@@ -21,6 +21,7 @@ from torch import Tensor
 
 from auricle.audio.features import Features
 from auricle.decoding.generate import Generated, GenerateOptions, Step, generate
+from auricle.decoding.sampling import seeded
 from auricle.errors import ConfigError, OptionError
 from auricle.results import Segment, Transcript, Warning
 from auricle.speech.journal import Journal
@@ -328,11 +329,12 @@ class Seq2SeqRecognizer:
         seconds = [len(place.stretch.samples) / self.features.sample_rate for place in places]
         limits = [min(self.most_tokens, math.ceil(one * options.tokens_per_second)) for one in seconds]
         seeds = [seed_of(options.seed, place.stretch.start, 0) for place in places]
+        search = options.search(self.eos)
         return generate(
             self.engine.decoder(states, lengths, options.use_cache),
             torch.full((len(places), 1), self.start),
-            options.search(self.eos),
-            generators=[torch.Generator().manual_seed(seed) for seed in seeds],
+            search,
+            generators=[seeded(seed) for seed in seeds] if search.sampling_temperature > 0 else None,
             limits=limits,
         )
 

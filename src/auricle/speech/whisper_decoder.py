@@ -19,6 +19,7 @@ from torch import Tensor
 from auricle.audio.features import Features
 from auricle.decoding.alignment import token_onsets
 from auricle.decoding.generate import GenerateOptions, Grammar, Step, generate
+from auricle.decoding.sampling import seeded
 from auricle.errors import OptionError
 from auricle.speech.whisper_options import WhisperOptions
 from auricle.speech.whisper_tokens import WhisperTokenizer, WhisperTokens, non_speech_tokens
@@ -223,7 +224,7 @@ class WindowDecoder:
             search,
             self._grammar(asks[0].prompt, start, options),
             logits=logits[:, -1],
-            generators=[torch.Generator().manual_seed(seed) for seed in seeds],
+            generators=[seeded(seed) for seed in seeds] if search.sampling_temperature > 0 else None,
         )
         ratios = [compression_ratio(self.tokenizer.decode(one.tokens)) for one in found]
         temperature = search.sampling_temperature
