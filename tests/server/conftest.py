@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from auricle.server.registry import Load, Registry, load_pipeline
 from auricle.server.services import Services
 from auricle.server.settings import Settings
 
-DEADLINE_S = 60.0  # by which anything that is waited for has happened
+DEADLINE_S = 120.0  # by which anything that is waited for has happened
 POLL_S = 0.01
 RECORDING = Path(__file__).parents[2] / "samples" / "jfk.flac"
 
@@ -89,6 +89,16 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
             return stack.enter_context(serving(Settings(**{"data_dir": tmp_path / "data", **chosen}), load))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def live_serving() -> Callable[..., AbstractContextManager[LiveServer]]:
+    """Return the function behind both, for servers of a module: `with live_serving(data_dir=…, …) as server`."""
+
+    def start(load: Load = load_pipeline, **chosen: Any) -> AbstractContextManager[LiveServer]:
+        return serving(Settings(**chosen), load)
+
+    return start
 
 
 @pytest.fixture(scope="session")
