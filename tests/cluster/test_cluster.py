@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,13 +96,24 @@ def test_a_recording_goes_on_where_its_replica_died_and_nothing_is_told_twice(
     assert done[-1] == pytest.approx(own.duration)
 
 
-def test_cancelling_ends_the_work_in_the_replica(two: Any, long_recording: Source, until: Any) -> None:
+def test_cancelling_ends_the_work_in_the_replica_and_its_journal_is_whole(
+    two: Any, long_recording: Source, listen: Any, until: Any, tmp_path: Path
+) -> None:
     events: list[Event] = []
-    begun = two.begin(two.recognition.recognize(None, long_recording, {}, on_event=events.append))
-    until(lambda: bool(events) and bool(two.at_work()), "the work begins")
+    journal = tmp_path / "journal.jsonl"
+    work = two.recognition.recognize(None, long_recording, {}, on_event=events.append, journal=journal)
+    begun = two.begin(work)
+    until(lambda: sum(isinstance(one, Heard) for one in events) >= 3, "segments")
+    assert two.at_work()
     begun.cancel()
     until(lambda: not two.at_work(), "the recording is gone from the replica")
-    assert events[-1].done < long_recording.size / 32000 / 2 if isinstance(events[-1], Progress) else True
+    path = str(long_recording.path)
+    (own,) = listen.transcripts(path)
+    assert max(one.done for one in events if isinstance(one, Progress)) < own.duration / 2
+    done = [json.loads(line) for line in journal.read_bytes().splitlines()]
+    assert len(done) > 3
+    assert next(listen.transcripts(path, resume=journal)) == own
+    assert [json.loads(line) for line in journal.read_bytes().splitlines()][: len(done)] == done
 
 
 def test_errors_come_as_what_they_are(two: Any, recordings: list[Source], tmp_path: Any) -> None:
