@@ -64,21 +64,26 @@ class Conversation:
 
 
 class Turns:
-    """Translates what is heard of one stretch of sound."""
+    """Translates what is heard of one stretch of sound.
+
+    Who is late hears several utterances in one go: then all of their beginnings and ends are told before any of their
+    text, which belongs to the utterance that began where it says.
+    """
 
     def __init__(self, conversation: Conversation, offset_s: float, by_voice: bool, logprobs: bool) -> None:
         """`offset_s` is where in the session the stretch begins; `by_voice`: pauses divide it, and are told."""
         self._conversation, self._offset_s = conversation, offset_s
         self._by_voice, self._logprobs = by_voice, logprobs
-        self.item = None if by_voice else Item(new_id("item"), offset_s)
-        self.is_asked = False  # whether the client has committed it
+        self._open: dict[float, Item] = {}  # by where they begin in the stretch
+        self._whole = None if by_voice else Item(new_id("item"), offset_s)
+        self._is_asked = False  # whether the client has committed the stretch
         self._n_final = 0  # characters of the stretch's final text that are told
         self._had_voice = False  # when the sound ended
 
     def commit(self) -> Events:
         """Take the client's word that the stretch ends here."""
-        self.is_asked = True
-        return [] if self.item is None or self._by_voice else self._conversation.committed(self.item)
+        self._is_asked = True
+        return [] if self._whole is None else self._conversation.committed(self._whole)
 
     def of(self, event: StreamUpdate | Utterance | SoundEnded) -> Events:
         """Return what is to be told of something that was heard."""
@@ -87,59 +92,60 @@ class Turns:
         if isinstance(event, StreamUpdate):
             return self._update(event)
         if isinstance(event, SoundEnded):
-            self._had_voice = self.item is not None
+            self._had_voice = any(not item.is_committed for item in self._open.values())
             return []
         return self._utterance(event) if self._by_voice else []
 
     def last(self, seconds: float) -> Events:
         """Return what is to be told when all of the stretch, so long, was heard."""
-        if not self._by_voice and self.item is not None:
-            self.item.end = self._offset_s + seconds
-            return self._completed()
-        if self.is_asked and not self._had_voice:
+        if self._whole is not None:
+            self._whole.end = self._offset_s + seconds
+            return self._completed(self._whole)
+        if self._is_asked and not self._had_voice:
             # The client committed sound without a voice: an item of its own, without a word.
-            self.item = Item(new_id("item"), self._offset_s, self._offset_s)
-            return [*self._conversation.committed(self.item), *self._completed()]
+            item = Item(new_id("item"), self._offset_s, self._offset_s)
+            return [*self._conversation.committed(item), *self._completed(item)]
         return []
 
     def failed(self, refused: Refused) -> Events:
         """Return what is to be told where hearing failed amid an item."""
-        if self.item is None:
+        item = self._whole or next(iter(self._open.values()), None)
+        if item is None:
             return []
-        told = {"item_id": self.item.id, "content_index": 0, "error": openai_error(refused)}
-        return [*self._conversation.committed(self.item), {"type": f"{_TRANSCRIPTION}.failed", **told}]
+        told = {"item_id": item.id, "content_index": 0, "error": openai_error(refused)}
+        return [*self._conversation.committed(item), {"type": f"{_TRANSCRIPTION}.failed", **told}]
 
     def _utterance(self, event: Utterance) -> Events:
         if event.end is None:
-            self.item = Item(new_id("item"), self._offset_s + event.start)
-            at = round(1000 * self.item.start)
-            return [{"type": "input_audio_buffer.speech_started", "audio_start_ms": at, "item_id": self.item.id}]
-        assert self.item is not None, "what ends has begun"
-        self.item.end = self._offset_s + event.end
-        at = round(1000 * self.item.end)
-        told: Events = [{"type": "input_audio_buffer.speech_stopped", "audio_end_ms": at, "item_id": self.item.id}]
-        told += self._conversation.committed(self.item)
-        return told + self._completed() if event.is_empty else told
+            item = self._open[event.start] = Item(new_id("item"), self._offset_s + event.start)
+            at = round(1000 * item.start)
+            return [{"type": "input_audio_buffer.speech_started", "audio_start_ms": at, "item_id": item.id}]
+        item = self._open[event.start]
+        item.end = self._offset_s + event.end
+        at = round(1000 * item.end)
+        told: Events = [{"type": "input_audio_buffer.speech_stopped", "audio_end_ms": at, "item_id": item.id}]
+        told += self._conversation.committed(item)
+        return told + self._completed(self._open.pop(event.start)) if event.is_empty else told
 
     def _update(self, update: StreamUpdate) -> Events:
-        assert self.item is not None, "what is understood was begun"
+        item = self._whole or self._open[update.start]
         final = update.final_text
         delta, self._n_final = final[self._n_final :], len(final)
-        if not self.item.text:
+        if not item.text:
             delta = delta.lstrip()
-        self.item.words += update.final if self._logprobs else ()
+        item.words += update.final if self._logprobs else ()
         told: Events = []
         if delta:
-            self.item.text += delta
-            event = {"item_id": self.item.id, "content_index": 0, "delta": delta}
+            item.text += delta
+            event: dict[str, Any] = {"item_id": item.id, "content_index": 0, "delta": delta}
             if self._logprobs:
                 event["logprobs"] = logprobs_of(delta, update.final)
             told.append({"type": f"{_TRANSCRIPTION}.delta", **event})
-        return told + self._completed() if update.ends_utterance and self._by_voice else told
+        if update.ends_utterance and self._whole is None:
+            told += self._completed(self._open.pop(update.start))
+        return told
 
-    def _completed(self) -> Events:
-        item, self.item = self.item, None
-        assert item is not None, "there is one to complete"
+    def _completed(self, item: Item) -> Events:
         told: dict[str, Any] = {
             "type": f"{_TRANSCRIPTION}.completed",
             "item_id": item.id,

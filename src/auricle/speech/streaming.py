@@ -161,7 +161,7 @@ class StreamingTranscriber:
 
         `detector` takes successive samples and returns the probability of voice of each 32 ms that is complete;
         without one everything counts as voice, and only the stream's end ends an utterance. `on_utterance` is told
-        when one begins, at once, and when it has ended, before its last update is returned.
+        when one begins, at once, and when it has ended, before the updates of the block are returned.
         """
         self.how = how or StreamOptions()
         self._recognizer, self._options, self._rate, self._clock = recognizer, options, sample_rate, clock
