@@ -85,7 +85,9 @@ def test_a_recording_goes_on_where_its_replica_died_and_nothing_is_told_twice(
     until(lambda: sum(isinstance(one, Heard) for one in events) >= 3, "segments")
     for killed in two.processes():
         os.kill(killed, signal.SIGKILL)
+    until(lambda: two.registry.state("bundled") == "loading", "the loss is known")
     found = begun.result(DEADLINE_S)
+    assert two.registry.state("bundled") == "ready"
     told = [segment for one in events if isinstance(one, Heard) for segment in one.segments]
     done = [one.done for one in events if isinstance(one, Progress)]
     alone: list[Segment] = []

@@ -99,12 +99,7 @@ def deploy(cluster: Cluster, name: str, settings: Settings) -> Deployed:
     )
     handle = handle.options()  # makes the router that all calls share, and that `close` ends
     try:
-        description = _described(cluster, name, handle)
-        if description.version != __version__:
-            raise AuricleError(
-                f"a machine of the cluster has auricle {description.version}, and this one {__version__}; install "
-                "the same version on all"
-            )
+        description = described(cluster, name, handle)
     except BaseException:
         handle.shutdown()
         delete(deployment)
@@ -112,14 +107,18 @@ def deploy(cluster: Cluster, name: str, settings: Settings) -> Deployed:
     return Deployed(deployment, handle, description)
 
 
-def _described(cluster: Cluster, name: str, handle: Any) -> Description:
-    """Wait for the first replica."""
+def described(cluster: Cluster, name: str, handle: Any) -> Description:
+    """Wait for the first replica and return what it says of the model.
+
+    Raises:
+        AuricleError: the model cannot be loaded, there is no room, or the replica is of another version of auricle.
+        Cancelled: the server ends.
+    """
     response = handle.describe.remote()
     began = told = time.monotonic()
     while not cluster.closing.is_set():
         try:
-            found: Description = response.result(timeout_s=POLL_S)
-            return found
+            return _of_this_version(response.result(timeout_s=POLL_S))
         except TimeoutError:
             failure = ray.get(cluster.depot.failure.remote(deployment_of(cluster, name)))
             if failure is not None:
@@ -136,6 +135,15 @@ def _described(cluster: Cluster, name: str, handle: Any) -> Description:
             told = now
             logger.warning("model %s waits %.0f s for a replica: %s", name, told - began, _message(cluster, name))
     raise Cancelled("the server ends")
+
+
+def _of_this_version(description: Description) -> Description:
+    if description.version != __version__:
+        raise AuricleError(
+            f"a machine of the cluster has auricle {description.version}, and this one {__version__}; install the "
+            "same version on all"
+        )
+    return description
 
 
 def _message(cluster: Cluster, name: str) -> str:
