@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from auricle.audio.features import Features
 from auricle.engines import make_engine
 from auricle.engines.cpu import native_library, products
 from auricle.engines.cpu.linear import best_arithmetic
 from auricle.engines.cpu.memory import HUGE_PAGE, Block, large, room_for
+from auricle.engines.cpu.workers import divided
 from auricle.errors import OptionError
+from auricle.loading import load
 from auricle.models.whisper import Whisper
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "librispeech-1320-122612-0008.ogg"
@@ -87,3 +90,32 @@ def test_tensors_of_a_block_do_not_overlap_and_begin_anew_when_it_is_cleared() -
     assert [float(tensor.float().mean()) for tensor in tensors] == [1, 2, 3]
     block.clear()
     assert block.take(*sizes[0]).data_ptr() == tensors[0].data_ptr()
+
+
+@pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
+@pytest.mark.parametrize("family", ["bundled", "whisper"])
+def test_recordings_divided_among_threads_have_the_numbers_of_one_thread(family: str) -> None:
+    torch.manual_seed(0)
+    model = load("bundled").model if family == "bundled" else Whisper(Whisper.tiny())
+    engine = make_engine(model, name="cpu", dtype="auto")
+    engine.arithmetic = "int16"
+    shape = (5, 217, 80) if family == "bundled" else (3, 80, 3000)
+    features = Features(torch.randn(shape), torch.tensor([217, 30, 90, 8, 100])[: shape[0]])
+    compute = engine.ctc if family == "bundled" else engine.encode
+    n_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected, expected_lengths = compute(features)
+        torch.set_num_threads(2)
+        found, lengths = compute(features)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(n_threads)
+    assert lengths.tolist() == expected_lengths.tolist()
+    for one, other, length in zip(found, expected, lengths.tolist(), strict=True):
+        torch.testing.assert_close(one[:length], other[:length], rtol=0, atol=1e-5)
+
+
+def test_groups_have_all_rows_and_about_the_same_length() -> None:
+    assert divided([9, 1, 5, 4, 3], 2) == [[0, 1], [2, 3, 4]] or divided([9, 1, 5, 4, 3], 2) == [[0, 4], [1, 2, 3]]
+    assert divided([3, 0], 4) == [[0], [1]]

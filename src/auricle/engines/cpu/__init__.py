@@ -20,6 +20,7 @@ from auricle.engines.cpu import whisper_decoder
 from auricle.engines.cpu.linear import Arithmetic, best_arithmetic
 from auricle.engines.cpu.modules import accelerate
 from auricle.engines.cpu.native_library import cpu_flags, kernels
+from auricle.engines.cpu.workers import Workers, can_share, divided
 from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
 from auricle.engines.text_step import ModelTextStep
 from auricle.errors import OptionError
@@ -51,6 +52,7 @@ class CpuEngine:
         self.device = device
         self.dtype = torch.bfloat16 if self.arithmetic == "bfloat16" else torch.float32
         model = model.to(device=device, dtype=torch.float32).eval()
+        self._workers = Workers()
         self._decoder: whisper_decoder.WhisperDecoder | None = None
         if kernels() is not None and whisper_decoder.can_run(model):
             self._decoder = whisper_decoder.WhisperDecoder(model, self.arithmetic)
@@ -65,8 +67,28 @@ class CpuEngine:
         """
         if self.model.kind != "ctc":
             raise wrong_kind(type(self.model).__name__, self.model.kind, "ctc")
-        logits, lengths = self.model(features.values.float(), features.lengths)  # (B, T, V)
+        values, lengths = features.values.float(), features.lengths
+        if self.arithmetic == "int16" and can_share(len(values)):
+            return self._ctc_in_groups(values, lengths)
+        logits, lengths = self.model(values, lengths)  # (B, T, V)
         return logits.float().log_softmax(-1), lengths
+
+    def _ctc_in_groups(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `ctc`, a group of rows on each thread."""
+
+        def compute(rows: list[int]) -> tuple[Tensor, Tensor]:
+            logits, counts = self.model(values[rows], lengths[rows])
+            return logits.float().log_softmax(-1), counts
+
+        groups = divided(lengths.tolist(), torch.get_num_threads())
+        found = self._workers.each(compute, groups)
+        most = max(logits.shape[1] for logits, _ in found)
+        together = found[0][0].new_zeros(len(values), most, found[0][0].shape[2])  # (B, T, V)
+        frames = torch.empty_like(lengths)
+        for rows, (log_probs, counts) in zip(groups, found, strict=True):
+            together[rows, : log_probs.shape[1]] = log_probs
+            frames[rows] = counts
+        return together, frames
 
     @torch.inference_mode()
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:
@@ -75,8 +97,15 @@ class CpuEngine:
         if self._decoder is None:
             states, lengths = self.model.encode(values, lengths)
             return states, lengths
+
         # Whisper's windows are equally long, and one at a time stays in the processor's caches.
-        windows = [self.model.encode(values[row : row + 1], lengths[row : row + 1]) for row in range(len(values))]
+        def encode(row: int) -> tuple[Tensor, Tensor]:
+            states, length = self.model.encode(values[row : row + 1], lengths[row : row + 1])
+            return states, length
+
+        rows = range(len(values))
+        share = self.arithmetic == "int16" and can_share(len(values))
+        windows = self._workers.each(encode, rows) if share else [encode(row) for row in rows]
         return torch.cat([states for states, _ in windows]), torch.cat([length for _, length in windows])
 
     @torch.inference_mode()

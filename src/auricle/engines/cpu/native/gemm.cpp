@@ -162,6 +162,9 @@ float pack_block(const float* weights, int n, int16_t* out) {
 
 }  // namespace
 
+// How many threads the calling thread's parallel parts have, those of torch's operations included.
+AURICLE_EXPORT void auricle_set_threads(int32_t n) { omp_set_num_threads(n); }
+
 AURICLE_EXPORT int64_t auricle_tile_columns() { return TILE_N; }
 
 // weight [N][K] to panels and scales as blocks.h has them; both are zero before.

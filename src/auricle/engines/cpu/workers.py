@@ -1,0 +1,65 @@
+"""Threads that each compute recordings of their own, instead of all threads sharing every product.
+
+Threads that share a product wait for each other some 40 times a window of Whisper's encoder, and all of them for one
+that the system has put aside. Rows of the native kernels depend on no other row, so that the numbers are the same.
+
+Dimension key: B recordings.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from auricle.engines.cpu.native_library import kernels
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Workers:
+    """As many threads as torch has been given, made when they are first needed."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._n_threads = 0
+
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """`function` of every item, in order, each on one thread of its own."""
+        n_threads = torch.get_num_threads()
+        if self._pool is None or self._n_threads != n_threads:
+            self._pool = ThreadPoolExecutor(n_threads, "auricle-cpu", initializer=_compute_alone)
+            self._n_threads = n_threads
+        return list(self._pool.map(torch.inference_mode()(function), items))
+
+
+def can_share(n_rows: int) -> bool:
+    """Whether recordings are divided among threads: there are several of both, and kernels to say so to."""
+    return n_rows > 1 and torch.get_num_threads() > 1 and kernels() is not None
+
+
+def divided(lengths: list[int], n_groups: int) -> list[list[int]]:
+    """Rows in at most `n_groups` groups of about the same total length."""
+    groups: list[list[int]] = [[] for _ in range(n_groups)]
+    loads = [0] * n_groups
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        least = loads.index(min(loads))
+        groups[least].append(row)
+        loads[least] += lengths[row]
+    return [sorted(group) for group in groups if group]
+
+
+def _compute_alone() -> None:
+    """Let this thread's products be computed by itself.
+
+    Not by `torch.set_num_threads`, which threads that begin later would take over; asking for the number first keeps
+    torch from setting it on its first operation here.
+    """
+    torch.get_num_threads()
+    library = kernels()
+    assert library is not None, "callers ask can_share() first"
+    library.auricle_set_threads(ctypes.c_int32(1))
