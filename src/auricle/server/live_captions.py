@@ -190,7 +190,8 @@ class Captions:
             WebSocketDisconnect: the client has gone. Refused: 408, nothing came; 400, it is no JSON.
         """
         try:
-            message = await asyncio.wait_for(self._websocket.receive(), None if self._end_asked else IDLE_S)
+            async with asyncio.timeout(None if self._end_asked else IDLE_S):
+                message = await self._websocket.receive()
         except TimeoutError:
             raise Refused(
                 408, f"nothing came for {IDLE_S:g} s; send sound, or {{'type': 'end'}}", code="idle"

@@ -21,6 +21,7 @@ logger = logging.getLogger("auricle.server")
 
 BACKLOG = 2048  # connections that wait to be taken
 KEEP_ALIVE_S = 75  # longer than proxies and pools keep idle connections, so that they close first
+WEBSOCKET_PATIENCE_S = 120.0  # for the answer to a ping, which stands behind all sound that a client has sent
 
 
 class Server(uvicorn.Server):
@@ -72,6 +73,7 @@ def make_server(settings: Settings, registry: Registry | None = None) -> Server:
         access_log=False,
         server_header=False,
         ws_max_size=1 << 24,
+        ws_ping_timeout=WEBSOCKET_PATIENCE_S,
         h11_max_incomplete_event_size=1 << 16,
     )
     return Server(config, app.state.services)

@@ -104,7 +104,8 @@ class RealtimeSession:
         """Take the client's messages until it has gone; what is wrong with one is told, and the session goes on."""
         while True:
             try:
-                message = await asyncio.wait_for(self._websocket.receive(), IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    message = await self._websocket.receive()
             except TimeoutError:
                 raise Refused(408, f"no message came for {IDLE_S:g} s", code="idle") from None
             if message["type"] == "websocket.disconnect":
