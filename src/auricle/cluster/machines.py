@@ -60,9 +60,11 @@ def joined(settings: Settings) -> Iterator[Cluster]:
             **(here if address is None else {}),
         )
     except Exception as error:  # Ray raises no narrower one where its processes do not begin in time
+        if address is None:
+            raise AuricleError(f"Ray does not begin on this machine: {error}; if it is very busy, try again") from error
         raise AuricleError(
-            f"the Ray cluster {address or 'of this machine'} cannot be used: {error}; is this machine a part of it "
-            "(ray start --address=…), and is the address right?"
+            f"the Ray cluster {address} cannot be joined: {error}; this machine must be a part of it (ray start "
+            "--address=…), and with RAY_AUTH_MODE=token have its token"
         ) from error
     try:
         # Without Ray's own HTTP server: the application is ours.
