@@ -10,6 +10,7 @@ import { SourcePicker } from "./source.js";
 
 const TYPED = "typed"; // the reference that is written by hand
 const NOBODY = "nothing";
+const DRAWING_MS = 10_000; // the most that is waited for the waveform
 
 class Comparison {
   constructor(models) {
@@ -99,7 +100,8 @@ class Comparison {
   open(file, sample) {
     this.file = file;
     this.turn += 1;
-    this.player.open(file);
+    // The browser draws first: on a machine that is also the server, that would slow the first model down.
+    this.isDrawn = Promise.race([this.player.open(file), new Promise((resolve) => setTimeout(resolve, DRAWING_MS))]);
     this.typed.value = sample?.text ?? "";
     if (sample?.text) this.reference.value = TYPED;
     else if (this.reference.value === TYPED) this.reference.selectedIndex = 0;
@@ -115,6 +117,7 @@ class Comparison {
     for (const run of runs) run.reset();
     const before = this.queue ?? Promise.resolve();
     this.queue = before.then(async () => {
+      await this.isDrawn;
       for (const run of runs) {
         if (turn !== this.turn || !this.runs.includes(run)) continue;
         await run.start(this.file, () => this.#startAll([run]));
