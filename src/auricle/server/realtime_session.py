@@ -23,6 +23,7 @@ from auricle.server.errors import Refused, as_refused, openai_error
 from auricle.server.live_feed import LiveFeed
 from auricle.server.live_streams import Listening, hang_up, tell
 from auricle.server.openai_calls import card_languages, resolved
+from auricle.server.openai_parameters import speaker_of
 from auricle.server.realtime_settings import SessionSettings
 from auricle.server.realtime_sound import samples_of
 from auricle.server.realtime_turns import Conversation, Turns, new_id
@@ -34,6 +35,7 @@ logger = logging.getLogger("auricle.server")
 
 IDLE_S = 600.0  # without a message
 LARGE_BYTES = 1 << 18  # messages beyond this are read in a thread
+LOADING = 503
 MOST_STRETCHES = 32  # committed ones that wait to be heard
 
 
@@ -138,8 +140,7 @@ class RealtimeSession:
             raise Refused(400, "session is missing; expected an object", code="invalid_value", param="session")
         is_flat = event["type"] == "transcription_session.update"
         changed = self._settings.updated_flat(session) if is_flat else self._settings.updated(session)
-        if changed.model != self._settings.model:
-            resolved(self._services, changed.model)
+        await self._check(changed)
         stretch = self._stretch
         if stretch is not None and changed != self._settings:
             if self._settings.turn is None and stretch.feed.n_taken:
@@ -149,6 +150,23 @@ class RealtimeSession:
         self._settings = changed
         self._conversation.is_beta = self._conversation.is_beta or is_flat
         await self._tell_session("updated")
+
+    async def _check(self, changed: SessionSettings) -> None:
+        """Ask the model whether it can do what is wanted, which loads it; one that takes long to load is not asked.
+
+        Raises:
+            Refused: 400, it cannot; 404, there is none of that name; 500, it cannot be loaded.
+        """
+        services, listening = self._services, self._listening(changed)
+        languages = await card_languages(services, listening.name)
+        try:
+            async with services.registry.use(listening.name, services.settings.hold) as model:
+                listening.parameters(speaker_of(model.name, model.pipeline, languages))
+        except Refused as refused:
+            if refused.status != LOADING:
+                raise
+        except AuricleError as error:
+            raise as_refused(error) from None
 
     async def _append(self, event: Mapping[str, Any]) -> None:
         audio, encoding = event.get("audio"), self._settings.encoding
@@ -192,21 +210,24 @@ class RealtimeSession:
         stretch = _Stretch(
             LiveFeed(incoming(settings), settings.max_body_bytes),
             Turns(self._conversation, self._elapsed_s, by_voice, chosen.logprobs),
-            Listening(
-                resolved(self._services, chosen.model),
-                chosen.rate,
-                chosen.latency,
-                (*((chosen.language,) if chosen.language else ()), *chosen.languages),
-                chosen.prompt,
-                chosen.keywords,
-                chosen.turn.parameters() if chosen.turn is not None else {"vad": False},
-            ),
+            self._listening(chosen),
             self._elapsed_s,
         )
         before = self._hearings[-1] if self._hearings else None
         self._hearings.append(asyncio.create_task(self._hear(stretch, before)))
         self._stretch = stretch
         return stretch
+
+    def _listening(self, chosen: SessionSettings) -> Listening:
+        return Listening(
+            resolved(self._services, chosen.model),
+            chosen.rate,
+            chosen.latency,
+            (*((chosen.language,) if chosen.language else ()), *chosen.languages),
+            chosen.prompt,
+            chosen.keywords,
+            chosen.turn.parameters() if chosen.turn is not None else {"vad": False},
+        )
 
     def _finish(self) -> None:
         """Close the open stretch; what came of it is heard to its end."""

@@ -24,6 +24,7 @@ from openai.types.realtime import (
 )
 from websockets.asyncio.client import ClientConnection, connect
 
+from auricle.errors import ConfigError
 from auricle.evaluation.wer import character_errors
 from auricle.server.errors import Refused
 from auricle.server.live_streams import SoundEnded
@@ -329,20 +330,76 @@ def test_what_is_cleared_is_never_heard(live_server: Any, recording: Path, pcm: 
     assert len(told.of("input_audio_buffer.committed")) == 1
 
 
-def test_a_language_that_the_model_does_not_write_ends_the_session_with_words(
-    live_server: Any, recording: Path, pcm: Any
-) -> None:
+def test_what_the_model_cannot_do_is_told_when_it_is_asked_for(live_server: Any) -> None:
     async def speak(one: Talk) -> None:
-        await one.say(session(transcription={"language": "de"}, turn_detection=None))
-        await one.say(*map(append, pieces(pcm(recording, RATE)[:RATE])))
-        await one.until("error")
-        with pytest.raises(websockets.exceptions.ConnectionClosed):
-            await one.until("never")
-        assert one.socket.close_code == 4400
+        await one.say(session(transcription={"language": "de"}))
+        await one.say(session(transcription={"prompt": "This is a talk about what the moon is made of."}))
+        await one.say(session(transcription={"prompt": "Ohm, Volt", "language": "en"}))
+        await one.until("session.updated")
 
     told = talk(live_server, speak)
+    assert [one["error"]["param"] for one in told.of("error")] == ["language", "prompt"]
     assert "it writes en" in told.of("error")[0]["error"]["message"]
-    assert told.of("conversation.item.input_audio_transcription.failed")[0]["error"]["param"] == "language"
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_session_and_fails_its_turn(start_server: Any) -> None:
+    def broken(place: str, settings: Any) -> Any:
+        raise ConfigError("config.json in /a/folder/of/ours has no model_type")
+
+    async def speak(one: Talk) -> None:
+        await one.until("session.created")
+        await one.say({"type": "session.update", "session": {"type": "transcription"}})
+        with pytest.raises(websockets.exceptions.ConnectionClosed):
+            await one.until("never")
+        assert one.socket.close_code == 4500
+
+    async def speak_at_once(one: Talk) -> None:
+        await one.say(append(pieces(np.zeros(RATE, np.float32))[0]))
+        with pytest.raises(websockets.exceptions.ConnectionClosed):
+            await one.until("never")
+        assert one.socket.close_code == 4500
+
+    server = start_server(load=broken)
+    for what in (speak, speak_at_once):
+        (error,) = talk(server, what).of("error")
+        assert (error["error"]["type"], error["error"]["code"]) == ("server_error", "model_unusable")
+        assert "/a/folder" not in error["error"]["message"]
+    turns = Turns(Conversation(), 0.0, by_voice=False, logprobs=False)
+    committed, *_, failed = turns.failed(Refused(500, "no", code="model_unusable"))
+    assert failed["type"] == "conversation.item.input_audio_transcription.failed"
+    assert failed["item_id"] == committed["item_id"]
+    assert failed["error"]["code"] == "model_unusable"
+
+
+def test_a_token_is_taken_from_the_header_or_from_a_browser_s_subprotocols(start_server: Any) -> None:
+    server = start_server(token_required=True)
+    token, _ = server.services.access.store.create("mine", scopes=("infer",))
+    url = f"{server.url.replace('http', 'ws')}/v1/realtime"
+
+    async def run() -> int:
+        for how in (
+            {"additional_headers": {"authorization": f"Bearer {token}"}},
+            {"subprotocols": ["realtime", f"openai-insecure-api-key.{token}"]},
+        ):
+            async with connect(url, **how) as socket:  # type: ignore[arg-type]
+                assert json.loads(await socket.recv())["type"] == "session.created"
+        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+            await connect(url)
+        return refused.value.response.status_code
+
+    assert asyncio.run(run()) == 401
+
+
+def test_a_server_that_is_ending_takes_no_new_session(start_server: Any) -> None:
+    server = start_server()
+    server.services.draining.set()
+
+    async def run() -> int:
+        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
+            await connect(f"{server.url.replace('http', 'ws')}/v1/realtime")
+        return refused.value.response.status_code
+
+    assert asyncio.run(run()) == 503
 
 
 @pytest.mark.parametrize(
