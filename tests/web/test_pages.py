@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,13 @@ def test_files_are_asked_for_again_and_answered_by_304(client: TestClient) -> No
     again = client.get("/static/base.css", headers={"if-none-match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert client.get("/static/nothing.js").status_code == 404
+
+
+def test_types_of_files_do_not_depend_on_the_machine(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mimetypes, "guess_type", lambda *_, **__: ("text/plain", None))
+    assert client.get("/static/api.js").headers["content-type"] == "text/javascript; charset=utf-8"
+    assert client.get("/static/base.css").headers["content-type"] == "text/css; charset=utf-8"
+    assert client.get("/samples/mohicans.ogg").headers["content-type"] == "audio/ogg"
 
 
 def test_every_sample_is_there_with_its_words_and_its_licence(client: TestClient) -> None:

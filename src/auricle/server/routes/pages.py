@@ -49,6 +49,14 @@ SECURITY = {
 # Asked for again each time and answered 304 where nothing changed: an update of auricle is seen at once.
 FRESH = {"cache-control": "no-cache"}
 VARY = {"vary": "accept"}
+# Said here, for what a machine makes of endings differs, and browsers run no script of another type.
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+}
 READ = ["GET", "HEAD"]
 
 
@@ -155,6 +163,8 @@ async def _file(files: StaticFiles, path: str, request: Request) -> Response:
     except HTTPException as error:
         raise Refused(error.status_code, f"there is no file {path!r} here", code="not_found") from None
     response.headers.update({**SECURITY, **FRESH})
+    if "content-type" in response.headers:
+        response.headers["content-type"] = TYPES.get(Path(path).suffix, response.headers["content-type"])
     return response
 
 
