@@ -68,7 +68,7 @@ class CpuEngine:
         if self.model.kind != "ctc":
             raise wrong_kind(type(self.model).__name__, self.model.kind, "ctc")
         values, lengths = features.values.float(), features.lengths
-        if self.arithmetic == "int16" and can_share(len(values)):
+        if self.arithmetic == "int16" and len(values) > 1 and can_share():
             return self._ctc_in_groups(values, lengths)
         logits, lengths = self.model(values, lengths)  # (B, T, V)
         return logits.float().log_softmax(-1), lengths
@@ -104,7 +104,7 @@ class CpuEngine:
             return states, length
 
         rows = range(len(values))
-        share = self.arithmetic == "int16" and can_share(len(values))
+        share = self.arithmetic == "int16" and len(values) > 1 and can_share()
         windows = self._workers.each(encode, rows) if share else [encode(row) for row in rows]
         return torch.cat([states for states, _ in windows]), torch.cat([length for _, length in windows])
 

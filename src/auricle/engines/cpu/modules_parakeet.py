@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_attention import attend_one
 from auricle.engines.cpu.modules_conformer import convolve_channels, convolve_features, gated_convolution
-from auricle.engines.cpu.modules_products import ACTIVATIONS, FeedForward, joined_product, make_product, product_of
+from auricle.engines.cpu.modules_products import ACTIVATIONS, feed_forward_of, joined_product, make_product, product_of
 from auricle.engines.cpu.modules_rows import join, offsets, separate
 from auricle.models.parakeet import (
     ConformerBlock,
@@ -102,8 +102,8 @@ class FastBlock(nn.Module):
     def __init__(self, block: ConformerBlock, activation: str, width: int, arithmetic: Arithmetic) -> None:
         super().__init__()
         first, second = block.feed_forward1, block.feed_forward2
-        self.feed_forward1 = FeedForward(first.linear1, first.linear2, activation, arithmetic, 0.5)
-        self.feed_forward2 = FeedForward(second.linear1, second.linear2, activation, arithmetic, 0.5)
+        self.feed_forward1 = feed_forward_of(first.linear1, first.linear2, activation, arithmetic, 0.5)
+        self.feed_forward2 = feed_forward_of(second.linear1, second.linear2, activation, arithmetic, 0.5)
         self.attention = FastRelativeAttention(block.self_attn, width, arithmetic)
         self.convolution = FastConvolution(block.conv, activation, arithmetic)
         self.norm1, self.norm2 = block.norm_feed_forward1, block.norm_feed_forward2

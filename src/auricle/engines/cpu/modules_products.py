@@ -8,6 +8,7 @@ Dimension key: T frames, N outputs, K inputs, C channels.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -91,21 +92,18 @@ def fuses_bfloat16() -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-class FeedForward:
-    """Two linear layers with an activation between them, the second's result times a number."""
+def feed_forward_of(
+    first: nn.Linear, second: nn.Linear, activation: str, arithmetic: Arithmetic, factor: float = 1.0
+) -> Callable[..., Tensor]:
+    """Two linear layers with an activation between them, the second's result times a number.
 
-    def __init__(
-        self, first: nn.Linear, second: nn.Linear, activation: str, arithmetic: Arithmetic, factor: float = 1.0
-    ) -> None:
-        self.activation = activation
-        self.first, self.second = product_of(first, arithmetic), product_of(second, arithmetic, factor)
-
-    def __call__(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Map (T, D) to residual + (T, D)."""
-        if isinstance(self.first, Int16Product) and isinstance(self.second, Int16Product):
-            name: Any = self.activation
-            return products.feed_forward(x, self.first.packed, self.second.packed, name, residual)
-        return self.second(self.first(x, self.activation), residual=residual)
+    Called with rows (..., K) and `residual` (..., N), to which the result is added.
+    """
+    one, other = product_of(first, arithmetic), product_of(second, arithmetic, factor)
+    if isinstance(one, Int16Product) and isinstance(other, Int16Product):
+        name: Any = activation
+        return partial(products.feed_forward, first=one.packed, second=other.packed, activation=name)
+    return lambda x, residual: other(one(x, activation), residual=residual)
 
 
 def apply_activation(x: Tensor, activation: str | None) -> Tensor:

@@ -18,7 +18,7 @@ from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_attention import attend
 from auricle.engines.cpu.modules_frontend import FastFeatureEncoder
 from auricle.engines.cpu.modules_positions import FastPositionalConv
-from auricle.engines.cpu.modules_products import ACTIVATIONS, FeedForward, joined_product, product_of
+from auricle.engines.cpu.modules_products import ACTIVATIONS, feed_forward_of, joined_product, product_of
 from auricle.engines.cpu.modules_rows import join, offsets, separate
 from auricle.models.speech_encoder import Attention, EncoderLayer, SpeechEncoder, SpeechEncoderConfig
 from auricle.models.wavlm import GatedAttention, WavLMEncoder, distance_buckets
@@ -69,7 +69,7 @@ class FastEncoderLayer(nn.Module):
         self.queries_keys_values = joined_product(projections, arithmetic)
         self.attention_out = product_of(attention.out_proj, arithmetic)
         first, second = feed_forward.intermediate_dense, feed_forward.output_dense
-        self.feed_forward = FeedForward(first, second, ACTIVATIONS[config.hidden_act], arithmetic)
+        self.feed_forward = feed_forward_of(first, second, ACTIVATIONS[config.hidden_act], arithmetic)
         self.layer_norm, self.final_layer_norm = layer.layer_norm, layer.final_layer_norm
         adapter: Any = layer.adapter_layer
         self.adapter_norm = None if adapter is None else adapter.norm
@@ -77,21 +77,19 @@ class FastEncoderLayer(nn.Module):
         self.adapter += [] if adapter is None else [product_of(adapter.linear_2, arithmetic)]
 
     def forward(self, x: Tensor, counts: Sequence[int], biases: Sequence[Tensor] | None) -> Tensor:
+        y = self.layer_norm(x) if self.pre_norm else x
+        if biases is not None and self.gates is not None:
+            biases = self.gates(y, counts, biases)
+        y = attend(self.queries_keys_values(y), counts, self.n_heads, self.arithmetic, biases)
+        x = self.attention_out(y, residual=x)
         if not self.pre_norm:
-            x = self.layer_norm(self._attention(x, x, counts, biases))
+            x = self.layer_norm(x)
             return self.final_layer_norm(self.feed_forward(x, residual=x))
-        x = self._attention(self.layer_norm(x), x, counts, biases)
         x = self.feed_forward(self.final_layer_norm(x), residual=x)
         if self.adapter_norm is not None:
             first, second = self.adapter
             x = second(first(self.adapter_norm(x), "relu"), residual=x)
         return x
-
-    def _attention(self, x: Tensor, residual: Tensor, counts: Sequence[int], biases: Sequence[Tensor] | None) -> Tensor:
-        if biases is not None and self.gates is not None:
-            biases = self.gates(x, counts, biases)
-        y = attend(self.queries_keys_values(x), counts, self.n_heads, self.arithmetic, biases)
-        return self.attention_out(y, residual=residual)
 
 
 class DistanceBias(nn.Module):

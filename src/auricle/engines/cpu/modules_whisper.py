@@ -14,7 +14,7 @@ from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_attention import attend
 from auricle.engines.cpu.modules_products import (
     ACTIVATIONS,
-    FeedForward,
+    feed_forward_of,
     joined_product,
     make_convolution,
     product_of,
@@ -64,7 +64,7 @@ class FastWhisperLayer(nn.Module):
         self.attention_norm, self.final_norm = layer.self_attn_layer_norm, layer.final_layer_norm
         self.queries_keys_values = joined_product([attention.q_proj, attention.k_proj, attention.v_proj], arithmetic)
         self.attention_out = product_of(attention.out_proj, arithmetic)
-        self.feed_forward = FeedForward(layer.fc1, layer.fc2, activation, arithmetic)
+        self.feed_forward = feed_forward_of(layer.fc1, layer.fc2, activation, arithmetic)
 
     def forward(self, x: Tensor, counts: list[int]) -> Tensor:
         y = attend(self.queries_keys_values(self.attention_norm(x)), counts, self.n_heads, self.arithmetic)

@@ -131,22 +131,19 @@ def feed_forward(
     if x.shape[-1] != first.k or first.n != second.k:
         raise ValueError(f"rows of {x.shape[-1]} and products of {first.k} to {first.n} and {second.k} do not fit")
     x = _three_dimensions(x.reshape(-1, first.k))  # (1, M, K)
+    if residual is not None:
+        residual = residual.float().expand(shape).reshape(1, -1, shape[-1])  # (1, M, N)
     # Few rows are divided among threads by columns, which two products at once cannot be.
     if x.shape[1] < ROWS_FOR_BOTH * torch.get_num_threads():
-        return linear(linear(x, first, activation), second, None, _flat(residual, shape), scale).view(shape)
+        return linear(linear(x, first, activation), second, None, residual, scale).view(shape)
     rows = _Rows(x, 1, x.shape[1], x.stride(1), 0, 2**62)
     y = torch.empty(1, x.shape[1], second.n)
     products = (
         _product(rows, first, activation, None, 1.0, y),
-        _product(_Rows(y, 1, x.shape[1], first.n, 0, 2**62), second, None, _flat(residual, shape), scale, y),
+        _product(_Rows(y, 1, x.shape[1], first.n, 0, 2**62), second, None, residual, scale, y),
     )
     _library().auricle_multiply_twice(*(ctypes.byref(product) for product in products))
     return y.view(shape)
-
-
-def _flat(residual: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
-    """`residual` for the rows of all batches, (1, M, N)."""
-    return None if residual is None else residual.float().expand(shape).reshape(1, -1, shape[-1])
 
 
 def conv1d_channels_last(

@@ -37,9 +37,9 @@ class Workers:
         return list(self._pool.map(torch.inference_mode()(function), items))
 
 
-def can_share(n_rows: int) -> bool:
-    """Whether recordings are divided among threads: there are several of both, and kernels to say so to."""
-    return n_rows > 1 and torch.get_num_threads() > 1 and kernels() is not None
+def can_share() -> bool:
+    """Whether there are several threads to divide recordings among, and kernels to say so to."""
+    return torch.get_num_threads() > 1 and kernels() is not None
 
 
 def divided(lengths: list[int], n_groups: int) -> list[list[int]]:
