@@ -89,7 +89,7 @@ def test_a_server_without_models_says_how_to_name_one(start_scripted: Any, open_
 
 def test_a_failure_is_told_and_can_be_tried_again(scripted: Any, open_page: OpenPage, watched: Any) -> None:
     watched.expected.append("500")
-    page = open_page(f"{scripted.url}/compare")
+    page = open_page(f"{scripted.url}/leaderboard")
     page.route("**/api/models", lambda route: route.fulfill(status=500, json={"error": "the disk is on fire"}))
     page.goto(scripted.url)
     expect(page.get_by_role("alert")).to_contain_text("The disk is on fire.")

@@ -145,6 +145,7 @@ class Comparison {
 
 async function start() {
   const page = document.getElementById("compare");
+  page.replaceChildren(el("p", { class: "count", role: "status" }, "Looking for models…"));
   try {
     const models = (await listModels()).filter((model) => !model.pipeline_tag || model.pipeline_tag === SPEECH);
     models.sort((a, b) => Number(b.auricle?.default ?? 0) - Number(a.auricle?.default ?? 0));

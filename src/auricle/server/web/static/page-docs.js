@@ -110,6 +110,7 @@ function finder(sections, count) {
 
 async function start() {
   const page = document.getElementById("docs");
+  page.replaceChildren(el("p", { class: "count", role: "status" }, "Reading the routes…"));
   try {
     const sections = groups(await getJson("openapi.json"));
     const count = el("p", { class: "count", role: "status" });

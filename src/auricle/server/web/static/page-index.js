@@ -124,6 +124,7 @@ function failed(error) {
 }
 
 async function load() {
+  count.textContent = "Looking for models…";
   try {
     models = await listModels();
   } catch (error) {

@@ -128,6 +128,7 @@ function failed(error) {
 }
 
 async function load() {
+  page.replaceChildren(el("p", { class: "count", role: "status" }, "Looking for results…"));
   let board;
   try {
     board = await readLeaderboard();
