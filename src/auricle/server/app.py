@@ -54,7 +54,14 @@ Pretrained models on your own machine: the routes of the Inference API, of OpenA
 def create_app(registry: Registry, settings: Settings) -> FastAPI:
     """Make the application; its models, caches and workers live as long as its lifespan."""
     services = make_services(registry, settings)
-    app = FastAPI(title="auricle", description=DESCRIPTION, version=__version__, lifespan=lambda _: _lifespan(services))
+    app = FastAPI(
+        title="auricle",
+        description=DESCRIPTION,
+        version=__version__,
+        lifespan=lambda _: _lifespan(services),
+        docs_url=None,  # the pages have a reference of their own, which needs nothing from elsewhere
+        redoc_url=None,
+    )
     app.state.services = services
     for router in ROUTERS:
         app.include_router(router(services))
