@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 120.0  # by which anything that is waited for has happened
 POLL_S = 0.05
 SAMPLES = Path(__file__).parents[2] / "samples"
+STARTS = 3  # of the nodes, before the tests fail
 STORE_BYTES = 80 << 20  # the least that Ray takes
 
 
@@ -91,9 +92,7 @@ def served() -> Iterator[Served]:
     for name, value in {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}.items():
         patch.setenv(name, value)
     tempfile.tempdir = str(folder)
-    machine = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
-    nodes = cluster_utils.Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
-    nodes.add_node(**machine)
+    nodes = two_machines(cluster_utils.Cluster)
     settings = Settings(
         data_dir=folder / "data",
         models=("bundled", f"broken={broken_model(folder)}"),
@@ -111,6 +110,23 @@ def served() -> Iterator[Served]:
         tempfile.tempdir = before
         patch.undo()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def two_machines(kind: Any) -> Any:
+    """Begin two nodes; Ray gives a node 15 s, which may be too little where tests run beside much else."""
+    machine = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    for left in reversed(range(STARTS)):
+        nodes = kind()
+        try:
+            nodes.add_node(**machine, include_dashboard=False)
+            nodes.add_node(**machine)
+        except Exception:  # Ray raises no narrower one
+            nodes.shutdown()
+            if not left:
+                raise
+        else:
+            return nodes
+    raise AssertionError("the last try raises")
 
 
 @contextmanager
