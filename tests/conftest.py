@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from auricle import engines
@@ -16,3 +20,50 @@ def every_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """
     monkeypatch.setattr(engines, "BEST", {"cpu": request.param})
     return str(request.param)
+
+
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def byte_level() -> Any:
+    """A tokenizer of the `tokenizers` library over bytes, as GPT-2, Llama 3 and Qwen have them, of some 300 tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=special)
+    tokenizer.train_from_iterator(
+        ["the quick brown fox jumps over the lazy dog, and there is more to tell"] * 3, trainer
+    )
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def text_checkpoint(tmp_path_factory: pytest.TempPathFactory, byte_level: Any) -> Path:
+    """A tiny random Llama that chats in ChatML, as the Hub has such checkpoints."""
+    import torch
+
+    from auricle.checkpoints.tensors import write_checkpoint
+    from auricle.models.llama import Llama
+
+    folder = tmp_path_factory.mktemp("writer")
+    config: Any = Llama.tiny(vocab_size=byte_level.get_vocab_size(), max_position_embeddings=512)
+    torch.manual_seed(0)
+    model = Llama(config)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    stated = {name: value for name, value in vars(config).items() if value is not None}
+    raw = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **stated, "eos_token_id": 2}
+    write_checkpoint(folder, raw, model.state_dict())
+    byte_level.save(str(folder / "tokenizer.json"))
+    settings = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": CHATML}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder

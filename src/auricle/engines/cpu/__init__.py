@@ -3,7 +3,8 @@
 Arithmetics: bfloat16 where there are matrix units for it (AMX), 16-bit integers with a scale for each row and block
 elsewhere and for CTC models (native kernels), float32 where there is neither, or where it is asked for. Whisper's
 decoder has native code of its own, which drafts with 8-bit weights and checks in the arithmetic above; without native
-kernels the model's own decoder runs. docs/performance.md explains each choice.
+kernels the model's own decoder runs. Models that write text have 8-bit weights (text_decoder.py).
+docs/performance.md explains each choice.
 
 Dimension key: `B` recordings, `T` frames, `D` width, `V` vocabulary.
 """
@@ -20,6 +21,8 @@ from auricle.engines.cpu import whisper_decoder
 from auricle.engines.cpu.linear import Arithmetic, best_arithmetic
 from auricle.engines.cpu.modules import accelerate
 from auricle.engines.cpu.native_library import cpu_flags, kernels
+from auricle.engines.cpu.text_decoder import NativeTextStep
+from auricle.engines.cpu.text_engine import run_text
 from auricle.engines.cpu.workers import Workers, can_share, divided
 from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
 from auricle.engines.text_step import ModelTextStep
@@ -31,6 +34,10 @@ __all__ = ["CpuEngine"]
 class CpuEngine:
     """Runs a model on the CPU. The model is consumed: its modules are replaced by faster ones."""
 
+    # Families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
+    model: Any
+    arithmetic: str  # of its matrix products: "float32", "bfloat16", "int16" or "int8"
+
     def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
         """Prepare `model`; a dtype of None chooses the arithmetic by the processor.
 
@@ -39,8 +46,13 @@ class CpuEngine:
         """
         if device.type != "cpu":
             raise OptionError(f"the cpu engine was given the device {device}; take engine='auto'")
-        # `Any`: families share a protocol of names, and nn.Module types every attribute as Tensor or Module.
         given: Any = model
+        self.device = device
+        self._text = run_text(given, dtype) if given.kind == "causal" else None
+        if self._text is not None:
+            self.model, self.arithmetic = self._text.model, self._text.arithmetic
+            self.dtype = torch.bfloat16 if self.arithmetic == "bfloat16" else torch.float32
+            return
         arithmetics: dict[torch.dtype | None, Arithmetic] = {
             None: best_arithmetic(cpu_flags(), given.kind),
             torch.float32: "float32",
@@ -49,14 +61,13 @@ class CpuEngine:
         if dtype not in arithmetics:
             raise OptionError(f"the cpu engine does not compute in {dtype}; expected 'auto', float32 or bfloat16")
         self.arithmetic = arithmetics[dtype]
-        self.device = device
         self.dtype = torch.bfloat16 if self.arithmetic == "bfloat16" else torch.float32
         model = model.to(device=device, dtype=torch.float32).eval()
         self._workers = Workers()
         self._decoder: whisper_decoder.WhisperDecoder | None = None
         if kernels() is not None and whisper_decoder.can_run(model):
             self._decoder = whisper_decoder.WhisperDecoder(model, self.arithmetic)
-        self.model: Any = accelerate(model, self.arithmetic)
+        self.model = accelerate(model, self.arithmetic)
 
     @torch.inference_mode()
     def ctc(self, features: Features) -> tuple[Tensor, Tensor]:
@@ -128,12 +139,12 @@ class CpuEngine:
         return whisper_decoder.WhisperStep(self._decoder, states)
 
     @torch.inference_mode()
-    def text(self, n_pads: Tensor) -> ModelTextStep:
+    def text(self, n_pads: Tensor) -> NativeTextStep | ModelTextStep:
         """Begin texts, one row for each of `n_pads` (B,), after so many pads.
 
         Raises:
             OptionError: if the model writes no text.
         """
-        if self.model.kind != "causal":
+        if self._text is None:
             raise wrong_kind(type(self.model).__name__, self.model.kind, "causal")
-        return ModelTextStep(self.model, n_pads, self.device)
+        return self._text.begin(n_pads)
