@@ -79,7 +79,8 @@ def as_refused(error: BaseException) -> Refused:
     for kind, status, code in STATUSES:
         if isinstance(error, kind):
             return Refused(status, without_paths(str(error)), code=code)
-    return Refused(500, UNKNOWN, code="internal_error")
+    # Starlette raises it again for the log, upon which uvicorn closes the connection: nobody is to use it again.
+    return Refused(500, UNKNOWN, code="internal_error", headers={"connection": "close"})
 
 
 def error_response(scope: Scope, error: BaseException) -> JSONResponse:

@@ -36,6 +36,7 @@ _EVERYWHERE = {
     "return_language": frozenset({"bool"}),
     "channels": frozenset({"int", "str"}),
 }
+_STEEPEST = 100  # a length to this power is still a number
 _CANDIDATES = 4  # of contrastive search, as its authors have it (Su et al. 2022)
 
 
@@ -83,7 +84,7 @@ GENERATION: Mapping[str, _Range] = {
     "use_cache": _TRUTH,
     # Beyond the sixteen of the Inference API: what transformers' generate() takes as well.
     "repetition_penalty": _number(lambda value: 0 < value < math.inf, "a number above 0"),
-    "length_penalty": _number(math.isfinite, "a finite number"),
+    "length_penalty": _number(lambda value: abs(value) <= _STEEPEST, f"a number from -{_STEEPEST} to {_STEEPEST}"),
     "diversity_penalty": _number(lambda value: 0 <= value < math.inf, "a number of 0 or more"),
     "no_repeat_ngram_size": _whole(0),
     "seed": _Range(frozenset({"int"}), lambda value: True, "a whole number"),
