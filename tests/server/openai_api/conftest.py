@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from auricle import pipeline
 from auricle.audio.decode import load_audio
 from auricle.results import Transcript
+
+# What lies beside the tests becomes importable by its name.
+if "realtime_talk" not in sys.modules:
+    spec = importlib.util.spec_from_file_location("realtime_talk", Path(__file__).with_name("realtime_talk.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    sys.modules["realtime_talk"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["realtime_talk"])
 
 READ_ALOUD = Path(__file__).parents[3] / "samples" / "librispeech-1320-122612-0008.ogg"
 RATE = 16000

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import re
 import resource
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,80 +16,21 @@ import pytest
 import websockets
 from openai.types.realtime import (
     ConversationItemInputAudioTranscriptionCompletedEvent,
-    RealtimeErrorEvent,
     SessionCreatedEvent,
     SessionUpdatedEvent,
 )
-from websockets.asyncio.client import ClientConnection, connect
+from realtime_talk import COMPLETED, DEADLINE_S, DELTA, PIECE_S, RATE, Talk, append, pieces, session, talk
+from websockets.asyncio.client import connect
 
-from auricle.errors import ConfigError
 from auricle.evaluation.wer import character_errors
-from auricle.server.errors import Refused
 from auricle.server.live_streams import SoundEnded
-from auricle.server.realtime_settings import SessionSettings
 from auricle.server.realtime_sound import samples_of
 from auricle.server.realtime_turns import Conversation, Turns
 from auricle.speech.streaming import Utterance
 
 pytestmark = pytest.mark.timeout(150)
-RATE = 24000
-PIECE_S = 0.1
-DEADLINE_S = 60.0
 # Characters that differ between turns, each heard alone, and the recording as a whole.
 CLOSE = 0.2
-COMPLETED = "conversation.item.input_audio_transcription.completed"
-DELTA = "conversation.item.input_audio_transcription.delta"
-
-
-def pieces(samples: np.ndarray, seconds: float = PIECE_S, rate: int = RATE) -> list[str]:
-    """Return 16-bit samples as messages carry them."""
-    data = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
-    size = 2 * round(seconds * rate)
-    return [base64.b64encode(data[at : at + size]).decode() for at in range(0, len(data), size)]
-
-
-def append(audio: str) -> dict[str, Any]:
-    return {"type": "input_audio_buffer.append", "audio": audio}
-
-
-def session(**audio: Any) -> dict[str, Any]:
-    return {"type": "session.update", "session": {"type": "transcription", "audio": {"input": audio}}}
-
-
-class Talk:
-    """A session on a bare websocket; keeps all events."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self.events: list[dict[str, Any]] = []
-
-    async def say(self, *events: dict[str, Any]) -> None:
-        for event in events:
-            await self.socket.send(json.dumps(event))
-
-    async def until(self, kind: str, n: int = 1) -> dict[str, Any]:
-        """Return the event of a kind that makes so many of them."""
-        while sum(one["type"] == kind for one in self.events) < n:
-            event = json.loads(await asyncio.wait_for(self.socket.recv(), DEADLINE_S))
-            self.events.append(event)
-        return self.of(kind)[n - 1]
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [one for one in self.events if one["type"] == kind]
-
-
-def talk(
-    server: Any, what: Callable[[Talk], Awaitable[None]], path: str = "/v1/realtime?intent=transcription", **how: Any
-) -> Talk:
-    """Hold a session and return what was told in it."""
-
-    async def run() -> Talk:
-        async with connect(f"{server.url.replace('http', 'ws')}{path}", max_size=None, **how) as socket:
-            one = Talk(socket)
-            await what(one)
-            return one
-
-    return asyncio.run(run())
 
 
 @pytest.fixture(scope="module")
@@ -254,44 +193,6 @@ def test_a_browser_brings_its_key_among_the_subprotocols_and_gets_realtime_back(
     talk(live_server, speak, subprotocols=["realtime", "openai-insecure-api-key.sk-none"])
 
 
-WRONG: list[tuple[dict[str, Any] | str | bytes, str, str | None]] = [
-    ("no json", "invalid_json", None),
-    ("[" * 100_000, "invalid_json", None),
-    (b"\x00\x01", "invalid_json", None),
-    ({"type": "response.create"}, "unknown_event", "type"),
-    ({"type": ["x"]}, "unknown_event", "type"),
-    ({"type": "input_audio_buffer.commit"}, "input_audio_buffer_commit_empty", None),
-    ({"type": "input_audio_buffer.append"}, "invalid_value", "audio"),
-    ({"type": "input_audio_buffer.append", "audio": "?"}, "invalid_value", "audio"),
-    ({"type": "session.update"}, "invalid_value", "session"),
-    ({"type": "session.update", "session": {"type": "realtime"}}, "invalid_value", "session.type"),
-    ({"type": "session.update", "session": {"voice": "x"}}, "unknown_parameter", "session.voice"),
-    (session(format={"type": "audio/mp3"}), "invalid_value", "session.audio.input.format"),
-    (session(format={"rate": 7}), "invalid_value", "session.audio.input.format.rate"),
-    (session(turn_detection={"type": "semantic_vad"}), "invalid_value", "session.audio.input.turn_detection.type"),
-    (session(turn_detection={"threshold": 2}), "invalid_value", "session.audio.input.turn_detection.threshold"),
-    (session(transcription={"delay": "none"}), "invalid_value", "session.audio.input.transcription.delay"),
-]
-
-
-def test_what_is_wrong_with_an_event_is_told_with_its_id_and_the_session_goes_on(live_server: Any) -> None:
-    async def speak(one: Talk) -> None:
-        for place, (event, _, _) in enumerate(WRONG, start=1):
-            named = {**event, "event_id": f"mine_{place}"} if isinstance(event, dict) else event
-            await one.socket.send(json.dumps(named) if isinstance(named, dict) else named)
-            told = await one.until("error", place)
-            RealtimeErrorEvent.model_validate(told, strict=True)
-        await one.say({"type": "session.update", "session": {}})
-        await one.until("session.updated")
-
-    told = talk(live_server, speak)
-    for place, ((event, code, param), error) in enumerate(zip(WRONG, told.of("error"), strict=True), start=1):
-        found = error["error"]
-        assert (found["code"], found["param"], found["type"]) == (code, param, "invalid_request_error")
-        assert found["event_id"] == (f"mine_{place}" if isinstance(event, dict) else None)
-    assert told.of("session.created")[0]["session"] == told.of("session.updated")[0]["session"]
-
-
 def test_settings_may_change_between_turns_but_not_amid_one_that_is_not_committed(
     live_server: Any, recording: Path, pcm: Any
 ) -> None:
@@ -328,95 +229,6 @@ def test_what_is_cleared_is_never_heard(live_server: Any, recording: Path, pcm: 
     told = talk(live_server, speak)
     assert told.of("error")[0]["error"]["code"] == "input_audio_buffer_commit_empty"
     assert len(told.of("input_audio_buffer.committed")) == 1
-
-
-def test_what_the_model_cannot_do_is_told_when_it_is_asked_for(live_server: Any) -> None:
-    async def speak(one: Talk) -> None:
-        await one.say(session(transcription={"language": "de"}))
-        await one.say(session(transcription={"prompt": "This is a talk about what the moon is made of."}))
-        await one.say(session(transcription={"prompt": "Ohm, Volt", "language": "en"}))
-        await one.until("session.updated")
-
-    told = talk(live_server, speak)
-    assert [one["error"]["param"] for one in told.of("error")] == ["language", "prompt"]
-    assert "it writes en" in told.of("error")[0]["error"]["message"]
-
-
-def test_a_model_that_cannot_be_loaded_ends_the_session_and_fails_its_turn(start_server: Any) -> None:
-    def broken(place: str, settings: Any) -> Any:
-        raise ConfigError("config.json in /a/folder/of/ours has no model_type")
-
-    async def speak(one: Talk) -> None:
-        await one.until("session.created")
-        await one.say({"type": "session.update", "session": {"type": "transcription"}})
-        with pytest.raises(websockets.exceptions.ConnectionClosed):
-            await one.until("never")
-        assert one.socket.close_code == 4500
-
-    async def speak_at_once(one: Talk) -> None:
-        await one.say(append(pieces(np.zeros(RATE, np.float32))[0]))
-        with pytest.raises(websockets.exceptions.ConnectionClosed):
-            await one.until("never")
-        assert one.socket.close_code == 4500
-
-    server = start_server(load=broken)
-    for what in (speak, speak_at_once):
-        (error,) = talk(server, what).of("error")
-        assert (error["error"]["type"], error["error"]["code"]) == ("server_error", "model_unusable")
-        assert "/a/folder" not in error["error"]["message"]
-    turns = Turns(Conversation(), 0.0, by_voice=False, logprobs=False)
-    committed, *_, failed = turns.failed(Refused(500, "no", code="model_unusable"))
-    assert failed["type"] == "conversation.item.input_audio_transcription.failed"
-    assert failed["item_id"] == committed["item_id"]
-    assert failed["error"]["code"] == "model_unusable"
-
-
-def test_a_token_is_taken_from_the_header_or_from_a_browser_s_subprotocols(start_server: Any) -> None:
-    server = start_server(token_required=True)
-    token, _ = server.services.access.store.create("mine", scopes=("infer",))
-    url = f"{server.url.replace('http', 'ws')}/v1/realtime"
-
-    async def run() -> int:
-        for how in (
-            {"additional_headers": {"authorization": f"Bearer {token}"}},
-            {"subprotocols": ["realtime", f"openai-insecure-api-key.{token}"]},
-        ):
-            async with connect(url, **how) as socket:  # type: ignore[arg-type]
-                assert json.loads(await socket.recv())["type"] == "session.created"
-        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
-            await connect(url)
-        return refused.value.response.status_code
-
-    assert asyncio.run(run()) == 401
-
-
-def test_a_server_that_is_ending_takes_no_new_session(start_server: Any) -> None:
-    server = start_server()
-    server.services.draining.set()
-
-    async def run() -> int:
-        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
-            await connect(f"{server.url.replace('http', 'ws')}/v1/realtime")
-        return refused.value.response.status_code
-
-    assert asyncio.run(run()) == 503
-
-
-@pytest.mark.parametrize(
-    ("query", "status", "param"),
-    [("?intent=conversation", 400, "intent"), ("?call_id=1", 400, "call_id")],
-)
-def test_sessions_that_are_not_for_transcription_are_refused_before_they_open(
-    live_server: Any, query: str, status: int, param: str
-) -> None:
-    async def run() -> Any:
-        with pytest.raises(websockets.exceptions.InvalidStatus) as refused:
-            await connect(f"{live_server.url.replace('http', 'ws')}/v1/realtime{query}")
-        return refused.value.response
-
-    response = asyncio.run(run())
-    assert response.status_code == status
-    assert json.loads(response.body)["error"]["param"] == param
 
 
 def test_a_model_is_chosen_by_the_address_or_by_the_session(two_models: Any, recording: Path, pcm: Any) -> None:
@@ -510,20 +322,6 @@ def test_g711_s_tables_are_those_of_the_standard() -> None:
     # The extremes and the middle of ITU-T G.711, in 16 bits.
     assert [one(code, "g711_ulaw") for code in (0x00, 0x80, 0x7F, 0xFF, 0x0F)] == [-32124, 32124, 0, 0, -16764]
     assert [one(code, "g711_alaw") for code in (0x2A, 0xAA, 0x55, 0xD5)] == [-32256, 32256, -8, 8]
-
-
-def test_only_what_an_update_names_changes() -> None:
-    given = SessionSettings("m", language="en", prompt="Ohm")
-    changed = given.updated({"audio": {"input": {"turn_detection": {"threshold": 0.7}}}})
-    assert (changed.language, changed.prompt) == ("en", "Ohm")
-    assert changed.turn is not None
-    assert changed.turn.threshold == 0.7
-    assert changed.updated({"audio": {"input": {"transcription": {"prompt": ""}}}}).prompt is None
-    assert changed.updated({"audio": {"input": {"transcription": None}}}).language is None
-    assert changed.updated_flat({"turn_detection": None}).turn is None
-    assert changed.nested("s")["audio"]["input"]["turn_detection"]["threshold"] == 0.7
-    with pytest.raises(Refused, match=re.escape("did you mean 'turn_detection'")):
-        given.updated({"audio": {"input": {"turn_detecton": None}}})
 
 
 def test_a_voice_without_words_is_a_turn_without_text() -> None:
