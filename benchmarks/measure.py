@@ -44,6 +44,7 @@ INSTRUCTION_SETS: dict[str, dict[str, str]] = {
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         "DNNL_MAX_CPU_ISA": "AVX2",
         "CT2_FORCE_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",  # CTranslate2 and torch multiply with it on Intel, and it looks for itself
         "AURICLE_CPU_ISA": "avx2",
     }
 }
