@@ -7,6 +7,12 @@ AuricleError
 │   ├── AudioInputError        an object of a kind, shape or dtype that is no recording
 │   ├── AudioTooLargeError     a limit on bytes, seconds or channels is exceeded
 │   └── AudioURLError          a URL is refused, redirects too often, or does not answer
+├── ImageError                 an image cannot be used
+│   ├── ImageNotFoundError     no such file, or it is not a file
+│   ├── ImageFormatError       the bytes are no picture that can be decoded, or are damaged
+│   ├── ImageInputError        an object of a kind, shape or dtype that is no image
+│   ├── ImageTooLargeError     a limit on bytes or pixels is exceeded
+│   └── ImageURLError          a URL is refused, redirects too often, or does not answer
 ├── CheckpointError            a folder does not hold a checkpoint we can read
 │   ├── ModelNotFoundError     no such model here, in the cache or on the hub
 │   ├── ConfigError            config.json or its companions are missing, wrong or unknown
@@ -53,6 +59,33 @@ class AudioTooLargeError(AudioError):
 
 
 class AudioURLError(AudioError):
+    """A URL is refused, redirects too often, or does not answer."""
+
+
+class ImageError(AuricleError, ValueError):
+    """An image cannot be used."""
+
+
+class ImageNotFoundError(ImageError, FileNotFoundError):
+    """The path names no file."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class ImageFormatError(ImageError):
+    """The bytes are no picture that can be decoded, or are damaged."""
+
+
+class ImageInputError(ImageError, TypeError):
+    """An object is of a kind, shape or dtype that is no image."""
+
+
+class ImageTooLargeError(ImageError):
+    """A limit on bytes or pixels is exceeded."""
+
+
+class ImageURLError(ImageError):
     """A URL is refused, redirects too often, or does not answer."""
 
 

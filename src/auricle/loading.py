@@ -23,15 +23,18 @@ from auricle.errors import ConfigError, OptionError, TaskError, TensorError, nea
 from auricle.hub import commit_of, locate, locate_config
 from auricle.models import MODELS
 from auricle.text import open_tokenizer
+from auricle.vision.preprocess import open_preprocessor
 
 SPEECH_RECOGNITION = "automatic-speech-recognition"
 TEXT_GENERATION = "text-generation"
+IMAGE_CLASSIFICATION = "image-classification"
 # The ending of a class name in config.architectures, and the task that such a model does.
 TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"\w+ForCTC", SPEECH_RECOGNITION),
     (r"(Whisper|Moonshine)ForConditionalGeneration", SPEECH_RECOGNITION),
     (r"(Llama|Qwen2|Qwen3|Mistral|SmolLM3|Gemma2|Gemma3)ForCausalLM", TEXT_GENERATION),
     (r"GPT2LMHeadModel|Gemma3ForConditionalGeneration", TEXT_GENERATION),
+    (r"ViTForImageClassification", IMAGE_CLASSIFICATION),
 )
 # A model that also sees, of which the part that writes is taken: its model_type to that part's.
 WRITING_PARTS = {"gemma3": "gemma3_text"}
@@ -53,12 +56,12 @@ class Loaded:
     name: str  # as it was asked for
     folder: Path
     revision: str | None  # the Hub's commit; None for a folder or the bundled model
-    kind: str  # "ctc", "seq2seq" or "causal"
+    kind: str  # "ctc", "seq2seq", "causal" or "image"
     model_type: str
     model: nn.Module
     config: Any
-    features: Any  # a FeatureExtractor; None for kind "causal", which reads text
-    tokenizer: Any  # a Tokenizer; a WritingTokenizer for kind "causal"
+    features: Any  # a FeatureExtractor; an ImagePreprocessor of what sees; None for kind "causal", which reads text
+    tokenizer: Any  # a Tokenizer; a WritingTokenizer for kind "causal"; None for kind "image"
     generation: dict[str, Any]  # generation_config.json, repaired
 
 
@@ -110,7 +113,6 @@ def load(
     if finish is not None:
         with torch.no_grad():
             finish()
-    writes = model_class.kind == "causal"
     return Loaded(
         name=str(name),
         folder=folder,
@@ -119,10 +121,26 @@ def load(
         model_type=raw["model_type"],
         model=model.eval().to(place),
         config=config,
-        features=None if writes else open_features(read_features(folder), raw["model_type"]),
-        tokenizer=open_tokenizer(folder, raw["model_type"], target_lang, writes=writes),
+        features=_features(folder, model_class.kind, raw["model_type"]),
+        tokenizer=_tokenizer(folder, model_class.kind, raw["model_type"], target_lang),
         generation=read_generation(folder, raw),
     )
+
+
+def _features(folder: Path, kind: str, model_type: str) -> Any:
+    if kind == "causal":
+        return None
+    if kind == "image":
+        return open_preprocessor(
+            read_features(folder, "image_processor"), model_type, f"the image processor of {folder}"
+        )
+    return open_features(read_features(folder), model_type)
+
+
+def _tokenizer(folder: Path, kind: str, model_type: str, target_lang: str | None) -> Any:
+    if kind == "image":
+        return None
+    return open_tokenizer(folder, model_type, target_lang, writes=kind == "causal")
 
 
 def task_of(name: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> str:
@@ -145,7 +163,7 @@ def _task(raw: Mapping[str, Any], where: str) -> str:
     raise TaskError(
         f"{where}: architectures is {architectures!r}, which tells no task that is supported. Supported: "
         "...ForCTC, WhisperForConditionalGeneration, MoonshineForConditionalGeneration and, of the families that are "
-        "here, ...ForCausalLM. "
+        "here, ...ForCausalLM and ...ForImageClassification. "
         + ("Choose a checkpoint fine-tuned for it." if architectures else "Name the task yourself.")
     )
 

@@ -121,17 +121,19 @@ def build_config(model_class: type, raw: Mapping[str, Any], where: str) -> Any:
     return _build(model_class.Config, raw, where, harmless)  # type: ignore[attr-defined]
 
 
-def read_features(folder: Path) -> dict[str, Any]:
-    """Return the feature extractor's settings: from processor_config.json if it holds them, else its own.
+def read_features(folder: Path, part: str = "feature_extractor") -> dict[str, Any]:
+    """Return the settings of the feature extractor, or of the `part` "image_processor".
+
+    They are in processor_config.json or in a file of their own.
 
     Newer checkpoints nest them; a folder that has both was saved anew, and the nested ones are the newer.
     """
-    nested = read_json(folder, "processor_config.json").get("feature_extractor")
+    nested = read_json(folder, "processor_config.json").get(part)
     if nested is None:
         return read_json(folder, "preprocessor_config.json")
     if not isinstance(nested, dict):
         raise ConfigError(
-            f"{folder / 'processor_config.json'}: feature_extractor is a {type(nested).__name__}; expected an object."
+            f"{folder / 'processor_config.json'}: {part} is a {type(nested).__name__}; expected an object."
         )
     return nested
 

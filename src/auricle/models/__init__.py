@@ -21,4 +21,5 @@ MODELS: dict[str, str] = {
     "gemma2": "auricle.models.gemma:Gemma2",
     "gemma3_text": "auricle.models.gemma:Gemma3",
     "gpt2": "auricle.models.gpt2:GPT2",
+    "vit": "auricle.models.vit:ViT",
 }

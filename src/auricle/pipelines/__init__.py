@@ -32,6 +32,9 @@ TASKS: dict[str, Task] = {
     "text-generation": Task(
         "auricle.pipelines.text_generation:TextGenerationPipeline", "HuggingFaceTB/SmolLM2-135M-Instruct"
     ),
+    "image-classification": Task(
+        "auricle.pipelines.image_classification:ImageClassificationPipeline", "google/vit-base-patch16-224"
+    ),
 }
 
 # transformers' constructor parameters with one meaning here: the values that ask for it, and why no others.
@@ -43,7 +46,7 @@ _ONE_MEANING: dict[str, tuple[tuple[Any, ...], str]] = {
     "config": ((None,), "the configuration is read from the model's folder"),
     "tokenizer": ((None,), "the tokenizer is read from the model's folder"),
     "feature_extractor": ((None,), "the feature extractor is read from the model's folder"),
-    "image_processor": ((None,), "no task here reads images"),
+    "image_processor": ((None,), "the image processor is read from the model's folder"),
     "video_processor": ((None,), "no task here reads video frames; a video's sound is read as any recording"),
     "processor": ((None,), "the processor's parts are read from the model's folder"),
     "decoder": ((None,), "give the language model itself as decoder_kwargs={'lm': path}"),

@@ -17,7 +17,8 @@ TOLERANCE = 1e-4
 
 SEQ2SEQ = ["whisper", "moonshine"]
 CAUSAL = ["llama", "qwen2", "qwen3", "mistral", "smollm3", "gemma2", "gemma3_text", "gpt2"]
-CTC = [name for name in MODELS if name not in (*SEQ2SEQ, *CAUSAL)]
+IMAGE = ["vit"]
+CTC = [name for name in MODELS if name not in (*SEQ2SEQ, *CAUSAL, *IMAGE)]
 
 
 def build(model_type: str) -> Any:
@@ -46,6 +47,7 @@ def test_every_family_says_its_kind() -> None:
         **dict.fromkeys(CTC, "ctc"),
         **dict.fromkeys(SEQ2SEQ, "seq2seq"),
         **dict.fromkeys(CAUSAL, "causal"),
+        **dict.fromkeys(IMAGE, "image"),
     }
 
 
@@ -120,6 +122,28 @@ def test_text_runs_in_bfloat16(model_type: str) -> None:
     states = model.hidden_states(tokens, model.new_cache(pads))
     half = model.bfloat16().hidden_states(tokens, model.new_cache(pads))
     assert half.dtype == torch.bfloat16
+    assert (half.float() - states).norm() < 0.1 * states.norm()
+
+
+@pytest.mark.parametrize("model_type", IMAGE)
+@torch.inference_mode()
+def test_images_depend_on_no_neighbours(model_type: str) -> None:
+    model = build(model_type)
+    pixels = torch.randn(3, 3, 32, 32)
+    logits = model(pixels)
+    assert logits.shape == (3, len(model.config.labels))
+    torch.testing.assert_close(torch.cat([model(one[None]) for one in pixels]), logits, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("model_type", IMAGE)
+@torch.inference_mode()
+def test_images_run_in_bfloat16(model_type: str) -> None:
+    model = build(model_type)
+    pixels = torch.randn(1, 3, 32, 32)
+    states = model.states(pixels)
+    half = model.bfloat16().states(pixels.bfloat16())
+    assert half.dtype == torch.bfloat16
+    # bfloat16 keeps 8 bits: a few percent after two layers.
     assert (half.float() - states).norm() < 0.1 * states.norm()
 
 

@@ -1,0 +1,102 @@
+"""How what a caller gives becomes a picture, wherever it lies: the tasks that see share this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from auricle.audio.limits import AudioLimits
+from auricle.engines.reference import ReferenceEngine
+from auricle.errors import AudioError, AudioTooLargeError, ImageTooLargeError, ImageURLError, OptionError
+from auricle.loading import Loaded
+from auricle.pipelines.base import ModelSettings
+from auricle.vision.sources import ImageLimits, open_image
+
+_URLS = ("http://", "https://")
+# What fetching says of recordings, in the words of images.
+_WORDS = (
+    ("the recording's own address", "the image's own address"),
+    ("a recording", "an image"),
+    ("AudioLimits", "ImageLimits"),
+)
+
+
+def picture_of(item: Any, limits: ImageLimits) -> Any:
+    """Open an input: what `open_image` takes, an http(s) URL, or a dataset's row with "image".
+
+    Raises: ImageError
+    """
+    if isinstance(item, Mapping):
+        if "image" in item:
+            return picture_of(item["image"], limits)
+        path = item.get("path")
+        if item.get("bytes") is None and isinstance(path, str) and path.startswith(_URLS):
+            return picture_of(path, limits)
+    if isinstance(item, str) and item.startswith(_URLS):
+        return open_image(_fetched(item, limits), limits)
+    return open_image(item, limits)
+
+
+def _fetched(url: str, limits: ImageLimits) -> bytes:
+    from auricle.audio.fetch import fetch  # httpx takes 50 ms to import
+
+    bounds = AudioLimits(
+        max_bytes=limits.max_bytes, url_timeout=limits.url_timeout, allow_private_urls=limits.allow_private_urls
+    )
+    try:
+        with fetch(url, bounds) as file:
+            return file.read()
+    except AudioError as error:
+        message = str(error)
+        for heard, seen in _WORDS:
+            message = message.replace(heard, seen)
+        kind = ImageTooLargeError if isinstance(error, AudioTooLargeError) else ImageURLError
+        raise kind(message) from error
+
+
+def read_limits(limits: ImageLimits | None) -> ImageLimits:
+    """Check the `limits` of a pipeline.
+
+    Raises: OptionError
+    """
+    if not isinstance(limits, ImageLimits | None):
+        raise OptionError(f"limits is {limits!r}; it must be an ImageLimits, or None for the default ones")
+    return limits or ImageLimits()
+
+
+def with_timeout(limits: ImageLimits, timeout: Any) -> ImageLimits:
+    """Limits with another time for URLs, in seconds; None leaves them as they are.
+
+    Raises: OptionError
+    """
+    if timeout is None:
+        return limits
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
+        raise OptionError(f"timeout is {timeout!r}; it must be a number of seconds above 0, or None")
+    return replace(limits, url_timeout=float(timeout))
+
+
+def read_top_k(value: Any) -> int | None:
+    """Check `top_k`; None is all.
+
+    Raises: OptionError
+    """
+    if value is not None and (type(value) is not int or value < 1):
+        raise OptionError(f"top_k is {value!r}; it must be a whole number of 1 or more, or None for all")
+    return value
+
+
+def engine_of(loaded: Loaded, settings: ModelSettings) -> ReferenceEngine:
+    """Move a model that sees to its device and arithmetic.
+
+    Raises: OptionError
+    """
+    from auricle.engines import make_engine
+
+    if settings.engine not in ("auto", "reference"):
+        raise OptionError(
+            f"engine={settings.engine!r} does not run models that see; leave it out, or pass 'auto' or 'reference'"
+        )
+    engine: Any = make_engine(loaded.model, device=settings.device, dtype=settings.dtype, name="reference")
+    return engine

@@ -1,0 +1,1 @@
+"""Images in, pixel values out: `sources` opens what a caller hands over, `preprocess` makes what a model sees."""
