@@ -27,7 +27,7 @@ class Prompt:
     """An input as the model reads it."""
 
     ids: tuple[int, ...]
-    goes_on: bool = False  # with the last message of a chat
+    goes_on: bool  # with what was written, rather than with an answer
 
 
 class TextGenerationPipeline(Pipeline):
@@ -134,7 +134,8 @@ class TextGenerationPipeline(Pipeline):
             raise OptionError(
                 f"a {type(item).__name__} arrived; expected a text, or a chat: a list of messages with role and content"
             )
-        return Prompt(self._cut(self.tokenizer.encode(request.prefix + item, request.add_special_tokens), request))
+        ids = self.tokenizer.encode(request.prefix + item, request.add_special_tokens)
+        return Prompt(self._cut(ids, request), goes_on=True)
 
     def length(self, prepared: Prompt) -> float:
         """Return how many tokens a prompt has."""
@@ -188,7 +189,7 @@ class TextGenerationPipeline(Pipeline):
 
     def _begin(self, prompt: Prompt, request: TextRequest, number: int, seed: int) -> Writing:
         # Equal prompts under one seed give equal texts, alone or in a batch.
-        return self.writer.write(prompt.ids, replace(request.manner, seed=seed + number))
+        return self.writer.write(prompt.ids, replace(request.manner, seed=seed + number, goes_on=prompt.goes_on))
 
     def _of_chat(self, chat: Sequence[Mapping[str, Any]], request: TextRequest) -> Prompt:
         goes_on = _goes_on(chat, request)

@@ -27,6 +27,7 @@ MOST_ROWS = 64  # written side by side
 MOST_PROMPTS = 16  # read at once
 MOST_TOKENS = 8192  # of prompts that are read at once, with what pads the shorter ones
 MOST_REMEMBERED = 4  # earlier texts whose keys and values are kept for prompts that begin as they do
+CONTEXT = 4  # tokens of a prompt that the text after it is decoded with
 LEAST_SHARED = 8  # tokens that a prompt has in common with an earlier text before that is looked at
 
 
@@ -42,6 +43,7 @@ class Manner:
     seed: int = 0  # of what is drawn
     n_best: int | None = None  # log-probabilities, and so many other tokens besides; None: neither
     max_time: float | None = None  # seconds, after which the text ends where it is
+    goes_on: bool = False  # whether the text goes on from the prompt's last word, rather than begins
     filters: tuple[Filter, ...] = ()  # further rules about what may follow, such as a grammar
 
     @property
@@ -76,7 +78,8 @@ class Writing:
     def __post_init__(self) -> None:
         decode, manner = self.writer.tokenizer.decode, self.manner
         skips, clean = manner.skip_special_tokens, manner.clean_up
-        self._pieces = Pieces(lambda ids: decode(ids, skips, clean), self.writer.tokenizer.byte_ids)
+        before = self.prompt[-CONTEXT:] if manner.goes_on else ()
+        self._pieces = Pieces(lambda ids: decode(ids, skips, clean), self.writer.tokenizer.byte_ids, before)
         self._stops = Stops(manner.stops, manner.keeps_stop)
         self._began = time.monotonic()
         self._row: Row | None = None

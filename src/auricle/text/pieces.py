@@ -13,15 +13,19 @@ UNFINISHED = "\ufffd"  # what a decoder writes for bytes that are no whole chara
 class Pieces:
     """The text of one answer as it grows.
 
-    `decode` gives the text of some ids. `joined` are ids that only a run of them decodes, as single bytes do.
+    `decode` gives the text of some ids. `joined` are ids that only a run of them decodes, as single bytes do. `before`
+    are ids that the text goes on from: some vocabularies write the space before a word only where something stands
+    before it.
     """
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], joined: Collection[int] = ()) -> None:
+    def __init__(
+        self, decode: Callable[[Sequence[int]], str], joined: Collection[int] = (), before: Sequence[int] = ()
+    ) -> None:
         self._decode = decode
         self._joined = joined
-        self._ids: list[int] = []
+        self._ids = list(before)
         # Of the ids, `_read` are told; those from `_anchor` on are decoded with what comes, as spaces depend on them.
-        self._anchor = self._read = 0
+        self._anchor, self._read = 0, len(self._ids)
 
     def add(self, id: int) -> str:
         """Return the text that a token makes certain, which may be none yet."""

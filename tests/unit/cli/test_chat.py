@@ -115,7 +115,7 @@ def test_errors_are_sentences_and_the_chat_goes_on(
     pipeline = Pipeline()
     conversation = converse(monkeypatch, pipeline, "/rest", "wrong", "right")
     said = capsys.readouterr().err
-    assert "there is no command /rest; did you mean '/reset'?" in said
+    assert "there is no command /rest; did you mean '/reset'" in said
     assert "this cannot be answered" in said
     assert [one["content"] for one in conversation.messages] == ["right", "answer to 1 and more"]
 

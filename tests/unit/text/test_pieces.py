@@ -51,6 +51,16 @@ def test_a_run_of_single_bytes_is_decoded_as_one() -> None:
     assert pieces.end() == "\ufffd" * 3
 
 
+def test_the_space_before_the_first_word_is_kept_where_a_word_stands_before_it() -> None:
+    words = {0: " a", 1: " big", 2: " dog"}
+
+    def decode(ids: Sequence[int]) -> str:  # as vocabularies in the manner of Llama 2 do it
+        return "".join(words[id] for id in ids).removeprefix(" ")
+
+    assert Pieces(decode).add(2) == "dog"
+    assert Pieces(decode, before=[0, 1]).add(2) == " dog"
+
+
 def test_a_stop_string_that_comes_in_parts_is_never_told() -> None:
     stops = Stops(["STOP"])
     told = [stops.add(piece) for piece in ["one S", "TO", "Y ST", "OP and more"]]
