@@ -55,6 +55,20 @@ def serve(
     max_queue: Annotated[
         int | None, typer.Option(help="Requests that may wait; default 256.", rich_help_panel=_MUCH)
     ] = None,
+    max_jobs: Annotated[
+        int | None, typer.Option(help="Jobs in work at once; default 1.", rich_help_panel=_MUCH)
+    ] = None,
+    max_streams: Annotated[
+        int | None, typer.Option(help="Live streams at once; default 8.", rich_help_panel=_MUCH)
+    ] = None,
+    hold: Annotated[
+        float | None,
+        typer.Option(help="Seconds that a request waits for its model before 503; default 20.", rich_help_panel=_MUCH),
+    ] = None,
+    shutdown: Annotated[
+        float | None,
+        typer.Option(help="Seconds that accepted requests have at the end; default 30.", rich_help_panel=_MUCH),
+    ] = None,
     max_body_bytes: Annotated[
         int | None, typer.Option(help="Of one upload; default 4 GiB.", rich_help_panel=_MUCH)
     ] = None,
@@ -75,6 +89,10 @@ def serve(
     cors_origin: Annotated[
         list[str] | None,
         typer.Option(help="A site whose pages may call the server. Several times.", rich_help_panel=_WHO),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name beside localhost by which it is called. Several times.", rich_help_panel=_WHO),
     ] = None,
     allow_urls: Annotated[
         bool | None, typer.Option("--allow-urls", help="Fetch recordings from addresses.", rich_help_panel=_WHO)
@@ -107,9 +125,12 @@ def serve(
     variable (AURICLE_MAX_LOADED=3) and a key of the TOML file; flags win over variables, these over the file.
     """
     flags: dict[str, Any] = {
-        name: value for name, value in locals().items() if name not in ("config", "model", "cors_origin")
+        name: value
+        for name, value in locals().items()
+        if name not in ("config", "model", "cors_origin", "allowed_host")
     }
-    flags |= {"models": tuple(model) if model else None, "cors_origins": tuple(cors_origin) if cors_origin else None}
+    lists = {"models": model, "cors_origins": cors_origin, "allowed_hosts": allowed_host}
+    flags |= {name: tuple(given) if given else None for name, given in lists.items()}
     # Threads that wait for the others of a product, spinning, take the time of those that decode other requests' sound.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with border():
