@@ -34,7 +34,7 @@ TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"(Whisper|Moonshine)ForConditionalGeneration", SPEECH_RECOGNITION),
     (r"(Llama|Qwen2|Qwen3|Mistral|SmolLM3|Gemma2|Gemma3)ForCausalLM", TEXT_GENERATION),
     (r"GPT2LMHeadModel|Gemma3ForConditionalGeneration", TEXT_GENERATION),
-    (r"ViTForImageClassification", IMAGE_CLASSIFICATION),
+    (r"(ViT|DeiT|Dinov2|ConvNext|ResNet)ForImageClassification(WithTeacher)?", IMAGE_CLASSIFICATION),
 )
 # A model that also sees, of which the part that writes is taken: its model_type to that part's.
 WRITING_PARTS = {"gemma3": "gemma3_text"}

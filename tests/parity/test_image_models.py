@@ -54,10 +54,57 @@ def vit_processor(**changes: Any) -> Any:
     return transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}, **changes)
 
 
+def deit(kind: Any) -> Any:
+    return kind(transformers.DeiTConfig(**SMALL))
+
+
+def deit_processor() -> Any:
+    return transformers.DeiTImageProcessorPil(size={"height": 36, "width": 36}, crop_size={"height": 32, "width": 32})
+
+
+def dinov2(**changes: Any) -> Any:
+    shape = {name: value for name, value in SMALL.items() if name != "intermediate_size"}
+    config = transformers.Dinov2Config(**{**shape, "mlp_ratio": 2, "image_size": 48, **changes})
+    return transformers.Dinov2ForImageClassification(config)
+
+
+def bit_processor(**changes: Any) -> Any:
+    crop = {"height": 32, "width": 32}
+    return transformers.BitImageProcessorPil(size={"shortest_edge": 36}, crop_size=crop, **{**STANDARD, **changes})
+
+
+def convnext(**changes: Any) -> Any:
+    shape = {"num_stages": 2, "hidden_sizes": [16, 24], "depths": [1, 2], "num_labels": 7}
+    return transformers.ConvNextForImageClassification(transformers.ConvNextConfig(**{**shape, **changes}))
+
+
+def convnext_processor(edge: int = 32, **changes: Any) -> Any:
+    return transformers.ConvNextImageProcessorPil(size={"shortest_edge": edge}, **changes)
+
+
+def resnet(**changes: Any) -> Any:
+    shape = {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 2], "num_labels": 7}
+    return transformers.ResNetForImageClassification(transformers.ResNetConfig(**{**shape, **changes}))
+
+
 VARIANTS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "vit": (vit, vit_processor),
     "vit without biases": (lambda: vit(qkv_bias=False, hidden_act="gelu_pytorch_tanh"), vit_processor),
     "vit of other means": (vit, lambda: vit_processor(resample=3, **STANDARD)),
+    "deit": (lambda: deit(transformers.DeiTForImageClassification), deit_processor),
+    "deit with a teacher": (lambda: deit(transformers.DeiTForImageClassificationWithTeacher), deit_processor),
+    "dinov2": (dinov2, bit_processor),
+    "dinov2 with gates": (lambda: dinov2(use_swiglu_ffn=True, image_size=32), bit_processor),
+    "dinov2 without a crop": (dinov2, lambda: bit_processor(do_center_crop=False)),
+    "convnext": (convnext, convnext_processor),
+    "convnext without scales": (lambda: convnext(layer_scale_init_value=0.0), lambda: convnext_processor(crop_pct=0.7)),
+    "convnext of large images": (convnext, lambda: convnext_processor(384)),
+    "resnet": (resnet, convnext_processor),
+    "resnet of basic layers": (lambda: resnet(layer_type="basic", hidden_act="silu"), convnext_processor),
+    "resnet that halves early": (
+        lambda: resnet(downsample_in_first_stage=True, downsample_in_bottleneck=True),
+        convnext_processor,
+    ),
 }
 
 
@@ -105,7 +152,9 @@ def test_pipeline_equals_transformers(theirs: tuple[Any, Any, Path]) -> None:
         found = ours(pictures(), function_to_apply=function, **parameters)
         for one, other in zip(found, expected, strict=True):
             assert [item["label"] for item in one] == [item["label"] for item in other]
-            assert [item["score"] for item in one] == pytest.approx([item["score"] for item in other], abs=1e-5)
+            assert [item["score"] for item in one] == pytest.approx(
+                [item["score"] for item in other], abs=1e-5, rel=1e-5
+            )
 
 
 def test_the_task_is_told_from_the_configuration(theirs: tuple[Any, Any, Path]) -> None:

@@ -22,4 +22,8 @@ MODELS: dict[str, str] = {
     "gemma3_text": "auricle.models.gemma:Gemma3",
     "gpt2": "auricle.models.gpt2:GPT2",
     "vit": "auricle.models.vit:ViT",
+    "deit": "auricle.models.deit:DeiT",
+    "dinov2": "auricle.models.dinov2:Dinov2",
+    "convnext": "auricle.models.convnext:ConvNext",
+    "resnet": "auricle.models.resnet:ResNet",
 }

@@ -17,7 +17,7 @@ TOLERANCE = 1e-4
 
 SEQ2SEQ = ["whisper", "moonshine"]
 CAUSAL = ["llama", "qwen2", "qwen3", "mistral", "smollm3", "gemma2", "gemma3_text", "gpt2"]
-IMAGE = ["vit"]
+IMAGE = ["vit", "deit", "dinov2", "convnext", "resnet"]
 CTC = [name for name in MODELS if name not in (*SEQ2SEQ, *CAUSAL, *IMAGE)]
 
 
