@@ -31,6 +31,7 @@ class Runner:
     """Places for work; lives on one event loop."""
 
     def __init__(self, max_active: int, max_queue: int) -> None:
+        """Make room for so many at once, and so many that wait; a request's thread computes on one processor."""
         self.max_active = max_active
         self.max_long = max(1, max_active // 2)
         self.max_queue = max_queue
@@ -38,7 +39,7 @@ class Runner:
         self._n_long = 0
         self._waiting: deque[_Waiting] = deque()
         self._mean_s = FIRST_GUESS_S
-        self._pool = ThreadPoolExecutor(max_active, thread_name_prefix="auricle-request")
+        self._pool = ThreadPoolExecutor(max_active, "auricle-request", initializer=_compute_alone)
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -139,3 +140,10 @@ class Runner:
     def _note_idle(self) -> None:
         if not self.n_active and not self._waiting:
             self._idle.set()
+
+
+def _compute_alone() -> None:
+    """Keep the front ends of many requests, which run at once, from sharing every small product among processors."""
+    from auricle.engines.cpu.workers import compute_alone
+
+    compute_alone()

@@ -32,7 +32,7 @@ class Workers:
         """`function` of every item, in order, each on one thread of its own."""
         n_threads = torch.get_num_threads()
         if self._pool is None or self._n_threads != n_threads:
-            self._pool = ThreadPoolExecutor(n_threads, "auricle-cpu", initializer=_compute_alone)
+            self._pool = ThreadPoolExecutor(n_threads, "auricle-cpu", initializer=compute_alone)
             self._n_threads = n_threads
         return list(self._pool.map(torch.inference_mode()(function), items))
 
@@ -53,13 +53,13 @@ def divided(lengths: list[int], n_groups: int) -> list[list[int]]:
     return [sorted(group) for group in groups if group]
 
 
-def _compute_alone() -> None:
-    """Let this thread's products be computed by itself.
+def compute_alone() -> None:
+    """Let this thread's products be computed by itself; without kernels, which can say so, nothing changes.
 
     Not by `torch.set_num_threads`, which threads that begin later would take over; asking for the number first keeps
     torch from setting it on its first operation here.
     """
     torch.get_num_threads()
     library = kernels()
-    assert library is not None, "callers ask can_share() first"
-    library.auricle_set_threads(ctypes.c_int32(1))
+    if library is not None:
+        library.auricle_set_threads(ctypes.c_int32(1))
