@@ -29,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from measure import alone, arguments_of, begin, write
+from measure import HERE, alone, arguments_of, begin, write
 from recordings import sample, seconds_of
 from scripted import CAVEAT, scripted_whisper
 
+CLIP = HERE.parent / "samples" / "jfk.flac"  # 11 s
 OURS, THEIRS = "auricle serve", "transformers serve"
 N_TOKENS = 30  # what a speaker says in 11 s
 CLIPS_S = (1.5, 3.0, 5.0, 8.0, 11.0)  # of the soak, cut from one recording
@@ -147,9 +148,9 @@ async def load(url: str, model: str, clips: Sequence[tuple[bytes, str]], n_clien
 
 def compare(arguments: argparse.Namespace) -> None:
     """Load both servers in turns, and write the result file."""
-    heard = sample(arguments.cache)
-    checkpoint = scripted_whisper(arguments.cache, arguments.shape, N_TOKENS, int(seconds_of(heard)))
-    clips = [(heard.read_bytes(), " ".join(checkpoint.text.split()))]
+    seconds = int(seconds_of(sample(arguments.cache)))
+    checkpoint = scripted_whisper(arguments.cache, arguments.shape, N_TOKENS, seconds)
+    clips = [(CLIP.read_bytes(), " ".join(checkpoint.text.split()))]
     n_clients = [int(one) for one in arguments.clients.split(",")]
     model = str(checkpoint.folder)
     rounds: dict[tuple[str, int], list[Round]] = {}
@@ -163,11 +164,10 @@ def compare(arguments: argparse.Namespace) -> None:
             rounds.setdefault((one, count), []).append(found)
             print(f"{one:20} {count:3} clients: {found.figures()}", flush=True)
     contestants = {one: {str(count): _summary(rounds[one, count]) for count in n_clients} for one in running}
+    rates = {one: [contestants[one][str(count)]["requests_per_s"] for count in n_clients] for one in running}
     times = {
-        str(count): round(
-            contestants[OURS][str(count)]["requests_per_s"] / contestants[THEIRS][str(count)]["requests_per_s"], 2
-        )
-        for count in n_clients
+        str(count): round(own / other, 2) if other else None
+        for count, own, other in zip(n_clients, rates[OURS], rates[THEIRS], strict=True)
     }
     write(
         arguments.out,
@@ -210,7 +210,7 @@ def servers(model: str) -> Iterator[dict[str, ServerProcess]]:
 
 def soak(arguments: argparse.Namespace) -> None:
     """Send many requests over many connections, and look at every answer and at memory."""
-    clips = _clips(arguments.cache)
+    clips = _clips()
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(ours("bundled", Path(folder))) as server:
         texts = [
             httpx.post(
@@ -260,7 +260,7 @@ async def _watched(
     return found, memory
 
 
-def _clips(cache: Path) -> list[bytes]:
+def _clips() -> list[bytes]:
     """The first seconds of one recording, as many lengths as CLIPS_S has, in 16-bit WAV."""
     import io
     import wave
@@ -269,7 +269,7 @@ def _clips(cache: Path) -> list[bytes]:
 
     from auricle.audio.decode import load_audio
 
-    waveform = np.tile(load_audio(str(sample(cache)), 16000), 2)
+    waveform = np.tile(load_audio(str(CLIP), 16000), 2)
     clips = []
     for seconds in CLIPS_S:
         held = io.BytesIO()
