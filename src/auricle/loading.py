@@ -23,11 +23,13 @@ from auricle.errors import ConfigError, OptionError, TaskError, TensorError, nea
 from auricle.hub import commit_of, locate, locate_config
 from auricle.models import MODELS
 from auricle.text import open_tokenizer
+from auricle.text.questions import QuestionTokenizer
 from auricle.vision.preprocess import open_preprocessor
 
 SPEECH_RECOGNITION = "automatic-speech-recognition"
 TEXT_GENERATION = "text-generation"
 IMAGE_CLASSIFICATION = "image-classification"
+VISUAL_QUESTION_ANSWERING = "visual-question-answering"
 # The ending of a class name in config.architectures, and the task that such a model does.
 TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"\w+ForCTC", SPEECH_RECOGNITION),
@@ -35,6 +37,7 @@ TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"(Llama|Qwen2|Qwen3|Mistral|SmolLM3|Gemma2|Gemma3)ForCausalLM", TEXT_GENERATION),
     (r"GPT2LMHeadModel|Gemma3ForConditionalGeneration", TEXT_GENERATION),
     (r"(ViT|DeiT|Dinov2|ConvNext|ResNet)ForImageClassification(WithTeacher)?", IMAGE_CLASSIFICATION),
+    (r"(Blip|Vilt)ForQuestionAnswering", VISUAL_QUESTION_ANSWERING),
 )
 # A model that also sees, of which the part that writes is taken: its model_type to that part's.
 WRITING_PARTS = {"gemma3": "gemma3_text"}
@@ -56,12 +59,12 @@ class Loaded:
     name: str  # as it was asked for
     folder: Path
     revision: str | None  # the Hub's commit; None for a folder or the bundled model
-    kind: str  # "ctc", "seq2seq", "causal" or "image"
+    kind: str  # "ctc", "seq2seq", "causal", "image" or "vqa"
     model_type: str
     model: nn.Module
     config: Any
     features: Any  # a FeatureExtractor; an ImagePreprocessor of what sees; None for kind "causal", which reads text
-    tokenizer: Any  # a Tokenizer; a WritingTokenizer for kind "causal"; None for kind "image"
+    tokenizer: Any  # a Tokenizer; a WritingTokenizer for "causal", a QuestionTokenizer for "vqa"; None for "image"
     generation: dict[str, Any]  # generation_config.json, repaired
 
 
@@ -130,7 +133,7 @@ def load(
 def _features(folder: Path, kind: str, model_type: str) -> Any:
     if kind == "causal":
         return None
-    if kind == "image":
+    if kind in ("image", "vqa"):
         return open_preprocessor(
             read_features(folder, "image_processor"), model_type, f"the image processor of {folder}"
         )
@@ -140,6 +143,8 @@ def _features(folder: Path, kind: str, model_type: str) -> Any:
 def _tokenizer(folder: Path, kind: str, model_type: str, target_lang: str | None) -> Any:
     if kind == "image":
         return None
+    if kind == "vqa":
+        return QuestionTokenizer.from_folder(folder, model_type)
     return open_tokenizer(folder, model_type, target_lang, writes=kind == "causal")
 
 
@@ -163,7 +168,7 @@ def _task(raw: Mapping[str, Any], where: str) -> str:
     raise TaskError(
         f"{where}: architectures is {architectures!r}, which tells no task that is supported. Supported: "
         "...ForCTC, WhisperForConditionalGeneration, MoonshineForConditionalGeneration and, of the families that are "
-        "here, ...ForCausalLM and ...ForImageClassification. "
+        "here, ...ForCausalLM, ...ForImageClassification and ...ForQuestionAnswering. "
         + ("Choose a checkpoint fine-tuned for it." if architectures else "Name the task yourself.")
     )
 

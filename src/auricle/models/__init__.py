@@ -26,4 +26,6 @@ MODELS: dict[str, str] = {
     "dinov2": "auricle.models.dinov2:Dinov2",
     "convnext": "auricle.models.convnext:ConvNext",
     "resnet": "auricle.models.resnet:ResNet",
+    "vilt": "auricle.models.vilt:Vilt",
+    "blip": "auricle.models.blip:Blip",
 }

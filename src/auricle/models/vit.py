@@ -88,7 +88,7 @@ class PatchEmbeddings(nn.Module):
 class Embeddings(nn.Module):
     """Patches as vectors, behind a learned token, with their places."""
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
         self.grid = config.grid
         n_patches = self.grid[0] * self.grid[1]

@@ -35,6 +35,9 @@ TASKS: dict[str, Task] = {
     "image-classification": Task(
         "auricle.pipelines.image_classification:ImageClassificationPipeline", "google/vit-base-patch16-224"
     ),
+    "visual-question-answering": Task(
+        "auricle.pipelines.visual_question_answering:VisualQuestionAnsweringPipeline", "dandelin/vilt-b32-finetuned-vqa"
+    ),
 }
 
 # transformers' constructor parameters with one meaning here: the values that ask for it, and why no others.

@@ -85,7 +85,7 @@ class Pipeline(ABC):
         # Nobody waits for the first result of a list, so that its items can be put together by length.
         n_ahead = AHEAD if many is Many.LIST and batch_size > 1 else 1
         results = (
-            error_item(item, output) if isinstance(output, AuricleError) else self.postprocess(item, output, request)
+            self.failed(item, output) if isinstance(output, AuricleError) else self.postprocess(item, output, request)
             for item, output in self.outputs(items, request, batch_size, on_error, n_ahead)
         )
         if many is Many.LAZY:
@@ -163,6 +163,10 @@ class Pipeline(ABC):
     def postprocess(self, item: Any, output: Any, request: Any) -> Any:
         """Turn one output into the plain result that the caller gets."""
         return output
+
+    def failed(self, item: Any, error: AuricleError) -> dict[str, Any]:
+        """Return what stands in the place of the result of an input that failed."""
+        return error_item(item, error)
 
 
 def arrangement(inputs: Any) -> Many:

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from auricle.errors import OptionError, TaskError, nearest
+from auricle.errors import AuricleError, OptionError, TaskError, nearest
 from auricle.loading import load
 from auricle.pipelines.base import ModelSettings, Pipeline, unknown_parameter
-from auricle.pipelines.images import engine_of, picture_of, read_limits, read_top_k, with_timeout
+from auricle.pipelines.images import engine_of, failed_item, picture_of, read_limits, read_top_k, with_timeout
 from auricle.vision.sources import ImageLimits
 
 BATCH_SIZE = 8  # images depend on no neighbours
@@ -109,6 +109,10 @@ class ImageClassificationPipeline(Pipeline):
             self._function(parameters.get("function_to_apply")),
             with_timeout(self.limits, parameters.get("timeout")),
         )
+
+    def failed(self, item: Any, error: AuricleError) -> dict[str, Any]:
+        """Return what stands in the place of the result of an input that failed."""
+        return failed_item(item, error)
 
     def preprocess(self, item: Any, request: ImageRequest) -> Tensor:
         """Return the pixel values of an image."""

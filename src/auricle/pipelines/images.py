@@ -8,11 +8,12 @@ from typing import Any
 
 from auricle.audio.limits import AudioLimits
 from auricle.engines.reference import ReferenceEngine
-from auricle.errors import AudioError, AudioTooLargeError, ImageTooLargeError, ImageURLError, OptionError
+from auricle.errors import AudioError, AudioTooLargeError, AuricleError, ImageTooLargeError, ImageURLError, OptionError
 from auricle.loading import Loaded
-from auricle.pipelines.base import ModelSettings
+from auricle.pipelines.base import ModelSettings, error_item
 from auricle.vision.sources import ImageLimits, open_image
 
+SEEN_KEYS = ("image", "question")
 _URLS = ("http://", "https://")
 # What fetching says of recordings, in the words of images.
 _WORDS = (
@@ -53,6 +54,12 @@ def _fetched(url: str, limits: ImageLimits) -> bytes:
             message = message.replace(heard, seen)
         kind = ImageTooLargeError if isinstance(error, AudioTooLargeError) else ImageURLError
         raise kind(message) from error
+
+
+def failed_item(item: Any, error: AuricleError) -> dict[str, Any]:
+    """Return what stands in the place of an image that failed: the error, and the caller's own keys."""
+    own = {key: value for key, value in item.items() if key not in SEEN_KEYS} if isinstance(item, Mapping) else item
+    return error_item(own, error)
 
 
 def read_limits(limits: ImageLimits | None) -> ImageLimits:

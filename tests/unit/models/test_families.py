@@ -18,7 +18,8 @@ TOLERANCE = 1e-4
 SEQ2SEQ = ["whisper", "moonshine"]
 CAUSAL = ["llama", "qwen2", "qwen3", "mistral", "smollm3", "gemma2", "gemma3_text", "gpt2"]
 IMAGE = ["vit", "deit", "dinov2", "convnext", "resnet"]
-CTC = [name for name in MODELS if name not in (*SEQ2SEQ, *CAUSAL, *IMAGE)]
+VQA = ["vilt", "blip"]
+CTC = [name for name in MODELS if name not in (*SEQ2SEQ, *CAUSAL, *IMAGE, *VQA)]
 
 
 def build(model_type: str) -> Any:
@@ -48,6 +49,7 @@ def test_every_family_says_its_kind() -> None:
         **dict.fromkeys(SEQ2SEQ, "seq2seq"),
         **dict.fromkeys(CAUSAL, "causal"),
         **dict.fromkeys(IMAGE, "image"),
+        **dict.fromkeys(VQA, "vqa"),
     }
 
 
@@ -145,6 +147,46 @@ def test_images_run_in_bfloat16(model_type: str) -> None:
     assert half.dtype == torch.bfloat16
     # bfloat16 keeps 8 bits: a few percent after two layers.
     assert (half.float() - states).norm() < 0.1 * states.norm()
+
+
+def states_of_questions(model: Any, words: torch.Tensor, lengths: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    return model.read(words, lengths, model.see(pixels)) if model.writes else model.states(words, lengths, pixels)
+
+
+@pytest.mark.parametrize("model_type", VQA)
+@torch.inference_mode()
+def test_questions_depend_on_no_pads(model_type: str) -> None:
+    model = build(model_type)
+    words, pixels, lengths = torch.randint(0, 120, (2, 9)), torch.randn(2, 3, 32, 32), torch.tensor([9, 4])
+    states = states_of_questions(model, words, lengths, pixels)
+    alone = states_of_questions(model, words[1:, :4], lengths[1:], pixels[1:])
+    torch.testing.assert_close(states[1:, :4], alone[:, :4], atol=TOLERANCE, rtol=0)
+    if not model.writes:
+        torch.testing.assert_close(
+            model(words, lengths, pixels)[1:], model(words[1:, :4], lengths[1:], pixels[1:]), atol=TOLERANCE, rtol=0
+        )
+
+
+@pytest.mark.parametrize("model_type", VQA)
+@torch.inference_mode()
+def test_questions_run_in_bfloat16(model_type: str) -> None:
+    model = build(model_type)
+    words, pixels, lengths = torch.randint(0, 120, (1, 9)), torch.randn(1, 3, 32, 32), torch.tensor([9])
+    states = states_of_questions(model, words, lengths, pixels)
+    half = states_of_questions(model.bfloat16(), words, lengths, pixels.bfloat16())
+    assert half.dtype == torch.bfloat16
+    # bfloat16 keeps 8 bits: a few percent after two layers.
+    assert (half.float() - states).norm() < 0.1 * states.norm()
+
+
+@torch.inference_mode()
+def test_an_answer_in_parts_equals_one_at_once() -> None:
+    model = build("blip")
+    states, lengths, tokens = torch.randn(2, 5, 32), torch.tensor([5, 3]), torch.randint(0, 120, (2, 6))
+    whole = model.logits(model.hidden_states(tokens, model.new_cache(states, lengths)))
+    cache = model.new_cache(states, lengths)
+    steps = [model.logits(model.hidden_states(tokens[:, place : place + 1], cache)) for place in range(6)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("model_type", CTC + SEQ2SEQ)
