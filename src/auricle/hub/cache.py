@@ -16,7 +16,7 @@ from pathlib import Path
 BUNDLED = "bundled"  # the name of the checkpoint that comes with the package
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # The small files of a checkpoint: configuration, vocabulary, merges. Subfolders hold other formats.
-SMALL_FILES = ("*.json", "merges.txt", "*.jinja")
+SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.jinja")
 # Weights in the order of preference: the file or index that shows the format, and the files it stands for.
 WEIGHTS = (
     ("model.safetensors", ("model.safetensors",)),
@@ -65,20 +65,23 @@ def missing_files(folder: Path, extra_files: Sequence[str]) -> list[str]:
         return absent + unmatched(listing, extra_files)
     # Other programs fetch file by file and leave no list; then the least that loading needs must be here.
     present = [path.name for path in folder.iterdir() if path.exists()]
-    needs = {"config.json": ("config.json",), "a tokenizer": ("tokenizer.json", "vocab.json")}
-    if not _writes_text(folder):
+    needs: dict[str, tuple[str, ...]] = {"config.json": ("config.json",)}
+    architecture = _architecture(folder)
+    if "ForImageClassification" not in architecture:
+        needs["a tokenizer"] = ("tokenizer.json", "vocab.json", "vocab.txt")
+    if not architecture.endswith(("ForCausalLM", "LMHeadModel")):  # these read text only
         needs["preprocessor_config.json"] = ("preprocessor_config.json", "processor_config.json")
     absent = [kind for kind, names in needs.items() if not any(name in present for name in names)]
     return absent + _missing_weights(folder, present) + unmatched(present, extra_files)
 
 
-def _writes_text(folder: Path) -> bool:
-    """Say whether config.json names a model that reads text only, and so has no preprocessor."""
+def _architecture(folder: Path) -> str:
+    """Return the class that config.json names; empty where it names none."""
     try:
         named = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or [""]
-        return str(named[0]).endswith(("ForCausalLM", "LMHeadModel"))
+        return str(named[0])
     except (OSError, ValueError, AttributeError, LookupError, TypeError):
-        return False  # what is wrong with the file is said when it is read
+        return ""  # what is wrong with the file is said when it is read
 
 
 def choose_files(listing: Iterable[str], extra_files: Sequence[str]) -> list[str]:

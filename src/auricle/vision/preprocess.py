@@ -146,6 +146,10 @@ def open_preprocessor(settings: Mapping[str, Any], model_type: str, where: str) 
     Raises:
         ConfigError: A processor or key is unknown, or a value is none that it may have.
     """
+    if not settings:
+        raise ConfigError(
+            f"{where} is absent or empty; copy preprocessor_config.json of the checkpoint beside config.json."
+        )
     stated = settings.get("image_processor_type") or settings.get("feature_extractor_type")
     name = _family(str(stated)) if stated else PROCESSOR_OF.get(model_type, "")
     if name not in SETTINGS:

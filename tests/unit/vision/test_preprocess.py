@@ -53,6 +53,7 @@ def test_a_crop_larger_than_the_image_is_black_around() -> None:
     ("settings", "words"),
     [
         ({"image_processor_type": "ViTImageProcesor"}, "did you mean 'ViTImageProcessor'"),
+        ({}, "absent or empty"),
         ({"size": "large"}, "size is 'large'"),
         ({"size": {"longest_edge": 9}}, "shortest_edge"),
         ({"resample": 17}, "resample is 17"),
