@@ -5,6 +5,7 @@ Every variant from a tiny configuration with every number drawn at random, norms
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from auricle.loading import load, task_of
 
 # float32 sums in another order.
 TOLERANCE = 2e-5
+# Of the largest logit, after up to 53 layers in float32.
+TRUE_SIZE_TOLERANCE = 1e-4
 # The same arithmetic on the same 8-bit pixels.
 PIXEL_TOLERANCE = 1e-6
 SMALL = {
@@ -182,3 +185,38 @@ def test_places_are_interpolated_as_transformers_does(size: tuple[int, int], tmp
     pixels = torch.randn(2, 3, *size)
     expected = model(pixels, interpolate_pos_encoding=True).logits
     torch.testing.assert_close(load(tmp_path).model(pixels), expected, atol=TOLERANCE, rtol=1e-4)
+
+
+TRUE_SIZES: dict[str, Callable[[], Any]] = {
+    "vit base": lambda: transformers.ViTForImageClassification(transformers.ViTConfig(num_labels=1000)),
+    "deit tiny": lambda: transformers.DeiTForImageClassificationWithTeacher(
+        transformers.DeiTConfig(hidden_size=192, num_attention_heads=3, intermediate_size=768, num_labels=1000)
+    ),
+    "dinov2 small": lambda: transformers.Dinov2ForImageClassification(
+        transformers.Dinov2Config(hidden_size=384, num_attention_heads=6, image_size=518, num_labels=1000)
+    ),
+    "convnext tiny": lambda: transformers.ConvNextForImageClassification(transformers.ConvNextConfig(num_labels=1000)),
+    "resnet 50": lambda: transformers.ResNetForImageClassification(transformers.ResNetConfig(num_labels=1000)),
+}
+
+
+@pytest.mark.parametrize("name", TRUE_SIZES)
+@torch.inference_mode()
+def test_true_size_equals_transformers(name: str) -> None:
+    torch.manual_seed(0)
+    model = TRUE_SIZES[name]().eval()
+    for part, parameter in model.named_parameters():
+        # Norms and biases too; matrices as they were drawn, so that 50 layers neither vanish nor overflow.
+        if parameter.dim() < 2:
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        elif part.endswith(("position_embeddings", "_token")):
+            parameter.normal_(std=0.5)
+    pixels = torch.randn(1, 3, 224, 224)
+    expected = model(pixels).logits
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        (Path(folder) / "preprocessor_config.json").write_text('{"size": 224}')
+        found = load(folder).model(pixels)
+    error = float((found - expected).abs().max() / expected.abs().max())
+    print(f"{name} | logits {error:.1e}")
+    assert error < TRUE_SIZE_TOLERANCE

@@ -6,6 +6,8 @@ Tiny configurations with every number drawn at random; the tokenizer is BERT's, 
 from __future__ import annotations
 
 import string
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from PIL import Image
 from auricle import pipeline
 from auricle.loading import load, task_of
 
-from .test_image_models import PIXEL_TOLERANCE, TOLERANCE, pictures, randomize
+from .test_image_models import PIXEL_TOLERANCE, TOLERANCE, TRUE_SIZE_TOLERANCE, pictures, randomize
 
 WORDS = "what is in the image how many cats are there ? , a statue of liberty on it ##s ##ty two color".split()
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *string.ascii_lowercase]
@@ -137,6 +139,45 @@ def test_blips_answers_equal_transformers(options: dict[str, Any], blip: tuple[A
         (answer,) = answers
         assert answer["answer"] == tokenizer.decode(ids, skip_special_tokens=True).strip()
         assert 0 < answer["score"] <= 1
+
+
+TRUE_SIZES: dict[str, Callable[[], Any]] = {
+    "vilt base": lambda: transformers.ViltForQuestionAnswering(transformers.ViltConfig(num_labels=3129)),
+    # As wide and long as blip-vqa-base, and three layers of each part's twelve: all of them are 1.5 GB.
+    "blip base, a quarter": lambda: transformers.BlipForQuestionAnswering(
+        transformers.BlipConfig(
+            text_config={"num_hidden_layers": 3, "num_attention_heads": 12}, vision_config={"num_hidden_layers": 3}
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRUE_SIZES)
+@torch.inference_mode()
+def test_true_size_equals_transformers(name: str) -> None:
+    torch.manual_seed(0)
+    model = TRUE_SIZES[name]().eval()
+    for parameter in model.parameters():
+        # Norms and biases too.
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    words, pixels, lengths = torch.randint(1000, 2000, (1, 12)), torch.randn(1, 3, 384, 384), torch.tensor([12])
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        (Path(folder) / "preprocessor_config.json").write_text('{"size": 384}')
+        tokenizer_in(Path(folder))
+        ours = load(folder).model
+    if name.startswith("vilt"):
+        found, expected = ours(words, lengths, pixels), model(words, pixel_values=pixels).logits
+    else:
+        tokens = torch.tensor([[30522, 1037, 6231]])
+        seen = model.vision_model(pixels).last_hidden_state
+        states = model.text_encoder(words, encoder_hidden_states=seen).last_hidden_state
+        expected = model.text_decoder(tokens, encoder_hidden_states=states).logits
+        cache = ours.new_cache(ours.read(words, lengths, ours.see(pixels)), lengths)
+        found = ours.logits(ours.hidden_states(tokens, cache))
+    error = float((found - expected).abs().max() / expected.abs().max())
+    print(f"{name} | logits {error:.1e}")
+    assert error < TRUE_SIZE_TOLERANCE
 
 
 @torch.inference_mode()
