@@ -24,6 +24,7 @@ HARMLESS = frozenset(
     """
     attention_dropout attention_probs_dropout_prob dropout hidden_dropout_prob image_text_hidden_size
     initializer_factor initializer_range is_decoder label_smoothing logit_scale_init_value projection_dim
+    text_config_dict vision_config_dict
     """.split()
 )
 

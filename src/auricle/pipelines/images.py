@@ -7,12 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 from auricle.audio.limits import AudioLimits
+from auricle.engines import make_engine
 from auricle.engines.reference import ReferenceEngine
-from auricle.errors import AudioError, AudioTooLargeError, AuricleError, ImageTooLargeError, ImageURLError, OptionError
+from auricle.errors import (
+    AudioError,
+    AudioTooLargeError,
+    AuricleError,
+    ImageTooLargeError,
+    ImageURLError,
+    OptionError,
+    TaskError,
+)
 from auricle.loading import Loaded
 from auricle.pipelines.base import ModelSettings, error_item
 from auricle.vision.sources import ImageLimits, open_image
 
+RGB = 3  # channels
 SEEN_KEYS = ("image", "question")
 _URLS = ("http://", "https://")
 # What fetching says of recordings, in the words of images.
@@ -97,10 +107,13 @@ def read_top_k(value: Any) -> int | None:
 def engine_of(loaded: Loaded, settings: ModelSettings) -> ReferenceEngine:
     """Move a model that sees to its device and arithmetic.
 
-    Raises: OptionError
+    Raises:
+        OptionError: the engine, device or dtype does not run it.
+        TaskError: it sees no pictures in colour.
     """
-    from auricle.engines import make_engine
-
+    n_channels = getattr(loaded.config, "num_channels", RGB)
+    if n_channels != RGB:
+        raise TaskError(f"{loaded.name!r} sees {n_channels} channels; only models of pictures in RGB run here")
     if settings.engine not in ("auto", "reference"):
         raise OptionError(
             f"engine={settings.engine!r} does not run models that see; leave it out, or pass 'auto' or 'reference'"

@@ -152,6 +152,16 @@ def test_other_engines_and_models_are_refused(folder: Path) -> None:
         pipeline("image-classification", "bundled")
 
 
+def test_a_model_of_grey_pictures_is_refused(tmp_path: Path) -> None:
+    config = ViT.tiny(num_channels=1)
+    stated = {name: value for name, value in vars(config).items() if value is not None}
+    raw = {"architectures": ["ViTForImageClassification"], "model_type": "vit", **stated}
+    write_checkpoint(tmp_path, raw, ViT(config).state_dict())
+    (tmp_path / "preprocessor_config.json").write_text('{"size": 32}')
+    with pytest.raises(TaskError, match="sees 1 channels"):
+        pipeline("image-classification", tmp_path)
+
+
 def test_runs_in_bfloat16(folder: Path) -> None:
     found = pipeline(model=folder, dtype=torch.bfloat16)(PIXELS)
     assert sum(one["score"] for one in found) <= 1.01
