@@ -128,7 +128,7 @@ def test_loading_stays_within_its_reading_distance(tmp_path: Path) -> None:
     ("model_type", "message"),
     [
         ("wav2vec", r"model_type is 'wav2vec'; supported are .*did you mean 'wav2vec2'"),
-        ("mixtral", r"model_type is 'mixtral'; supported are gemma2, gemma3_text"),
+        ("mixtral", r"model_type is 'mixtral'; supported are blip, convnext"),
         (..., r"there is no model_type; supported are"),
     ],
 )
