@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -128,3 +130,18 @@ def test_limits_are_kept() -> None:
         open_image(png(), ImageLimits(max_pixels=50))
     with pytest.raises(ImageTooLargeError, match="more than 20 bytes"):
         open_image(io.BytesIO(png()), ImageLimits(max_bytes=20))
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + png()[33:]
+    with pytest.raises(ImageTooLargeError, match=r"<bytes>.*make it smaller"):
+        open_image(bomb, LIMITS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    source = Image.new(mode, (5, 4))
+    file = io.BytesIO()
+    source.save(file, "TIFF")
+    assert open_image(file.getvalue(), LIMITS).mode == open_image(source, LIMITS).mode == "RGB"
