@@ -27,7 +27,8 @@ SEEN_KEYS = ("image", "question")
 _URLS = ("http://", "https://")
 # What fetching says of recordings, in the words of images.
 _WORDS = (
-    ("the recording's own address", "the image's own address"),
+    ("; give the recording's own address, or raise AudioLimits.max_redirects", "; give the image's own address"),
+    (", which is --allow-private-urls on the command line", ""),
     ("a recording", "an image"),
     ("AudioLimits", "ImageLimits"),
 )

@@ -23,6 +23,7 @@ from auricle.errors import (
     ImageNotFoundError,
     ImageTooLargeError,
     MissingExtraError,
+    OptionError,
     nearest,
 )
 
@@ -47,6 +48,12 @@ class ImageLimits:
     max_pixels: int = 89_478_485  # width times height, where Pillow begins to warn of decompression bombs
     url_timeout: float = 60.0  # seconds from asking for a URL to its last byte
     allow_private_urls: bool = False  # whether URLs may lead to addresses that only this machine can reach
+
+    def __post_init__(self) -> None:
+        for name in ("max_bytes", "max_pixels", "url_timeout"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise OptionError(f"ImageLimits.{name} is {value!r}; it must be a positive number")
 
 
 def open_image(source: Any, limits: ImageLimits) -> Image:

@@ -49,6 +49,13 @@ def classify(folder: Path) -> Any:
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path != "/loop":
+            return super().do_GET()
+        self.send_response(302)
+        self.send_header("Location", "/loop")
+        return self.end_headers()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Write nothing."""
 
@@ -127,8 +134,10 @@ def test_urls(classify: Any, folder: Path, served: str) -> None:
     small = pipeline("image-classification", folder, limits=ImageLimits(allow_private_urls=True, max_bytes=100))
     with pytest.raises(ImageTooLargeError, match=r"ImageLimits\.max_bytes"):
         small(f"{served}/parrots.png")
-    with pytest.raises(ImageURLError, match="private or reserved address"):
+    with pytest.raises(ImageURLError, match=r"private or reserved address.*ImageLimits\(allow_private_urls=True\)$"):
         pipeline("image-classification", folder)(f"{served}/parrots.png")
+    with pytest.raises(ImageURLError, match=r"redirects more than 5 times; give the image's own address$"):
+        classify(f"{served}/loop")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from auricle.errors import (
     ImageInputError,
     ImageNotFoundError,
     ImageTooLargeError,
+    OptionError,
 )
 from auricle.vision.sources import ImageLimits, open_image
 
@@ -128,6 +129,8 @@ def test_a_mistyped_name_gets_the_nearest(path: Path) -> None:
 def test_limits_are_kept() -> None:
     with pytest.raises(ImageTooLargeError, match="9 x 6 pixels"):
         open_image(png(), ImageLimits(max_pixels=50))
+    with pytest.raises(OptionError, match=r"ImageLimits\.max_pixels is 0"):
+        ImageLimits(max_pixels=0)
     with pytest.raises(ImageTooLargeError, match="more than 20 bytes"):
         open_image(io.BytesIO(png()), ImageLimits(max_bytes=20))
 
