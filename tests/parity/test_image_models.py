@@ -170,6 +170,7 @@ def test_names_in_memory_are_read_too(tmp_path: Path) -> None:
 
     model = randomize(vit())
     model.save_pretrained(tmp_path)
+    vit_processor().save_pretrained(tmp_path)
     save_file(
         {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / "model.safetensors"
     )
@@ -182,6 +183,7 @@ def test_names_in_memory_are_read_too(tmp_path: Path) -> None:
 def test_places_are_interpolated_as_transformers_does(size: tuple[int, int], tmp_path: Path) -> None:
     model = randomize(vit())
     model.save_pretrained(tmp_path)
+    vit_processor().save_pretrained(tmp_path)
     pixels = torch.randn(2, 3, *size)
     expected = model(pixels, interpolate_pos_encoding=True).logits
     torch.testing.assert_close(load(tmp_path).model(pixels), expected, atol=TOLERANCE, rtol=1e-4)
