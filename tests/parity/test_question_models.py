@@ -121,6 +121,19 @@ def test_blip_equals_transformers(blip: tuple[Any, Any, Any, Path]) -> None:
     torch.testing.assert_close(logits, expected_logits, atol=TOLERANCE, rtol=1e-4)
 
 
+def test_settings_inside_processor_config_are_read(blip: tuple[Any, Any, Any, Path]) -> None:
+    _, processor, tokenizer, folder = blip
+    expected = load(folder).features.settings
+    for name in ("preprocessor_config.json", "vocab.txt"):
+        (folder / name).unlink(missing_ok=True)
+    transformers.BlipProcessor(processor, tokenizer).save_pretrained(folder)  # as transformers 5 writes it
+    assert not (folder / "preprocessor_config.json").exists()
+    again = load(folder)
+    assert again.features.settings == expected
+    words = again.tokenizer.question(QUESTIONS[0], 48, False)
+    assert words == tokenizer(QUESTIONS[0])["input_ids"]
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"num_beams": 3}, {"max_new_tokens": 4}, {"num_beams": 4, "length_penalty": 0.3, "min_length": 6}],
