@@ -50,7 +50,7 @@ def made(name: str) -> Any:
     """A random model whose parameters are none of them zeros or ones."""
     family, changes = VARIANTS[name]
     torch.manual_seed(0)
-    model: Any = family(family.tiny(**SIZES, **changes))  # type: ignore[attr-defined]
+    model: Any = family(family.tiny(**{**SIZES, **changes}))  # type: ignore[attr-defined]
     for part, parameter in model.named_parameters():
         if parameter.dim() > 1:
             nn.init.normal_(parameter, std=1.2 * parameter.shape[-1] ** -0.5)

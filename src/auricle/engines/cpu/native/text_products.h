@@ -62,8 +62,9 @@ inline void text_product(const Int8Weights& w, const int16_t* x, const float* sc
         text_tile<NB, MB>(w, n, x + m * w.padded, sums, ahead);
         for (int i = 0; i < NB; i++)
             for (int j = 0; j < MB; j++)
+                // Rounded once whatever the tile is, which the compiler would else decide for each.
                 put(n + i, m + j,
-                    float(sums[i * MB + j]) * (scales[m + j] * w.scales[n + i]) + (w.bias ? w.bias[n + i] : 0.0f));
+                    std::fma(float(sums[i * MB + j]), scales[m + j] * w.scales[n + i], w.bias ? w.bias[n + i] : 0.0f));
     };
     using std::integral_constant;
     const integral_constant<int, 1> one;
