@@ -257,3 +257,25 @@ def test_defaults_are_those_of_transformers(pair: tuple[Any, Any]) -> None:
     assert options.sampling_temperature == config.temperature == 0.7
     assert (options.top_k, options.top_p) == (config.top_k, config.top_p)
     assert options.eos == config.eos_token_id
+
+
+@torch.inference_mode()
+def test_the_part_that_writes_is_taken_of_a_model_that_also_sees(tmp_path: Path, text_checkpoint: Path) -> None:
+    import transformers
+
+    from auricle.loading import load, task_of
+
+    text = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 7}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "sliding_window": 7}
+    seen = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    seen |= {"image_size": 28, "patch_size": 14}
+    config = transformers.Gemma3Config(text_config=text, vision_config=seen, mm_tokens_per_image=4, eos_token_id=[1, 2])
+    torch.manual_seed(0)
+    oracle: Any = transformers.Gemma3ForConditionalGeneration(config).eval()
+    oracle.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_bytes((text_checkpoint / "tokenizer.json").read_bytes())
+    loaded = load(tmp_path)
+    assert (task_of(tmp_path), loaded.model_type) == ("text-generation", "gemma3_text")
+    assert loaded.generation["eos_token_id"] == [1, 2]
+    tokens = torch.randint(3, 320, (2, 20), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(loaded.model(tokens), oracle(input_ids=tokens).logits, atol=2e-4, rtol=2e-4)
