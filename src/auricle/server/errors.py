@@ -20,6 +20,8 @@ from auricle.errors import (
     AudioTooLargeError,
     AuricleError,
     CheckpointError,
+    ImageError,
+    ImageTooLargeError,
     MissingExtraError,
     ModelNotFoundError,
     OptionError,
@@ -32,6 +34,8 @@ UNKNOWN = "unknown error"
 STATUSES: tuple[tuple[type[AuricleError], int, str], ...] = (
     (AudioTooLargeError, 413, "audio_too_large"),
     (AudioError, 400, "invalid_audio"),
+    (ImageTooLargeError, 413, "image_too_large"),
+    (ImageError, 400, "invalid_image"),
     (OptionError, 400, "invalid_parameter"),
     (ModelNotFoundError, 404, "model_not_found"),
     (TaskError, 422, "wrong_task"),
