@@ -145,6 +145,20 @@ def test_an_error_comes_to_the_request_whose_row_it_is(batcher: Batcher) -> None
     assert of_good == [[0.5, 0.25]]
 
 
+def test_after_an_error_amid_many_rows_the_others_are_served(batcher: Batcher) -> None:
+    def fails(rows: Sequence[int]) -> list[int]:
+        raise ZeroDivisionError
+
+    # More rows than a batch takes: those left of the failed call must not stay and stop the thread.
+    failing, of_failing = start(lambda: batcher.ticket()("k", list(range(10)), fails))
+    failing.join(DEADLINE_S)
+    assert isinstance(of_failing[0], ZeroDivisionError)
+    after, of_after = start(lambda: batcher.ticket()("other", [1], lambda rows: [2 * row for row in rows]))
+    after.join(DEADLINE_S)
+    assert of_after == [[2]]
+    assert batcher.n_waiting == 0
+
+
 def test_a_cancelled_request_waits_no_longer_and_its_rows_are_not_computed(batcher: Batcher) -> None:
     computer = Computer()
     first, _ = blocked(batcher, computer)

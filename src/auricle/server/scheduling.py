@@ -191,12 +191,21 @@ class Batcher:
                 for call in calls:
                     self._compute([one for one in batch if one[0] is call])
                 return
-            calls[0].error = error
-            calls[0].rows.clear()
-            calls[0].done.set()
+            self._fail(calls[0], error)
             return
         for (call, place, _), result in zip(batch, results, strict=True):
             call.results[place] = result
             call.n_missing -= 1
             if not call.n_missing:
                 call.done.set()
+
+    def _fail(self, call: _Call, error: BaseException) -> None:
+        """End a call with an error; its rows that wait for a later batch are dropped."""
+        with self._changed:
+            call.error = error
+            for ticket in list(self._waiting):
+                if call in ticket.calls:
+                    ticket.calls.remove(call)
+                    if not ticket.calls:
+                        self._waiting.remove(ticket)
+        call.done.set()
