@@ -113,9 +113,11 @@ class Recognition:
             found = None if key is None else await self._cached(key, model, request)
             if found is None:
                 ticket = model.batcher.ticket(background)
-                work = partial(self._work, model, source, parameters, ticket, self._teller(on_event, ticket), journal)
+                tell = self._teller(on_event, ticket)
                 with _by_its_name(source):
-                    is_long = background or await self._is_long(source, model)
+                    duration = await self._duration(source, model)
+                    work = partial(self._work, model, source, parameters, ticket, tell, journal, duration)
+                    is_long = background or _is_long(source, duration)
                     transcript, seconds = await self.runner.run(work, ticket, is_long)
                 if key is not None and self.cache is not None:
                     kept = {"transcript": transcript_to_json(transcript), "compute_s": seconds}
@@ -156,11 +158,11 @@ class Recognition:
         result = model.pipeline.result_of(transcript, request)
         return Recognized(transcript, result, model.name, seconds, is_cached, str(model.pipeline.device))
 
-    async def _is_long(self, source: Source, model: ServedModel) -> bool:
-        """Look how long a recording says that it is.
+    async def _duration(self, source: Source, model: ServedModel) -> float | None:
+        """Return the seconds that a recording states, if it does.
 
         Raises:
-            AudioTooLargeError: longer than Settings.max_duration.
+            AudioTooLargeError: longer than Settings.max_duration. AudioError: it is none.
         """
         duration = await asyncio.to_thread(_duration, source, model.pipeline)
         most = self.settings.max_duration
@@ -168,7 +170,7 @@ class Recognition:
             raise AudioTooLargeError(
                 f"{source.name} is {duration:.1f} s long, and this server takes at most {most:g} s; cut it into parts"
             )
-        return source.size > LONG_BYTES if duration is None else duration > LONG_S
+        return duration
 
     def _teller(self, on_event: Callable[[Event], None] | None, ticket: Ticket) -> Callable[[Event], None]:
         """Return what a worker tells its events to, which ends work that is cancelled."""
@@ -189,6 +191,7 @@ class Recognition:
         ticket: Ticket,
         tell: Callable[[Event], None],
         journal: Path | None,
+        duration: float | None,
     ) -> tuple[Transcript, float]:
         """Transcribe, in a thread of the runner."""
         began = time.monotonic()
@@ -196,7 +199,6 @@ class Recognition:
         pipeline = model.pipeline.scheduled(ticket)
         limits = replace(pipeline.limits, max_duration=self.settings.max_duration or pipeline.limits.max_duration)
         pipeline.limits = limits
-        duration = _duration(source, pipeline)
         tell(Progress(0.0, duration))
         (transcript,) = pipeline.transcripts(
             str(source.path),
@@ -240,12 +242,11 @@ def refuse_ours(parameters: Mapping[str, Any]) -> None:
             refuse_ours(value)
 
 
-def _duration(source: Source, pipeline: Any) -> float | None:
-    """Return the seconds that a recording states, if it does.
+def _is_long(source: Source, duration: float | None) -> bool:
+    return source.size > LONG_BYTES if duration is None else duration > LONG_S
 
-    Raises:
-        AudioError: it is none.
-    """
+
+def _duration(source: Source, pipeline: Any) -> float | None:
     from auricle.audio.decode import open_audio
 
     with open_audio(str(source.path), pipeline.sample_rate, limits=pipeline.limits) as audio:
