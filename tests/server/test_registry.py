@@ -141,6 +141,24 @@ def test_a_model_in_use_is_not_unloaded_for_another(tmp_path: Path, loader: Load
     asyncio.run(main())
 
 
+def test_models_asked_for_at_once_are_never_more_in_memory_than_may_be(tmp_path: Path, loader: Loader) -> None:
+    async def main() -> None:
+        registry = Registry(settings(tmp_path, models=("a", "b", "c"), max_loaded=1), loader)
+        sizes: list[int] = []
+
+        async def ask(name: str) -> None:
+            async with registry.use(name) as model:
+                assert model.pipeline is not None
+                sizes.append(len(registry.loaded()))
+
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.gather(*(ask(name) for name in "abcabc"))
+        assert sizes == [1] * 6
+        await registry.close()
+
+    asyncio.run(main())
+
+
 def test_an_idle_model_is_unloaded(tmp_path: Path, loader: Loader) -> None:
     async def main() -> None:
         registry = Registry(settings(tmp_path, models=("a",), idle_unload=0.02), loader)

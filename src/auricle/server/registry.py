@@ -12,6 +12,7 @@ import gc
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auricle.errors import AuricleError, ModelNotFoundError, nearest
-from auricle.hub import BUNDLED, cached_models
+from auricle.hub import cached_models
 from auricle.server.errors import Refused
 from auricle.server.model_cards import ModelCard, card_of, checked_name
 from auricle.server.scheduling import Batcher, Places
@@ -87,7 +88,9 @@ class Registry:
         self._models: dict[str, ServedModel] = {}
         self._loading: dict[str, _Loading] = {}
         self._failed: dict[str, tuple[float, BaseException]] = {}
+        self._wanted: Counter[str] = Counter()  # requests that wait for a model, which is not to go before their turn
         self._freed = asyncio.Event()
+        self._room = asyncio.Lock()  # one at a time is loaded: two would both find room for the last place
         self._times = LoadTimes(settings.data_dir / "load-times.json")
 
     @property
@@ -162,8 +165,15 @@ class Registry:
         Raises:
             Refused: 503, it is still being loaded. AuricleError: it cannot be loaded.
         """
-        model = self._models.get(name) or await self._wait_for(name, wait)
-        model.n_users += 1
+        self._wanted[name] += 1
+        try:
+            # An explicit unload may come between.
+            while (model := self._models.get(name)) is None:
+                await self._wait_for(name, wait)
+            model.n_users += 1
+        finally:
+            self._wanted[name] -= 1
+            self._freed.set()
         try:
             yield model
         finally:
@@ -241,10 +251,11 @@ class Registry:
     async def _loaded(self, name: str) -> ServedModel:
         """Make room, load, and take the time."""
         try:
-            await self._make_room()
-            model = await asyncio.to_thread(self.made, name)
+            async with self._room:
+                await self._make_room()
+                model = await asyncio.to_thread(self.made, name)
+                self._models[name] = model
             seconds = model.loaded_in
-            self._models[name] = model
             self._failed.pop(name, None)
             self._times.put(name, seconds)
             if self.on_load is not None:
@@ -261,7 +272,7 @@ class Registry:
     async def _make_room(self) -> None:
         """Let go of the model that was not used for longest, while there are as many as may be."""
         while len(self._models) >= self.settings.max_loaded:
-            unused = [model for model in self.loaded() if model.n_users == 0]
+            unused = [model for model in self.loaded() if model.n_users == 0 and not self._wanted[model.name]]
             if unused:
                 await self._let_go(min(unused, key=lambda model: model.last_used))
                 continue
@@ -315,4 +326,4 @@ def _return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-__all__ = ["BUNDLED", "Load", "ModelCard", "Registry", "ServedModel", "load_pipeline"]
+__all__ = ["Load", "ModelCard", "Registry", "ServedModel", "load_pipeline"]
