@@ -5,6 +5,7 @@ Dimension key: `B` rows, `S` tokens, `D` width, `V` vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,13 +22,17 @@ def wrong_kind(name: str, kind: str, needed: str) -> OptionError:
     )
 
 
-class ModelStep:
-    """The model's decoder and its cache."""
+class CachedStep:
+    """A model's own decoder and the cache that it goes on with."""
 
-    def __init__(self, model: Any, states: Tensor, lengths: Tensor) -> None:
+    def __init__(
+        self, model: Any, cache: Any, device: torch.device, logits: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        """Take what the model's `new_cache` gave; `logits` makes them of hidden states, None: as the model does."""
         self._model = model
-        self._cache = model.new_cache(states, lengths)
-        self._device = states.device
+        self._cache = cache
+        self._device = device
+        self._logits: Callable[[Tensor], Tensor] = model.logits if logits is None else logits
         self._hidden: Tensor | None = None
 
     @property
@@ -55,14 +60,20 @@ class ModelStep:
     def advance(self, tokens: Tensor, n_last: int = 1) -> Tensor:
         """Append (B, S) tokens; (B, n_last, V) float32 logits after the last `n_last` of them."""
         self._hidden = self._model.hidden_states(tokens.to(self._device), self._cache)
-        logits: Tensor = self._model.logits(self._hidden[:, -n_last:])
-        return logits
+        return self._logits(self._hidden[:, -n_last:])
 
     @torch.inference_mode()
     def reorder(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be repeated or left out."""
         self._hidden = None
         self._cache.reorder(rows.to(self._device))
+
+
+class ModelStep(CachedStep):
+    """The decoder of a model that has heard a recording."""
+
+    def __init__(self, model: Any, states: Tensor, lengths: Tensor) -> None:
+        super().__init__(model, model.new_cache(states, lengths), states.device)
 
 
 class RecomputingStep(ModelStep):
