@@ -54,6 +54,16 @@ class Segment:
     no_speech_prob: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SpeakerTurn:
+    """A stretch in which one speaker talks; turns of several may overlap."""
+
+    speaker: str  # a known speaker's name, or "SPEAKER_00" and so on, in the order of first speech
+    start: float
+    end: float
+    confidence: float | None = None  # 0 to 1, see auricle.speech.diarization
+
+
 WARNING_KINDS = {
     "skipped": "no voice was detected here, so nothing was decoded",
     "no_speech": "it was decoded and judged to be no speech; its text, if any, was dropped",
