@@ -29,6 +29,7 @@ class Word:
     start: float
     end: float
     confidence: float  # 0 to 1, the mean probability of the word's tokens
+    speaker: str | None = None  # who said it, where speakers were told apart
 
 
 @dataclass(frozen=True, slots=True)
