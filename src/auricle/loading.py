@@ -39,6 +39,8 @@ TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"(ViT|DeiT|Dinov2|ConvNext|ResNet)ForImageClassification(WithTeacher)?", IMAGE_CLASSIFICATION),
     (r"(Blip|Vilt)ForQuestionAnswering", VISUAL_QUESTION_ANSWERING),
 )
+# A family that has the model_type of another and is told from it by its architecture.
+FAMILY_OF_ARCHITECTURE = {"WhisperForCTC": "whisper_ctc"}
 # A model that also sees, of which the part that writes is taken: its model_type to that part's.
 WRITING_PARTS = {"gemma3": "gemma3_text"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -174,7 +176,11 @@ def _task(raw: Mapping[str, Any], where: str) -> str:
 
 
 def _writing_part(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the configuration of the part that writes text, where a model has several; else all of it."""
+    """Return the configuration of the part that writes text, where a model has several; else all of it, under the
+    name of its family."""
+    for architecture in raw.get("architectures") or []:
+        if architecture in FAMILY_OF_ARCHITECTURE:
+            return {**raw, "model_type": FAMILY_OF_ARCHITECTURE[architecture]}
     if raw.get("model_type") not in WRITING_PARTS:
         return dict(raw)
     part = raw.get("text_config")

@@ -30,6 +30,12 @@ DEFAULT_FEATURES: dict[str, str] = {
     "moonshine": "Wav2Vec2FeatureExtractor",
     "parakeet_ctc": "ParakeetFeatureExtractor",
     "whisper": "WhisperFeatureExtractor",
+    "whisper_ctc": "WhisperFeatureExtractor",
+}
+
+# A family that computes an extractor's features of recordings of any length, not of windows.
+OTHER_FORMS: dict[tuple[str, str], str] = {
+    ("WhisperFeatureExtractor", "whisper_ctc"): "auricle.audio.whisper_mel:WhisperFrames",
 }
 
 # Where a family's defaults are not those of the extractor that it shares with others.
@@ -99,6 +105,6 @@ def open_features(config: dict[str, Any], model_type: str) -> FeatureExtractor:
             f"preprocessor_config.json: feature_extractor_type is {name!r}, which is not supported"
             f"{nearest(str(name), FEATURES)}; supported are {', '.join(FEATURES)}"
         )
-    module, _, attribute = FEATURES[name].partition(":")
+    module, _, attribute = OTHER_FORMS.get((name, model_type), FEATURES[name]).partition(":")
     extractor = getattr(importlib.import_module(module), attribute)
     return cast("FeatureExtractor", extractor.from_config(config))

@@ -125,3 +125,28 @@ class WhisperFeatures:
         power = spectrum.abs().square()
         bels = (self.filters @ power).clamp(min=POWER_FLOOR).log10()  # (n_mels, F)
         return (bels.clamp(min=bels.max() - RANGE_BELS) + OFFSET_BELS) / SCALE_BELS
+
+
+class WhisperFrames(WhisperFeatures):
+    """The same features of a recording alone, without what fills up its window: (B, F, n_mels), F of the longest row.
+
+    For encoders that were trained to hear recordings of any length up to a window (models/whisper_ctc.py).
+    """
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds that a recording may last."""
+        return self.window_samples / self.sample_rate
+
+    def __call__(self, waveforms: Sequence[np.ndarray]) -> Features:
+        """Mono float32 waveforms of at most one window each; rows shorter than the longest end in zeros.
+
+        Raises:
+            AudioInputError: if there is no waveform, or one is not one-dimensional.
+            AudioTooLargeError: if a waveform is longer than one window.
+        """
+        windows = super().__call__(waveforms)
+        longest = max(1, int(windows.lengths.max()))
+        values = windows.values[:, :, :longest].transpose(1, 2)  # (B, F, n_mels)
+        own = torch.arange(longest) < windows.lengths[:, None]  # (B, F)
+        return Features(values * own[..., None], windows.lengths)

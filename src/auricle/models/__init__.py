@@ -12,6 +12,7 @@ MODELS: dict[str, str] = {
     "wavlm": "auricle.models.wavlm:WavLMCTC",
     "parakeet_ctc": "auricle.models.parakeet:ParakeetCTC",
     "whisper": "auricle.models.whisper:Whisper",
+    "whisper_ctc": "auricle.models.whisper_ctc:WhisperCTC",
     "moonshine": "auricle.models.moonshine:Moonshine",
     "llama": "auricle.models.llama:Llama",
     "qwen2": "auricle.models.llama:Qwen2",

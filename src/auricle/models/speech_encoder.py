@@ -10,12 +10,14 @@ channels, and each layer's input (pre-norm).
 
 Padding never changes a result: statistics, convolutions and attention see a row's own frames only.
 (transformers computes the base form's statistics over the padding too: its batches differ from single rows.)
-Dropout, layer drop and time masking belong to training recipes and are not part of this file.
+Dropout and layer drop follow the checkpoint's configuration, in training only. Masks over time (SpecAugment) are
+drawn by who trains.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -47,6 +49,13 @@ class SpeechEncoderConfig:
     num_conv_pos_embeddings: int = 128  # the positional convolution's kernel
     num_conv_pos_embedding_groups: int = 16
     do_stable_layer_norm: bool = False  # True: pre-norm
+    # In training only, as are the next five.
+    hidden_dropout: float = 0.1  # of the encoder's input, and of what attention and feed-forward give
+    activation_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    feat_proj_dropout: float = 0.0
+    final_dropout: float = 0.1  # before the head
+    layerdrop: float = 0.1  # chance of a layer to be left out
 
     def __post_init__(self) -> None:
         sizes = (len(self.conv_dim), len(self.conv_stride), len(self.conv_kernel))
@@ -149,9 +158,10 @@ class FeatureProjection(nn.Module):
         super().__init__()
         self.layer_norm: nn.Module = nn.LayerNorm(config.conv_dim[-1], eps=config.layer_norm_eps)
         self.projection = nn.Linear(config.conv_dim[-1], config.hidden_size)
+        self.dropout = config.feat_proj_dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.projection(self.layer_norm(x))  # (B, T, D)
+        return F.dropout(self.projection(self.layer_norm(x)), self.dropout, self.training)  # (B, T, D)
 
 
 class WeightNormConv1d(nn.Module):
@@ -206,6 +216,7 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(width, width)
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
+        self.dropout = config.attention_dropout
 
     def forward(self, states: Tensor, bias: Tensor | None) -> Tensor:
         """`bias` broadcasts to (B, H, T, T): booleans (True: look here) or numbers added to the scores."""
@@ -213,7 +224,7 @@ class Attention(nn.Module):
         q = self.q_proj(states).view(heads).transpose(1, 2)  # (B, H, T, D/H)
         k = self.k_proj(states).view(heads).transpose(1, 2)
         v = self.v_proj(states).view(heads).transpose(1, 2)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        x = F.scaled_dot_product_attention(q, k, v, bias, self.dropout if self.training else 0.0)
         return self.out_proj(x.transpose(1, 2).reshape(states.shape))  # (B, T, D)
 
 
@@ -225,9 +236,11 @@ class FeedForward(nn.Module):
         self.intermediate_dense = nn.Linear(config.hidden_size, config.intermediate_size)
         self.output_dense = nn.Linear(config.intermediate_size, config.hidden_size)
         self.activation = ACTIVATIONS[config.hidden_act]
+        self.dropout = config.activation_dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.output_dense(self.activation(self.intermediate_dense(x)))
+        x = self.activation(self.intermediate_dense(x))  # (B, T, intermediate)
+        return self.output_dense(F.dropout(x, self.dropout, self.training))
 
 
 class EncoderLayer(nn.Module):
@@ -241,14 +254,15 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.adapter_layer: nn.Module | None = None  # wav2vec2's language adapter
+        self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(self, x: Tensor, *context: Tensor | None) -> Tensor:
         """Map (B, T, D) to the same; `context` is what the attention takes beside the states."""
         if not self.pre_norm:
-            x = self.layer_norm(x + self.attention(x, *context))
-            return self.final_layer_norm(x + self.feed_forward(x))
-        x = x + self.attention(self.layer_norm(x), *context)
-        x = x + self.feed_forward(self.final_layer_norm(x))
+            x = self.layer_norm(x + self.dropout(self.attention(x, *context)))
+            return self.final_layer_norm(x + self.dropout(self.feed_forward(x)))
+        x = x + self.dropout(self.attention(self.layer_norm(x), *context))
+        x = x + self.dropout(self.feed_forward(self.final_layer_norm(x)))
         return x if self.adapter_layer is None else x + self.adapter_layer(x)
 
 
@@ -261,20 +275,35 @@ class Encoder(nn.Module):
         self.pos_conv_embed = PositionalConv(config)
         self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.dropout, self.layerdrop = config.hidden_dropout, config.layerdrop
 
     def context(self, n_frames: int, mask: Tensor | None) -> tuple[Tensor | None, ...]:
         """Compute what the attention of every layer takes beside the states: here, which keys to look at."""
         return (None if mask is None else mask[:, None, None],)  # (B, 1, 1, T)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """Map (B, T, D) to the same; `mask` is (B, T), False where padded, None if nothing is."""
+    def forward(self, states: Tensor, mask: Tensor | None, shares: Tensor | None = None) -> Tensor:
+        """Map (B, T, D) to the same; `mask` is (B, T), False where padded, None if nothing is.
+
+        With `shares` (layers + 1,) the result is a sum of what the first layer takes and of what each gives.
+        """
         states = states + self.pos_conv_embed(states, mask)
         if not self.pre_norm:
             states = self.layer_norm(states)
+        states = F.dropout(states, self.dropout, self.training)
         context = self.context(states.shape[1], mask)
+        given = [states]
         for layer in self.layers:
-            states = layer(states, *context)  # (B, T, D)
-        return self.layer_norm(states) if self.pre_norm else states
+            if not (self.training and self.layerdrop and torch.rand(()) < self.layerdrop):
+                states = layer(states, *context)  # (B, T, D)
+            if shares is not None:
+                given.append(states)
+        states = self.layer_norm(states) if self.pre_norm else states
+        return states if shares is None else shared([*given[:-1], states], shares)
+
+
+def shared(states: Sequence[Tensor], shares: Tensor) -> Tensor:
+    """Sum states of one shape, each times its share."""
+    return sum((share * one for share, one in zip(shares[1:], states[1:], strict=True)), shares[0] * states[0])
 
 
 class SpeechEncoder(nn.Module):
@@ -287,8 +316,11 @@ class SpeechEncoder(nn.Module):
         self.encoder = encoder(config)
         self.adapter: nn.Module | None = None  # wav2vec2's and WavLM's convolutions after the encoder
 
-    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, S) samples to (B, T, D) states and (B,) frame counts; T is at least 1, a count may be 0."""
+    def forward(self, values: Tensor, lengths: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, S) samples to (B, T, D) states and (B,) frame counts; T is at least 1, a count may be 0.
+
+        `shares` (layers + 1,) sums the states of all layers; None: those of the last.
+        """
         features, lengths, mask = self.feature_extractor(values, lengths)  # (B, T, C)
-        states = self.encoder(self.feature_projection(features), mask)  # (B, T, D)
+        states = self.encoder(self.feature_projection(features), mask, shares)  # (B, T, D)
         return (states, lengths) if self.adapter is None else self.adapter(states, lengths)

@@ -30,11 +30,11 @@ from auricle.models.speech_encoder import (
 # Keys of config.json that concern training or another head, never what a CTC model computes.
 # fmt: off
 HARMLESS = frozenset({
-    "activation_dropout", "apply_spec_augment", "attention_dropout", "classifier_proj_size",
+    "apply_spec_augment", "classifier_proj_size",
     "codevector_dim", "contrastive_logits_temperature", "ctc_loss_reduction", "ctc_zero_infinity",
-    "diversity_loss_weight", "feat_extract_dropout", "feat_proj_dropout", "feat_quantizer_dropout",
-    "final_dropout", "freeze_feat_extract_train", "hidden_dropout", "hidden_dropout_prob",
-    "initializer_range", "layerdrop", "mask_channel_length", "mask_channel_min_space",
+    "diversity_loss_weight", "feat_extract_dropout", "feat_quantizer_dropout",
+    "freeze_feat_extract_train", "hidden_dropout_prob",
+    "initializer_range", "mask_channel_length", "mask_channel_min_space",
     "mask_channel_other", "mask_channel_prob", "mask_channel_selection", "mask_feature_length",
     "mask_feature_min_masks", "mask_feature_min_space", "mask_feature_other", "mask_feature_prob",
     "mask_feature_selection", "mask_time_length", "mask_time_min_masks", "mask_time_min_space",
@@ -156,7 +156,11 @@ class Wav2Vec2CTC(nn.Module):
             for layer in base.encoder.layers:
                 cast(EncoderLayer, layer).adapter_layer = LanguageAdapter(config.hidden_size, config.adapter_attn_dim)
         self.add_module(self.prefix, base)
-        self.lm_head = nn.Linear(width, config.vocab_size)
+        self.add_head(width)
+
+    def add_head(self, width: int) -> None:
+        """Add what stands after the states (B, T, width)."""
+        self.lm_head = nn.Linear(width, self.config.vocab_size)
 
     @classmethod
     def tiny(cls, **changes: Any) -> SpeechEncoderConfig:
@@ -188,6 +192,10 @@ class Wav2Vec2CTC(nn.Module):
         """Map (B, S) samples, (B,) of them valid, to (B, T, V) logits and (B,) frame counts."""
         states, lengths = self.encode(values, lengths)
         return self.lm_head(states), lengths  # (B, T, V)
+
+    def head(self, states: Tensor) -> Tensor:
+        """Map (B, T, D) states to (B, T, V) logits; in training with dropout before."""
+        return self.lm_head(F.dropout(states, self.config.final_dropout, self.training))
 
     def adapter_parameters(self) -> dict[str, Tensor]:
         """Name what a file `adapter.<language>.safetensors` holds: each layer's adapter, and the head.

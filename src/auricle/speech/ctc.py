@@ -29,7 +29,7 @@ from auricle.speech.journal import Journal
 from auricle.speech.scheduling import Scheduler, at_once
 from auricle.speech.stretches import AUTOMATIC_S, Gap, longer_than, voice_regions
 from auricle.speech.voice import Region
-from auricle.speech.windows import SHORTEST_S, Window, WindowPlan, cut, cut_by_voice, kept_frames, plan_windows
+from auricle.speech.windows import SHORTEST_S, WHOLE_S, Window, WindowPlan, cut, cut_by_voice, kept_frames, plan_windows
 from auricle.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -85,7 +85,12 @@ class CTCRecognizer:
         """
         rate = self.features.sample_rate
         plan = plan_windows(
-            0.0 if options.vad else options.chunk_length_s, options.stride_length_s, rate, self.samples_per_frame
+            0.0 if options.vad else options.chunk_length_s,
+            options.stride_length_s,
+            rate,
+            self.samples_per_frame,
+            # Some encoders have positions for so long only.
+            min(WHOLE_S, getattr(self.features, "longest_s", WHOLE_S)),
         )
         decode = self._decoder(options)
         most = int(PENDING_S * rate / self.samples_per_frame)

@@ -50,11 +50,12 @@ def plan_windows(
     stride_length_s: float | tuple[float, float] | None,
     sample_rate: int,
     samples_per_frame: int,
+    whole_s: float = WHOLE_S,
 ) -> WindowPlan:
     """Turn seconds into a plan; lengths are rounded up to whole frames.
 
     `chunk_length_s` 0 is automatic. `stride_length_s` is what a window shares with its neighbours, on both
-    sides or (left, right); None is a sixth of a given chunk on each side.
+    sides or (left, right); None is a sixth of a given chunk on each side. Up to `whole_s` a recording is one window.
 
     Raises: OptionError if the strides leave nothing of a window, or are shorter than a frame.
     """
@@ -64,7 +65,7 @@ def plan_windows(
         stride = chunk / 6 if chunk_length_s else STRIDE_S
     left_s, right_s = stride if isinstance(stride, tuple) else (stride, stride)
 
-    seconds = (chunk, left_s, right_s, WHOLE_S)
+    seconds = (chunk, left_s, right_s, whole_s)
     length, left, right, whole = (
         math.ceil(round(one * sample_rate) / samples_per_frame) * samples_per_frame for one in seconds
     )

@@ -14,7 +14,7 @@ from auricle.text.writing import WritingTokenizer
 __all__ = ["CharacterTokenizer", "SubwordTokenizer", "Tokenizer", "WritingTokenizer", "open_tokenizer"]
 
 # Families whose checkpoints come with a plain vocab.json of characters.
-CHARACTER_FAMILIES = frozenset({"wav2vec2", "hubert", "wavlm"})
+CHARACTER_FAMILIES = frozenset({"wav2vec2", "hubert", "wavlm", "whisper_ctc"})
 
 
 class Tokenizer(Protocol):
