@@ -53,6 +53,7 @@ class Segment:
     avg_logprob: float | None = None
     compression_ratio: float | None = None
     no_speech_prob: float | None = None
+    speaker: str | None = None  # who said it, where speakers were told apart: then a segment has one at most
 
 
 @dataclass(frozen=True, slots=True)
