@@ -13,6 +13,10 @@ MODELS: dict[str, str] = {
     "parakeet_ctc": "auricle.models.parakeet:ParakeetCTC",
     "whisper": "auricle.models.whisper:Whisper",
     "whisper_ctc": "auricle.models.whisper_ctc:WhisperCTC",
+    "wav2vec2_classifier": "auricle.models.speech_classifiers:Wav2Vec2Classifier",
+    "hubert_classifier": "auricle.models.speech_classifiers:HubertClassifier",
+    "wavlm_classifier": "auricle.models.speech_classifiers:WavLMClassifier",
+    "whisper_classifier": "auricle.models.whisper_classifier:WhisperClassifier",
     "moonshine": "auricle.models.moonshine:Moonshine",
     "llama": "auricle.models.llama:Llama",
     "qwen2": "auricle.models.llama:Qwen2",
@@ -29,4 +33,9 @@ MODELS: dict[str, str] = {
     "resnet": "auricle.models.resnet:ResNet",
     "vilt": "auricle.models.vilt:Vilt",
     "blip": "auricle.models.blip:Blip",
+}
+# Networks that do no task alone: a pipeline's configuration names them (see auricle.checkpoints.diarization).
+PARTS: dict[str, str] = {
+    "pyannet": "auricle.models.pyannet:PyanNet",
+    "wespeaker_resnet": "auricle.models.wespeaker:WeSpeakerResNet",
 }
