@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "clean_up_tokenization_spaces": False,
 }
 SPECIAL_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
+OPTIONAL = frozenset({"bos_token", "eos_token"})
 # English detokenisation that a checkpoint can ask for with clean_up_tokenization_spaces, in the Hub's order.
 CLEAN_UP = (
     (" .", "."),
@@ -52,9 +53,11 @@ class CharacterTokenizer:
 
         Raises: ConfigError if the padding token, which is the blank, has no id.
         """
-        merged = {**DEFAULTS, **{key: value for key, value in (settings or {}).items() if value is not None}}
+        given = settings or {}
+        # Of the tokens that only some checkpoints have, null says that there is none.
+        merged = {**DEFAULTS, **{key: value for key, value in given.items() if value is not None or key in OPTIONAL}}
         ids = dict(vocabulary)
-        specials = [merged[role] for role in SPECIAL_ROLES]
+        specials = [merged[role] for role in SPECIAL_ROLES if merged[role] is not None]
         if merged["pad_token"] not in ids:
             raise ConfigError(
                 f"the padding token {merged['pad_token']!r}, which is the CTC blank, has no id; "
@@ -88,6 +91,8 @@ class CharacterTokenizer:
         folder = Path(folder)
         vocabulary = read_object(folder / "vocab.json", required=True)
         settings = read_settings(folder)
+        stated = read_object(folder / "tokenizer_config.json")
+        settings.update({role: None for role in OPTIONAL if role in stated and stated[role] is None})
         tokenizer_class = settings.get("tokenizer_class", "Wav2Vec2CTCTokenizer")
         if tokenizer_class not in SUPPORTED_CLASSES:
             raise ConfigError(
