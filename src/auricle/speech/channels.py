@@ -65,8 +65,14 @@ def divided(segment: Segment, starts: Sequence[float]) -> list[Segment]:
         for place, (before, after) in enumerate(pairwise(words), start=1)
         if after.start - before.end > PAUSE_S and _any_between(starts, before.start, after.start)
     ]
+    return divided_at(segment, cuts)
+
+
+def divided_at(segment: Segment, cuts: Sequence[int]) -> list[Segment]:
+    """Divide a segment before the words of these numbers, growing and above 0; what `divided` says holds."""
     if not cuts:
         return [segment]
+    words = segment.words
     texts = _texts(segment, cuts)
     bounds = [0, *cuts, len(words)]
     parts = []
