@@ -30,6 +30,7 @@ SPEECH_RECOGNITION = "automatic-speech-recognition"
 TEXT_GENERATION = "text-generation"
 IMAGE_CLASSIFICATION = "image-classification"
 VISUAL_QUESTION_ANSWERING = "visual-question-answering"
+AUDIO_CLASSIFICATION = "audio-classification"
 # The ending of a class name in config.architectures, and the task that such a model does.
 TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"\w+ForCTC", SPEECH_RECOGNITION),
@@ -38,9 +39,16 @@ TASK_OF_ARCHITECTURE: tuple[tuple[str, str], ...] = (
     (r"GPT2LMHeadModel|Gemma3ForConditionalGeneration", TEXT_GENERATION),
     (r"(ViT|DeiT|Dinov2|ConvNext|ResNet)ForImageClassification(WithTeacher)?", IMAGE_CLASSIFICATION),
     (r"(Blip|Vilt)ForQuestionAnswering", VISUAL_QUESTION_ANSWERING),
+    (r"(Wav2Vec2|Hubert|WavLM)ForSequenceClassification|WhisperForAudioClassification", AUDIO_CLASSIFICATION),
 )
 # A family that has the model_type of another and is told from it by its architecture.
-FAMILY_OF_ARCHITECTURE = {"WhisperForCTC": "whisper_ctc"}
+FAMILY_OF_ARCHITECTURE = {
+    "WhisperForCTC": "whisper_ctc",
+    "WhisperForAudioClassification": "whisper_classifier",
+    "Wav2Vec2ForSequenceClassification": "wav2vec2_classifier",
+    "HubertForSequenceClassification": "hubert_classifier",
+    "WavLMForSequenceClassification": "wavlm_classifier",
+}
 # A model that also sees, of which the part that writes is taken: its model_type to that part's.
 WRITING_PARTS = {"gemma3": "gemma3_text"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -61,12 +69,12 @@ class Loaded:
     name: str  # as it was asked for
     folder: Path
     revision: str | None  # the Hub's commit; None for a folder or the bundled model
-    kind: str  # "ctc", "seq2seq", "causal", "image" or "vqa"
+    kind: str  # "ctc", "seq2seq", "causal", "image", "vqa" or "audio"
     model_type: str
     model: nn.Module
     config: Any
     features: Any  # a FeatureExtractor; an ImagePreprocessor of what sees; None for kind "causal", which reads text
-    tokenizer: Any  # a Tokenizer; a WritingTokenizer for "causal", a QuestionTokenizer for "vqa"; None for "image"
+    tokenizer: Any  # a Tokenizer; of "causal" a WritingTokenizer, of "vqa" a QuestionTokenizer, of classifiers None
     generation: dict[str, Any]  # generation_config.json, repaired
 
 
@@ -143,7 +151,7 @@ def _features(folder: Path, kind: str, model_type: str) -> Any:
 
 
 def _tokenizer(folder: Path, kind: str, model_type: str, target_lang: str | None) -> Any:
-    if kind == "image":
+    if kind in ("image", "audio"):
         return None
     if kind == "vqa":
         return QuestionTokenizer.from_folder(folder, model_type)

@@ -90,6 +90,10 @@ class Engine(Protocol):
         """CTC models: (B, T, V) float32 log-probabilities and (B,) valid frames, both on the CPU."""
         ...
 
+    def classify(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Classifiers: (B, L) float32 logits of pixels, or of features with their lengths, on the CPU."""
+        ...
+
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:
         """Encoder states (B, T, D) and (B,) valid frames, on the engine's device."""
         ...

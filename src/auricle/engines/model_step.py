@@ -13,6 +13,8 @@ from torch import Tensor
 
 from auricle.errors import OptionError
 
+CLASSIFIERS = ("image", "audio")  # kinds of models that give logits of labels
+
 
 def wrong_kind(name: str, kind: str, needed: str) -> OptionError:
     """The error for a call that a model's kind does not have."""

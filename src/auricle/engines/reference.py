@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from auricle.audio.features import Features
-from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
+from auricle.engines.model_step import CLASSIFIERS, ModelStep, RecomputingStep, wrong_kind
 from auricle.engines.text_step import ModelTextStep
 
 
@@ -37,6 +37,18 @@ class ReferenceEngine:
         values = features.values.to(self.device, self.dtype)
         logits, lengths = self.model(values, features.lengths.to(self.device))  # (B, T, V)
         return logits.float().log_softmax(-1).cpu(), lengths.cpu()
+
+    @torch.inference_mode()
+    def classify(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, L) float32 logits of what classifies: pixels, or features with the length of each row; on the CPU.
+
+        Raises:
+            OptionError: if the model is no classifier.
+        """
+        if self.model.kind not in CLASSIFIERS:
+            raise wrong_kind(type(self.model).__name__, self.model.kind, "image")
+        given = (values.to(self.device, self.dtype), *(() if lengths is None else (lengths.to(self.device),)))
+        return self.model(*given).float().cpu()
 
     @torch.inference_mode()
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:

@@ -120,13 +120,19 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.layer_norm = nn.LayerNorm(width)
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Map (B, M, F) to (B, T, D); `shares` (layers + 1,) sums what the first layer takes and what each gives."""
         x = F.gelu(self.conv1(values))  # (B, D, F)
         x = F.gelu(self.conv2(x)).transpose(1, 2)  # (B, T, D)
         x = x + self.embed_positions.weight
-        for layer in self.layers:
+        summed = None if shares is None else shares[0] * x
+        for place, layer in enumerate(self.layers, 1):
             x = layer(x)
-        return self.layer_norm(x)  # (B, T, D)
+            if place == len(self.layers):
+                x = self.layer_norm(x)
+            if shares is not None and summed is not None:
+                summed = summed + shares[place] * x
+        return x if summed is None else summed  # (B, T, D)
 
 
 class DecoderLayer(nn.Module):

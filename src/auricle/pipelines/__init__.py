@@ -35,10 +35,16 @@ TASKS: dict[str, Task] = {
     "image-classification": Task(
         "auricle.pipelines.image_classification:ImageClassificationPipeline", "google/vit-base-patch16-224"
     ),
+    "audio-classification": Task(
+        "auricle.pipelines.audio_classification:AudioClassificationPipeline", "superb/wav2vec2-base-superb-ks"
+    ),
     "visual-question-answering": Task(
         "auricle.pipelines.visual_question_answering:VisualQuestionAnsweringPipeline", "dandelin/vilt-b32-finetuned-vqa"
     ),
 }
+
+# Other names of tasks, as transformers has them.
+ALIASES = {"vqa": "visual-question-answering"}
 
 # transformers' constructor parameters with one meaning here: the values that ask for it, and why no others.
 _ONE_MEANING: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -98,6 +104,7 @@ def pipeline(
         device_map = device_map[""]
     if task is None:
         task = _task_of(model, revision, token)
+    task = ALIASES.get(task, task)
     if task not in TASKS:
         hint = nearest(str(task), TASKS) or ";"
         raise TaskError(f"unknown task {task!r}{hint} auricle has {', '.join(supported_tasks())}")

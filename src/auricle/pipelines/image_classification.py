@@ -11,15 +11,14 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from auricle.errors import AuricleError, OptionError, TaskError, nearest
+from auricle.errors import AuricleError, OptionError, TaskError
 from auricle.loading import load
 from auricle.pipelines.base import ModelSettings, Pipeline, unknown_parameter
-from auricle.pipelines.images import engine_of, failed_item, picture_of, read_limits, read_top_k, with_timeout
+from auricle.pipelines.images import engine_of, failed_item, picture_of, read_limits, with_timeout
+from auricle.pipelines.scores import TOP_K, best_labels, read_function, read_top_k
 from auricle.vision.sources import ImageLimits
 
 BATCH_SIZE = 8  # images depend on no neighbours
-TOP_K = 5
-FUNCTIONS = ("sigmoid", "softmax", "none")
 
 
 @dataclass(frozen=True)
@@ -125,31 +124,16 @@ class ImageClassificationPipeline(Pipeline):
             places[pixels.shape].append(place)
         found: dict[int, Tensor] = {}
         for alike in places.values():
-            pixels = torch.stack([batch[place] for place in alike]).to(self.engine.device, self.engine.dtype)
-            with torch.inference_mode():
-                found.update(zip(alike, self.engine.model(pixels).float().cpu(), strict=True))
+            logits = self.engine.classify(torch.stack([batch[place] for place in alike]))
+            found.update(zip(alike, logits, strict=True))
         return [found[place] for place in range(len(batch))]
 
     def postprocess(self, item: Any, output: Tensor, request: ImageRequest) -> list[dict[str, Any]]:
         """Return the best labels with their scores."""
-        if request.function == "softmax":
-            scores = output.softmax(-1)
-        else:
-            scores = output.sigmoid() if request.function == "sigmoid" else output
-        # Of equal ones the first label first, as a stable sort leaves them.
-        best = scores.sort(descending=True, stable=True)
-        chosen = list(zip(best.indices.tolist(), best.values.tolist(), strict=True))[: request.top_k]
-        return [{"label": self.labels[label], "score": score} for label, score in chosen]
+        return best_labels(output, self.labels, request.function, request.top_k)
 
     def _function(self, name: Any) -> str:
         """The function that makes scores of logits; without a name, as transformers chooses it."""
-        if name is not None:
-            if not isinstance(name, str) or name.lower() not in FUNCTIONS:
-                hint = nearest(str(name), FUNCTIONS)
-                raise OptionError(f"function_to_apply is {name!r}{hint or ';'} expected one of {', '.join(FUNCTIONS)}")
-            return name.lower()
         problem = self.engine.model.config.problem_type
-        if problem == "regression":
-            return "none"
         is_softmax = problem != "multi_label_classification" and len(self.labels) > 1
-        return "softmax" if is_softmax else "sigmoid"
+        return read_function(name, "none" if problem == "regression" else "softmax" if is_softmax else "sigmoid")

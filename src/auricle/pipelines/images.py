@@ -95,16 +95,6 @@ def with_timeout(limits: ImageLimits, timeout: Any) -> ImageLimits:
     return replace(limits, url_timeout=float(timeout))
 
 
-def read_top_k(value: Any) -> int | None:
-    """Check `top_k`; None is all.
-
-    Raises: OptionError
-    """
-    if value is not None and (type(value) is not int or value < 1):
-        raise OptionError(f"top_k is {value!r}; it must be a whole number of 1 or more, or None for all")
-    return value
-
-
 def engine_of(loaded: Loaded, settings: ModelSettings) -> ReferenceEngine:
     """Move a model that sees to its device and arithmetic.
 

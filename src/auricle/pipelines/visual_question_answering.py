@@ -17,7 +17,8 @@ from auricle.engines.model_step import ModelStep
 from auricle.errors import AuricleError, OptionError, TaskError
 from auricle.loading import load
 from auricle.pipelines.base import Many, ModelSettings, Pipeline, arrangement, rows, unknown_parameter
-from auricle.pipelines.images import engine_of, failed_item, picture_of, read_limits, read_top_k, with_timeout
+from auricle.pipelines.images import engine_of, failed_item, picture_of, read_limits, with_timeout
+from auricle.pipelines.scores import read_top_k
 from auricle.vision.sources import ImageLimits
 
 BATCH_SIZE = 8  # answers depend on no neighbours

@@ -19,7 +19,8 @@ SEQ2SEQ = ["whisper", "moonshine"]
 CAUSAL = ["llama", "qwen2", "qwen3", "mistral", "smollm3", "gemma2", "gemma3_text", "gpt2"]
 IMAGE = ["vit", "deit", "dinov2", "convnext", "resnet"]
 VQA = ["vilt", "blip"]
-CTC = [name for name in MODELS if name not in (*SEQ2SEQ, *CAUSAL, *IMAGE, *VQA)]
+AUDIO = ["wav2vec2_classifier", "hubert_classifier", "wavlm_classifier", "whisper_classifier"]
+CTC = [name for name in MODELS if name not in (*SEQ2SEQ, *CAUSAL, *IMAGE, *VQA, *AUDIO)]
 
 
 def build(model_type: str) -> Any:
@@ -35,7 +36,7 @@ def build(model_type: str) -> Any:
 def features_of(model_type: str, model: Any, *seconds: float) -> Features:
     rng = np.random.default_rng(0)
     waveforms = [rng.standard_normal(int(16000 * s)).astype(np.float32) * 0.1 for s in seconds]
-    if model_type == "whisper":
+    if model_type in ("whisper", "whisper_classifier"):
         # The tiny model's window is shorter than 30 s of features.
         n_frames = 2 * model.config.max_source_positions
         values = torch.randn(len(seconds), model.config.num_mel_bins, n_frames)
@@ -50,6 +51,7 @@ def test_every_family_says_its_kind() -> None:
         **dict.fromkeys(CAUSAL, "causal"),
         **dict.fromkeys(IMAGE, "image"),
         **dict.fromkeys(VQA, "vqa"),
+        **dict.fromkeys(AUDIO, "audio"),
     }
 
 
@@ -189,7 +191,7 @@ def test_an_answer_in_parts_equals_one_at_once() -> None:
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("model_type", CTC + SEQ2SEQ)
+@pytest.mark.parametrize("model_type", CTC + SEQ2SEQ + AUDIO)
 @torch.inference_mode()
 def test_runs_in_bfloat16(model_type: str) -> None:
     model = build(model_type)

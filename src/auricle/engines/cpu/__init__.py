@@ -24,7 +24,7 @@ from auricle.engines.cpu.native_library import cpu_flags, kernels
 from auricle.engines.cpu.text_decoder import NativeTextStep
 from auricle.engines.cpu.text_engine import run_text
 from auricle.engines.cpu.workers import Workers, can_share, divided
-from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
+from auricle.engines.model_step import CLASSIFIERS, ModelStep, RecomputingStep, wrong_kind
 from auricle.engines.text_step import ModelTextStep
 from auricle.errors import OptionError
 
@@ -100,6 +100,18 @@ class CpuEngine:
             together[rows, : log_probs.shape[1]] = log_probs
             frames[rows] = counts
         return together, frames
+
+    @torch.inference_mode()
+    def classify(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, L) float32 logits of what classifies: pixels, or features with the length of each row.
+
+        Raises:
+            OptionError: if the model is no classifier.
+        """
+        if self.model.kind not in CLASSIFIERS:
+            raise wrong_kind(type(self.model).__name__, self.model.kind, "image")
+        logits: Tensor = self.model(values.float(), *(() if lengths is None else (lengths,)))
+        return logits.float()
 
     @torch.inference_mode()
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:

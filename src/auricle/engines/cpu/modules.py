@@ -5,6 +5,8 @@ Each family's file says what is fast there; what no file knows stays as it is.
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import nn
 
 from auricle.engines.cpu.linear import Arithmetic
@@ -15,7 +17,8 @@ from auricle.engines.cpu.modules_whisper import FastWhisperEncoder
 from auricle.models.moonshine import Moonshine
 from auricle.models.parakeet import ParakeetCTC
 from auricle.models.wav2vec2 import Wav2Vec2CTC
-from auricle.models.whisper import Whisper
+from auricle.models.whisper import Encoder, Whisper
+from auricle.models.whisper_classifier import WhisperClassifier
 
 __all__ = ["accelerate"]
 
@@ -31,6 +34,8 @@ def accelerate(model: nn.Module, arithmetic: Arithmetic) -> nn.Module:
         model.add_module("encoder", FastConformer(model.encoder, arithmetic))
     elif isinstance(model, Whisper):
         model.model.add_module("encoder", FastWhisperEncoder(model.model.encoder, model.config, arithmetic))
+    elif isinstance(model, WhisperClassifier):
+        model.encoder = FastWhisperEncoder(cast(Encoder, model.encoder), model.config, arithmetic)
     elif isinstance(model, Moonshine):
         replace_moonshine_encoder(model.model.encoder, arithmetic)
     return model

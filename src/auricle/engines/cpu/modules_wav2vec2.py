@@ -40,8 +40,11 @@ class FastSpeechEncoder(nn.Module):
         self.layers = nn.ModuleList(FastEncoderLayer(layer, config, arithmetic) for layer in layers)
         self.adapter = base.adapter
 
-    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (B, S) samples to (B, T, D) states and (B,) frame counts; T is at least 1, a count may be 0."""
+    def forward(self, values: Tensor, lengths: Tensor, shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (B, S) samples to (B, T, D) states and (B,) frame counts; T is at least 1, a count may be 0.
+
+        `shares` (layers + 1,) sums the states of all layers; None: those of the last.
+        """
         rows = [self.front_end(row[:n]) for row, n in zip(values, lengths.tolist(), strict=True)]
         counts = [len(row) for row in rows]
         x = self.projection(self.projection_norm(join(rows, rows[0].shape[1]))).float()  # (sum of T, D)
@@ -50,9 +53,14 @@ class FastSpeechEncoder(nn.Module):
         if not self.pre_norm:
             x = self.layer_norm(x)
         biases = None if self.distances is None else [self.distances(count) for count in counts]
-        for layer in self.layers:
+        summed = None if shares is None else shares[0] * x
+        for place, layer in enumerate(self.layers, 1):
             x = layer(x, counts, biases)
-        x = separate(self.layer_norm(x) if self.pre_norm else x, counts)  # (B, T, D)
+            if self.pre_norm and place == len(self.layers):
+                x = self.layer_norm(x)
+            if shares is not None and summed is not None:
+                summed.add_(shares[place] * x)
+        x = separate(x if summed is None else summed, counts)  # (B, T, D)
         frames = torch.tensor(counts, device=lengths.device)
         return (x, frames) if self.adapter is None else self.adapter(x, frames)
 

@@ -39,13 +39,18 @@ class FastWhisperEncoder(nn.Module):
             if isinstance(layer, EncoderLayer)
         )
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Map (B, M, F) to (B, T, D)."""
+    def forward(self, values: Tensor, shares: Tensor | None = None) -> Tensor:
+        """Map (B, M, F) to (B, T, D); `shares` (layers + 1,) sums what the first layer takes and what each gives."""
         x = torch.cat([self._embed(window.T) for window in values])  # (B T, D)
         counts = [len(x) // len(values)] * len(values)
-        for layer in self.layers:
+        summed = None if shares is None else shares[0] * x
+        for place, layer in enumerate(self.layers, 1):
             x = layer(x, counts)
-        return self.layer_norm(x).unflatten(0, (len(values), -1))
+            if place == len(self.layers):
+                x = self.layer_norm(x)
+            if shares is not None and summed is not None:
+                summed.add_(shares[place] * x)
+        return (x if summed is None else summed).unflatten(0, (len(values), -1))
 
     def _embed(self, frames: Tensor) -> Tensor:
         """Map (F, M) to (T, D)."""

@@ -16,7 +16,7 @@ from auricle.engines.cuda.arithmetic import Arithmetic, fastest_dtype
 from auricle.engines.cuda.families import family_of
 from auricle.engines.cuda.graphs import Graphs
 from auricle.engines.cuda.step import CachedStep, Decoder
-from auricle.engines.model_step import ModelStep, RecomputingStep, wrong_kind
+from auricle.engines.model_step import CLASSIFIERS, ModelStep, RecomputingStep, wrong_kind
 from auricle.engines.text_step import ModelTextStep
 
 
@@ -52,6 +52,18 @@ class CudaEngine:
         values = features.values.to(self.device, torch.float32)
         logits, lengths = self.model(values, features.lengths.to(self.device))  # (B, T, V)
         return logits.float().log_softmax(-1).cpu(), lengths.cpu()
+
+    @torch.inference_mode()
+    def classify(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, L) float32 logits of what classifies: pixels, or features with the length of each row; on the CPU.
+
+        Raises:
+            OptionError: if the model is no classifier.
+        """
+        if self.model.kind not in CLASSIFIERS:
+            raise wrong_kind(self._name, self.model.kind, "image")
+        given = (values.to(self.device, torch.float32), *(() if lengths is None else (lengths.to(self.device),)))
+        return self.model(*given).float().cpu()
 
     @torch.inference_mode()
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:
