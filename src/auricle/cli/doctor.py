@@ -215,7 +215,9 @@ def check_extras() -> Iterator[Finding]:
     for package, extra, purpose in (
         ("kenlm", "lm", "n-gram language models (--lm)"),
         ("sounddevice", "mic", "the microphone (auricle listen)"),
-        ("jiwer", "train", "scoring while training"),
+        ("rapidfuzz", "evaluate", "error rates (auricle evaluate)"),
+        ("whisper_normalizer", "evaluate", "Whisper's normalisers (auricle evaluate)"),
+        ("pyannote.metrics", "evaluate", "scores of diarization"),
     ):
         if importlib.util.find_spec(package):
             yield Finding(package, "ok", purpose)
