@@ -11,6 +11,9 @@ from auricle.errors import OptionError
 # Beams, samples and candidates are rows with keys and values of their own; more could only fill the memory.
 MAX_ROWS = 256
 
+# Lengths to a higher power are no numbers any more, and rank nothing.
+STEEPEST_LENGTH_PENALTY = 100.0
+
 # In the middle of what Vijayakumar et al. 2016, section 5, find to work for most tasks: 0.2 to 0.8.
 DIVERSITY_PENALTY = 0.5
 
@@ -102,7 +105,11 @@ class GenerateOptions:
             (1 <= self.n_beam_groups <= self.n_beams, "n_beam_groups", f"1 to n_beams, which is {self.n_beams}"),
             (0 <= (self.diversity_penalty or 0) < math.inf, "diversity_penalty", "0 or more, or None"),
             (0 < self.patience < math.inf, "patience", "a number above 0"),
-            (math.isfinite(self.length_penalty), "length_penalty", "a finite number"),
+            (
+                abs(self.length_penalty) <= STEEPEST_LENGTH_PENALTY,
+                "length_penalty",
+                f"-{STEEPEST_LENGTH_PENALTY:g} to {STEEPEST_LENGTH_PENALTY:g}",
+            ),
             (self.early_stopping in (True, False, "never"), "early_stopping", "True, False or 'never'"),
             (self.do_sample in (None, True, False), "do_sample", "True, False or None"),
             (0 <= (self.temperature or 0) < math.inf, "temperature", "0 or more"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 
+from auricle.decoding.structured import FormLibrary
 from auricle.engines import make_engine
 from auricle.errors import AuricleError, OptionError, TaskError
 from auricle.loading import Loaded, load
@@ -63,6 +65,7 @@ class TextGenerationPipeline(Pipeline):
         self.checkpoint = defaults
         self.name = name
         self.device = device
+        self._libraries: dict[tuple[int, ...], FormLibrary] = {}  # the newest one, by the tokens that end a text
         super().__init__(batch_size=batch_size, on_error=on_error, **parameters)
 
     @classmethod
@@ -120,7 +123,7 @@ class TextGenerationPipeline(Pipeline):
         request, _, _ = self.read_call(parameters, None, None)
         if request.n_sequences > 1 or request.streamer is not None:
             raise OptionError("num_return_sequences and streamer are of the call that returns all; leave them out")
-        return self._begin(self.preprocess(prompt, request), request, 0, _seed(request))
+        return self.begin(self.preprocess(prompt, request), request, 0, _seed(request))
 
     def read_parameters(self, parameters: Mapping[str, Any], batch_size: int | None) -> TextRequest:
         """Check the call parameters."""
@@ -147,7 +150,7 @@ class TextGenerationPipeline(Pipeline):
         begun: list[list[Writing] | AuricleError] = []
         for prompt in batch:
             try:
-                begun.append([self._begin(prompt, request, number, seed) for number in range(request.n_sequences)])
+                begun.append([self.begin(prompt, request, number, seed) for number in range(request.n_sequences)])
             except AuricleError as error:
                 begun.append(error)
         if request.streamer is not None:
@@ -187,9 +190,22 @@ class TextGenerationPipeline(Pipeline):
             "top_logprobs": [named(id, logprob) for id, logprob in choice.best],
         }
 
-    def _begin(self, prompt: Prompt, request: TextRequest, number: int, seed: int) -> Writing:
-        # Equal prompts under one seed give equal texts, alone or in a batch.
-        return self.writer.write(prompt.ids, replace(request.manner, seed=seed + number, goes_on=prompt.goes_on))
+    def begin(self, prompt: Prompt, request: TextRequest, number: int, seed: int) -> Writing:
+        """Begin one of a prompt's texts; equal prompts under one seed give equal texts, alone or in a batch.
+
+        Raises: OptionError if the prompt has no room, or its form cannot be enforced. MissingExtraError
+        """
+        form = None
+        if request.form is not None:
+            options = request.manner.options
+            ends = tuple(end for end in (options.eos, *options.more_ends) if end >= 0)
+            library = self._libraries.get(ends)
+            if library is None:
+                library = FormLibrary(self.tokenizer.as_json(), self.tokenizer.vocab_size, ends)
+                self._libraries = {ends: library}
+            form = partial(library.filter, library.grammar(request.form))
+        manner = replace(request.manner, seed=seed + number, goes_on=prompt.goes_on, form=form)
+        return self.writer.write(prompt.ids, manner)
 
     def _of_chat(self, chat: Sequence[Mapping[str, Any]], request: TextRequest) -> Prompt:
         goes_on = _goes_on(chat, request)

@@ -11,6 +11,7 @@ from typing import Any
 
 from auricle.decoding.filters import Filter, suppress
 from auricle.decoding.generate import GenerateOptions
+from auricle.decoding.structured import Form
 from auricle.errors import OptionError
 from auricle.pipelines.base import unknown_parameter
 from auricle.pipelines.writer import Manner
@@ -31,8 +32,8 @@ OWN = frozenset(
     """
     add_special_tokens chat_template chat_template_kwargs clean_up_tokenization_spaces continue_final_message documents
     eos_token_id generate_kwargs generation_config handle_long_generation include_stop_string logprobs max_time
-    num_return_sequences prefix return_full_text return_tensors return_text seed skip_special_tokens stop
-    stop_sequence stop_strings streamer suppress_tokens tokenizer_encode_kwargs tools top_logprobs truncation
+    num_return_sequences prefix response_format return_full_text return_tensors return_text seed skip_special_tokens
+    stop stop_sequence stop_strings streamer suppress_tokens tokenizer_encode_kwargs tools top_logprobs truncation
     """.split()
 )
 # Parameters with one meaning here: the values that ask for it, and why no others.
@@ -88,6 +89,7 @@ class TextRequest:
     documents: Sequence[Any] | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)  # what else the chat template reads
     streamer: Any = None  # transformers' own: has put() and end()
+    form: Form | None = None  # what the text has to be
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,10 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
     streamer = own.get("streamer")
     if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
         raise OptionError(f"streamer={streamer!r} has no put() and end(); or iterate over pipe.stream(prompt)")
+    manner = _manner(flat, own, defaults, n_best)
     return TextRequest(
-        manner=_manner(flat, own, defaults, n_best),
-        seed=own.get("seed"),
+        manner=manner,
+        seed=_seed(own),
         n_sequences=_n_sequences(flat),
         returns=returns,
         logprobs=logprobs,
@@ -127,6 +130,7 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
         documents=own.get("documents"),
         variables=own.get("chat_template_kwargs", {}),
         streamer=streamer,
+        form=_form(own, manner),
     )
 
 
@@ -238,6 +242,39 @@ def _one_of(own: Mapping[str, Any], name: str, values: Sequence[Any]) -> Any:
     if value is not None and value not in values:
         raise OptionError(f"{name} is {value!r}; expected None or {' or '.join(map(repr, values))}")
     return value
+
+
+def _seed(own: Mapping[str, Any]) -> int | None:
+    seed = own.get("seed")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise OptionError(f"seed is {seed}; expected a whole number from 0 to 2 to the 63")
+    return seed
+
+
+def _form(own: Mapping[str, Any], manner: Manner) -> Form | None:
+    """Return the form that a text is to have, as OpenAI's API and text-generation-inference write it."""
+    given = own.get("response_format")
+    if given is None:
+        return None
+    kind = given.get("type") if isinstance(given, Mapping) else None
+    if kind == "text":
+        return None
+    if kind not in ("json_object", "json_schema", "json", "regex"):
+        raise OptionError(
+            f"response_format is {given!r}; expected {{'type': 'text'}}, {{'type': 'json_object'}}, "
+            "{'type': 'json_schema', 'json_schema': {'name': …, 'schema': …}} or {'type': 'regex', 'value': …}"
+        )
+    if manner.is_search:
+        raise OptionError("response_format follows one text and a search follows several; leave one of them out")
+    if kind == "regex":
+        return Form.of_regex(given.get("value"))
+    schema = given.get("value", {"type": "object"})
+    if kind == "json_schema":
+        named = given.get("json_schema", given)
+        if not isinstance(named, Mapping) or not ("schema" in named or "value" in given):
+            raise OptionError("response_format has no schema; give it as json_schema={'name': …, 'schema': …}")
+        schema = named.get("schema", given.get("value"))
+    return Form.of_schema(schema)
 
 
 def _strings(own: Mapping[str, Any]) -> tuple[str, ...]:

@@ -44,7 +44,9 @@ class Manner:
     n_best: int | None = None  # log-probabilities, and so many other tokens besides; None: neither
     max_time: float | None = None  # seconds, after which the text ends where it is
     goes_on: bool = False  # whether the text goes on from the prompt's last word, rather than begins
-    filters: tuple[Filter, ...] = ()  # further rules about what may follow, such as a grammar
+    filters: tuple[Filter, ...] = ()  # further rules about what may follow
+    # A rule that follows one text: made for the tokens of its prompt, and how many new ones there may be.
+    form: Callable[[int, int], Filter] | None = None
 
     @property
     def is_search(self) -> bool:
@@ -110,6 +112,18 @@ class Writing:
                 raise StopIteration
             self.writer.advance(self)
         return self._ready.popleft()
+
+    def taken(self) -> list[Piece]:
+        """Return the pieces that are there and nobody has asked for, without writing more."""
+        found = []
+        while self._ready:
+            found.append(self._ready.popleft())
+        return found
+
+    @property
+    def error(self) -> BaseException | None:
+        """What whoever waits for this answer is to be told, if writing has failed."""
+        return self._error
 
     def wait(self) -> Writing:
         """Write to the end."""
@@ -198,6 +212,8 @@ class Writer:
             )
         most = manner.options.most_new_tokens(len(prompt), room)
         manner = replace(manner, options=replace(manner.options, max_new_tokens=most, max_length=None))
+        if manner.form is not None:
+            manner = replace(manner, filters=(*manner.filters, manner.form(len(prompt), most)), form=None)
         writing = Writing(self, tuple(prompt), manner)
         self._waiting.append(writing)
         return writing

@@ -116,6 +116,10 @@ class WritingTokenizer:
         vocabulary = self._backend.get_vocab(with_added_tokens=False)
         return frozenset(id for token, id in vocabulary.items() if BYTE.fullmatch(token))
 
+    def as_json(self) -> str:
+        """Return the vocabulary and its rules as tokenizer.json has them."""
+        return str(self._backend.to_str())
+
     def refuse_strange(self, ids: Sequence[int]) -> None:
         """Refuse ids that are none of this vocabulary.
 

@@ -397,3 +397,9 @@ def test_options_that_make_no_sense_are_refused_by_name(changes: dict[str, objec
 def test_sampling_without_generators_is_refused() -> None:
     with pytest.raises(OptionError, match="one generator per row"):
         run(random_tables(1), GenerateOptions(eos=EOS, temperature=1.0))
+
+
+@pytest.mark.parametrize("penalty", [-1e300, 1e300, 101.0, float("nan")])
+def test_a_length_penalty_that_ranks_nothing_is_refused(penalty: float) -> None:
+    with pytest.raises(OptionError, match=r"length_penalty is .* expected -100 to 100"):
+        GenerateOptions(eos=EOS, n_beams=2, length_penalty=penalty)

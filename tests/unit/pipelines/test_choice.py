@@ -91,3 +91,10 @@ def test_named_bundled_model_is_silent(loaded: list[Any], capsys: pytest.Capture
 def test_parameters_of_the_class_that_the_model_decides_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(OptionError, match=f"^{name}"):
         pipeline("automatic-speech-recognition", "bundled", **{name: value})
+
+
+def test_vqa_is_another_name_of_the_task() -> None:
+    with pytest.raises(ModelNotFoundError):
+        pipeline("vqa", "/nowhere/at/all")
+    with pytest.raises(TaskError, match="unknown task"):
+        pipeline("vqaa", "/nowhere/at/all")
