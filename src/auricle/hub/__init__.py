@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from auricle.hub.cache import BUNDLED, CachedModel
-from auricle.hub.names import cached_models, commit_of, download, locate, locate_config
+from auricle.hub.cache import BUNDLED, BUNDLED_DIARIZATION, CachedModel
+from auricle.hub.names import cached_models, commit_of, download, locate, locate_config, locate_file
 
-__all__ = ["BUNDLED", "CachedModel", "cached_models", "commit_of", "download", "locate", "locate_config"]
+__all__ = [
+    "BUNDLED",
+    "BUNDLED_DIARIZATION",
+    "CachedModel",
+    "cached_models",
+    "commit_of",
+    "download",
+    "locate",
+    "locate_config",
+    "locate_file",
+]

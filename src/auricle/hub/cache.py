@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 BUNDLED = "bundled"  # the name of the checkpoint that comes with the package
+BUNDLED_DIARIZATION = "bundled-diarization"  # and of the one that tells who speaks
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # The small files of a checkpoint: configuration, vocabulary, merges. Subfolders hold other formats.
 SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.jinja")

@@ -8,7 +8,16 @@ from importlib.resources import files
 from pathlib import Path
 
 from auricle.errors import ModelNotFoundError, OptionError, nearest
-from auricle.hub.cache import BUNDLED, COMMIT, CachedModel, cache_root, find_snapshot, missing_files, scan_cache
+from auricle.hub.cache import (
+    BUNDLED,
+    BUNDLED_DIARIZATION,
+    COMMIT,
+    CachedModel,
+    cache_root,
+    find_snapshot,
+    missing_files,
+    scan_cache,
+)
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[\w][\w./+-]*", re.ASCII)
@@ -69,6 +78,30 @@ def locate_config(name: str | Path, *, revision: str | None = None, token: str |
     return fetch_file(hub_name, "config.json", revision, token).parent
 
 
+def locate_file(name: str | Path, file: str, *, revision: str | None = None, token: str | bool | None = None) -> Path:
+    """Return one file of a model, such as "config.yaml"; of an uncached model of the Hub only that is fetched.
+
+    Raises:
+        ModelNotFoundError, CheckpointError, OptionError: As `locate`.
+    """
+    folder = _local_folder(name, revision)
+    if folder is None:
+        hub_name = _checked_hub_name(str(name), revision)
+        snapshot = find_snapshot(hub_name, revision)
+        if snapshot is None or not (snapshot / file).exists():
+            _refuse_mistyped_path(hub_name)
+            if _is_offline(None):
+                raise _offline_error(hub_name, revision, [file] if snapshot else [])
+            from auricle.hub.network import fetch_file
+
+            return fetch_file(hub_name, file, revision, token)
+        folder = snapshot
+    if not (folder / file).is_file():
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:_LISTED]) or "nothing"
+        raise ModelNotFoundError(f"{folder} has no {file}; it holds {found}.")
+    return folder / file
+
+
 def download(
     name: str,
     *,
@@ -126,6 +159,14 @@ def _local_folder(name: str | Path, revision: str | None) -> Path | None:
                 "this installation of auricle holds no bundled model (the package's folder 'bundled' has no "
                 "config.json). Install the package again, or name a folder or a Hub model such as "
                 "'openai/whisper-tiny'."
+            )
+    elif name == BUNDLED_DIARIZATION:
+        folder = Path(str(files("auricle"))) / "bundled" / "diarization"
+        if not (folder / "config.yaml").is_file():
+            raise ModelNotFoundError(
+                "this installation of auricle holds no bundled diarization (the package's folder 'bundled/diarization' "
+                "has no config.yaml). Install the package again, or name a folder or a Hub model such as "
+                "'pyannote/speaker-diarization-3.1'."
             )
     else:
         path = Path(name).expanduser()
