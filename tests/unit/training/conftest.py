@@ -1,4 +1,4 @@
-"""Makes `whisper_toy`, which lies beside the tests, importable by its name."""
+"""Makes the toys that lie beside the tests importable by their names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import importlib.util
 import sys
 from pathlib import Path
 
-if "whisper_toy" not in sys.modules:
-    spec = importlib.util.spec_from_file_location("whisper_toy", Path(__file__).with_name("whisper_toy.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["whisper_toy"] = module
-    spec.loader.exec_module(module)
+for toy in ("whisper_toy", "whisper_rows"):
+    if toy not in sys.modules:
+        spec = importlib.util.spec_from_file_location(toy, Path(__file__).with_name(f"{toy}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[toy] = module
+        spec.loader.exec_module(module)

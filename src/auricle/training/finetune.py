@@ -1,0 +1,264 @@
+"""Fine-tuning from a model's name and a collection of recordings to a folder that transcribes.
+
+`finetune` is the whole of it. What each stage does is in its own file: rows.py, ctc_objective.py, prepared.py,
+trainer.py, card.py, results_page.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from auricle.errors import OptionError
+from auricle.training.card import Run, best_evaluation, device_name, summary, write_card
+from auricle.training.ctc_labels import Labels, kept_labels, new_labels
+from auricle.training.ctc_objective import CTCObjective, CTCSettings
+from auricle.training.ctc_start import Start, read_start
+from auricle.training.journal import read_log
+from auricle.training.objective import Objective
+from auricle.training.options import FinetuneOptions
+from auricle.training.order import batches_of_epoch
+from auricle.training.prepared import Prepared, prepare_rows
+from auricle.training.results_page import write_page
+from auricle.training.rows import Chosen, choose_rows
+from auricle.training.tensorboard import write_events
+from auricle.training.trainer import State, Trainer, Watch
+from auricle.training.vocabulary import build_vocabulary
+from auricle.training.world import World, join_world, leave_world
+
+if TYPE_CHECKING:
+    from auricle.corpora import Utterance
+
+# A vocabulary is kept although some rows cannot be written with it: they may be mistakes or foreign names.
+RARELY = 0.01
+
+
+class Narrator(Watch, Protocol):
+    """A watch that also hears what happens around the loop."""
+
+    def say(self, message: str) -> None:
+        """Tell a sentence."""
+        ...
+
+    def preparing(self, what: str, done: int, n_rows: int) -> None:
+        """Rows are being computed."""
+        ...
+
+
+class Silent:
+    """Tells nobody anything."""
+
+    def say(self, message: str) -> None:
+        """Nothing."""
+
+    def preparing(self, what: str, done: int, n_rows: int) -> None:
+        """Nothing."""
+
+    def step(self, row: dict[str, Any], state: State, n_steps: int | None) -> None:
+        """Nothing."""
+
+    def evaluation(self, row: dict[str, Any]) -> None:
+        """Nothing."""
+
+    def evaluating(self, done: int, n_batches: int) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A run that ended or was interrupted."""
+
+    folder: Path
+    steps: int
+    ended: str  # why; empty where it was interrupted
+    wer: float | None  # of the checkpoint that is kept, on the validation rows
+    cer: float | None
+
+
+def finetune(
+    model: str | Path,
+    data: Any,
+    out: str | Path,
+    options: FinetuneOptions | None = None,
+    *,
+    validation_data: Any = None,
+    narrator: Narrator | None = None,
+) -> Finetuned:
+    """Fine-tune `model` on the collection `data` into the folder `out`, or go on with the run that is there.
+
+    `data` is what `auricle.corpora.open_corpus` opens. The best checkpoint lies at the top of `out`, in the Hub's
+    format, beside README.md, results.html and log.jsonl; training_state/ is what a run needs to go on.
+
+    Example: `finetune("bundled", "my-recordings", "my-model")`.
+
+    Raises:
+        OptionError: options that do not fit each other, the model or the data; or not those the run was begun with.
+        CheckpointError: the model cannot be read.
+    """
+    options, told, folder = options or FinetuneOptions(), narrator or Silent(), Path(out)
+    world = join_world(options.device)
+    if not world.is_first:
+        told = Silent()
+    try:
+        chosen = choose_rows(
+            data,
+            validation_data,
+            split=options.validation_split,
+            share=options.validation_share,
+            language=options.language,
+            seed=options.seed,
+        )
+        told.say(_found(chosen))
+        objective, base = open_objective(model, options, chosen.training)
+        training, validation = _prepare(objective, chosen, folder / "training_state", world, told)
+        n_batches = len(batches_of_epoch(training_durations(training), options.batch_seconds, options.seed, 0))
+        resolved = options.resolved(base.family, n_batches)
+        run = _described(folder, base, objective, resolved, (chosen, training, validation), world)
+        return _train(objective, training, validation, resolved, folder, world, told, run)
+    finally:
+        leave_world(world)
+
+
+def open_objective(model: str | Path, options: FinetuneOptions, rows: Sequence[Utterance]) -> tuple[Objective, Start]:
+    """Read the model and decide how it learns.
+
+    Raises:
+        OptionError: a method that the model has no form for.
+    """
+    start = read_start(model)
+    freeze = options.resolved(start.family, 1).freeze or "none"
+    language = options.language or (start.languages[0] if len(start.languages) == 1 else None)
+    labels = choose_labels(start, options.vocabulary, language, [row.text or "" for row in rows])
+    settings = CTCSettings(
+        freeze=freeze,
+        augments=options.augments,
+        min_duration=options.min_duration,
+        max_duration=options.max_duration,
+        seed=options.seed,
+    )
+    return CTCObjective(start, labels, settings), start
+
+
+def choose_labels(start: Start, vocabulary: str, language: str | None, texts: Sequence[str]) -> Labels:
+    """The vocabulary that is kept, or a new one of the texts.
+
+    Raises:
+        OptionError: there is none to keep.
+    """
+    kept = None
+    if start.tokenizer is not None:
+        kept = kept_labels(start.tokenizer, start.folder, language)
+    elif vocabulary == "keep":
+        raise OptionError(f"{start.name} has no vocabulary to keep: it was not trained to write; leave it out")
+    if kept is not None and vocabulary == "auto":
+        unwritable = sum(bool(kept.missing(kept.spelled(text))) for text in texts)
+        kept = kept if unwritable <= RARELY * len(texts) else None
+    if kept is not None and vocabulary != "new":
+        return kept
+    return new_labels(build_vocabulary(texts, language), start.family)
+
+
+def training_durations(training: Prepared) -> list[float]:
+    """Seconds of every example."""
+    return [entry.duration for entry in training.entries]
+
+
+def _prepare(
+    objective: Objective, chosen: Chosen, folder: Path, world: World, told: Narrator
+) -> tuple[Prepared, Prepared | None]:
+    """Compute the examples, the first process for all; the others need the same folder."""
+    parts = {"training": chosen.training, "validation": chosen.validation}
+    if world.is_first:
+        for what, rows in parts.items():
+            if rows:
+                prepare_rows(objective, rows, folder / what, _reporting(told, what))
+    world.wait()
+    training = Prepared(folder / "training")
+    validation = Prepared(folder / "validation") if chosen.validation else None
+    for what, part in (("training", training), ("validation", validation)):
+        if part is None:
+            continue
+        for reason, n in part.reasons().items():
+            example = next(one for one in part.rejected if one.reason == reason)
+            told.say(f"{what}: {n} rows left out, {reason} (such as {example.id}: {example.detail})")
+    return training, validation
+
+
+def _reporting(told: Narrator, what: str) -> Callable[[int, int], None]:
+    return lambda done, n_rows: told.preparing(what, done, n_rows)
+
+
+def _train(
+    objective: Objective,
+    training: Prepared,
+    validation: Prepared | None,
+    options: FinetuneOptions,
+    folder: Path,
+    world: World,
+    told: Narrator,
+    run: Run,
+) -> Finetuned:
+    def keep(made: Path) -> None:
+        write_card(made, run, read_log(folder / "log.jsonl"))
+
+    trainer = Trainer(objective, training, validation, options, folder, world, told, keep)
+    if trainer.state.step:
+        told.say(f"going on after step {trainer.state.step}")
+    state = trainer.run()
+    log = read_log(folder / "log.jsonl") if world.is_first else []
+    best = best_evaluation(log, options.metric)
+    if world.is_first:
+        write_card(folder, run, log)
+        write_page(folder / "results.html", run.name, summary(run, best), log, options.metric)
+        if options.tensorboard:
+            (folder / "tensorboard").mkdir(exist_ok=True)
+            started = (folder / "training_state" / "training" / "rows.jsonl").stat().st_ctime
+            write_events(folder / "tensorboard" / "events.out.tfevents.auricle", log, started)
+    wer, cer = (best["wer"], best["cer"]) if best is not None else (None, None)
+    return Finetuned(folder, state.step, state.ended, wer, cer)
+
+
+def _described(
+    folder: Path,
+    base: Start,
+    objective: Objective,
+    options: FinetuneOptions,
+    data: tuple[Chosen, Prepared, Prepared | None],
+    world: World,
+) -> Run:
+    chosen, training, validation = data
+    said = {
+        **chosen.said,
+        "training_rows": len(training),
+        "training_hours": training.seconds / 3600,
+        "validation_rows": len(validation) if validation is not None else 0,
+        "validation_hours": validation.seconds / 3600 if validation is not None else 0.0,
+        "rejected": training.reasons(),
+    }
+    spoken = {row.language for row in chosen.training if row.language}
+    languages = (options.language,) if options.language else tuple(sorted(spoken)) or base.languages
+    parameters = list(objective.model.parameters())
+    return Run(
+        name=folder.resolve().name,
+        base=base.name,
+        family=base.family,
+        kind=objective.kind,
+        options=options,
+        data=said,
+        languages=tuple(one for one in languages if one),
+        n_trained=sum(p.numel() for p in parameters if p.requires_grad),
+        n_parameters=sum(p.numel() for p in parameters),
+        n_processes=world.size,
+        device=device_name(world.device),
+    )
+
+
+def _found(chosen: Chosen) -> str:
+    said = chosen.said
+    left = "".join(f"; left out: {n} {reason}" for reason, n in said.get("left_out", {}).items())
+    return (
+        f"{said['source']}: {said['layout']}, {len(chosen.training)} rows to learn from, {len(chosen.validation)} to "
+        f"validate ({said['validation']}){left}"
+    )

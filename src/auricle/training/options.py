@@ -1,0 +1,124 @@
+"""What a fine-tuning run is told, checked when it is made; and what it is when nothing is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from auricle.errors import OptionError
+from auricle.training.ctc_fronts import FREEZE
+
+METHODS = ("ctc", "seq2seq", "lora")
+SCHEDULES = ("linear", "cosine")
+# What may be changed when a run goes on: how long, and what is said about it.
+CHANGEABLE = frozenset({"epochs", "steps", "minutes", "patience", "tensorboard", "save_minutes", "device"})
+# Without a number of epochs or steps: so many passes over the data, and of small data at least so many steps.
+DEFAULT_EPOCHS, DEFAULT_STEPS = 15, 600
+EVALUATIONS = 20  # in a run, unless --evaluate-every says otherwise
+# The peak rate where none is given, by what is frozen.
+RATES = {"encoder": 3e-3, "feature-encoder": 1e-4, "none": 1e-4}
+# Of the bundled model's size; large ones forget at such a rate.
+PARAKEET_RATE = 4e-4
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """A run's settings; None is a default that depends on model and data."""
+
+    method: str | None = None  # one of METHODS; None: "ctc", and "seq2seq" of a Whisper with a decoder
+    freeze: str | None = None  # one of FREEZE
+    vocabulary: str = "auto"  # "keep", "new", or "auto": kept where it can write every text
+    language: str | None = None  # a code: how letters are lower-cased, what the model card says
+    epochs: float | None = None
+    steps: int | None = None
+    minutes: float | None = None  # of training; not exactly repeatable, since machines differ in speed
+    learning_rate: float | None = None  # at its peak
+    schedule: str = "linear"
+    warmup_share: float = 0.1  # of the run, in which the rate rises
+    weight_decay: float = 0.01
+    clip: float = 1.0  # largest norm of a gradient
+    batch_seconds: float = 120.0  # of sound in a batch, padding included, over all processes
+    accumulate: int = 1  # batches in a step
+    bf16: bool = False
+    averaging: float = 0.0  # decay of a moving average of the weights, which is then what is kept; 0: none
+    patience: int | None = 8  # evaluations without a better one before a run ends; None: never
+    evaluate_every: int | None = None  # steps
+    metric: str = "wer"  # or "cer": by which the best checkpoint is chosen
+    validation_split: str | None = None
+    validation_share: float = 0.05
+    min_duration: float = 0.1  # seconds
+    max_duration: float = 20.0
+    augments: bool = True
+    seed: int = 1
+    tensorboard: bool = False
+    save_minutes: float = 2.0  # between snapshots, beside those at evaluations
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        positive = ("epochs", "steps", "minutes", "learning_rate", "evaluate_every", "patience")
+        for name in (*positive, "batch_seconds", "accumulate", "max_duration", "save_minutes", "clip"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise OptionError(f"{name} is {value!r}; expected a number above 0")
+        for name in ("warmup_share", "averaging", "validation_share"):
+            if not 0 <= getattr(self, name) < 1:
+                raise OptionError(f"{name} is {getattr(self, name)!r}; expected a number from 0 on and below 1")
+        budgets = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
+        if len(budgets) > 1:
+            raise OptionError(f"{' and '.join(budgets)} were given; a run has one of epochs, steps and minutes")
+
+    def _check_choices(self) -> None:
+        choices = {
+            "method": (None, *METHODS),
+            "freeze": (None, *FREEZE),
+            "vocabulary": ("auto", "keep", "new"),
+            "schedule": SCHEDULES,
+            "metric": ("wer", "cer"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                listed = ", ".join(repr(one) for one in known if one is not None)
+                raise OptionError(f"{name} is {getattr(self, name)!r}; expected one of {listed}")
+
+    def resolved(self, family: str, n_batches: float) -> FinetuneOptions:
+        """The same with every default filled in, for a family and a number of batches in an epoch."""
+        default = {"whisper_ctc": "encoder", "parakeet_ctc": "none"}.get(family, "feature-encoder")
+        freeze = self.freeze or default
+        rate = PARAKEET_RATE if family == "parakeet_ctc" and freeze != "encoder" else RATES[freeze]
+        steps, epochs = self.steps, self.epochs
+        if steps is None and epochs is None and self.minutes is None:
+            epochs = max(DEFAULT_EPOCHS, math.ceil(DEFAULT_STEPS * self.accumulate / max(n_batches, 1)))
+        n_steps = steps or math.ceil((epochs or DEFAULT_EPOCHS) * n_batches / self.accumulate)
+        return replace(
+            self,
+            freeze=freeze,
+            epochs=epochs,
+            learning_rate=self.learning_rate or rate,
+            evaluate_every=self.evaluate_every or max(1, round(n_steps / EVALUATIONS)),
+        )
+
+    def fixed(self) -> dict[str, Any]:
+        """What must be the same when a run goes on."""
+        return {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
+
+
+def refuse_changes(before: dict[str, Any], now: dict[str, Any], what: str) -> None:
+    """Compare what a run was begun with and what it is told now.
+
+    Raises:
+        OptionError: naming what differs, with both values.
+    """
+    names = [field.name for field in fields(FinetuneOptions)]
+    order = sorted(set(before) | set(now), key=lambda name: names.index(name) if name in names else -1)
+    changed = [
+        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        for name in order
+        if before.get(name) != now.get(name)
+    ]
+    if changed:
+        raise OptionError(
+            f"{what} holds a run that was begun otherwise: {'; '.join(changed)}. Give what it was begun with to go on, "
+            "or another --out for a new run"
+        )

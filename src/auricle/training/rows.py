@@ -1,0 +1,120 @@
+"""Which rows teach and which are held out to choose the best checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from auricle.errors import OptionError
+
+if TYPE_CHECKING:
+    from auricle.corpora import Corpus, Utterance
+
+TRAINING_SPLITS = ("train", "training", "validated")
+VALIDATION_SPLITS = ("validation", "dev", "valid", "eval", "dev-clean", "dev_clean")
+MIN_SPEAKERS = 3  # of whom one can be held out
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Rows for learning and for validation, and what was found."""
+
+    training: list[Utterance]
+    validation: list[Utterance]
+    said: dict[str, Any] = field(default_factory=dict)  # of the model card
+
+
+def choose_rows(
+    source: Any,
+    validation_source: Any = None,
+    *,
+    split: str | None = None,
+    share: float = 0.05,
+    language: str | None = None,
+    seed: int = 1,
+) -> Chosen:
+    """Read a collection, and find or make its validation split.
+
+    Validation rows come from `validation_source`, or from the split of that name or of a usual one, or they are a share
+    of the training rows: whole speakers where they are known. A split called "test" is never used.
+
+    Raises:
+        OptionError: no such split, or no row is left.
+    """
+    from auricle.corpora import open_corpus
+
+    corpus = open_corpus(source)
+    names = tuple(corpus.splits)
+    if split is not None and split not in names:
+        raise OptionError(f"{source} has no split {split!r}; it has {', '.join(names) or 'none'}")
+    training_name = next((name for name in TRAINING_SPLITS if name in names), None)
+    if training_name is None and len(names) == 1 and names[0] != split:
+        training_name = names[0]
+    if training_name is None and names:
+        raise OptionError(
+            f"{source} has the splits {', '.join(names)} and none is called {' or '.join(TRAINING_SPLITS)}; give the "
+            "folder or file of the training rows"
+        )
+    rows = _of_language(corpus.select(training_name) if training_name else corpus, language)
+    said = {"source": str(source), "layout": corpus.layout, "split": training_name, **_reported(corpus)}
+    held = split or next((name for name in VALIDATION_SPLITS if name in names), None)
+    if validation_source is not None:
+        other = open_corpus(validation_source)
+        chosen = split if split in other.splits else None
+        validation = _of_language(other.select(chosen) if chosen else other, language)
+        said["validation"] = str(validation_source)
+    elif held is not None and held != training_name:
+        validation, said["validation"] = _of_language(corpus.select(held), language), f"the split {held!r}"
+    else:
+        rows, validation, said["validation"] = hold_out(rows, share, seed)
+    if not rows:
+        raise OptionError(f"{source} has no rows to train on{f' in {language!r}' if language else ''}")
+    return Chosen(rows, validation, {**said, "speakers": len({row.speaker for row in rows if row.speaker})})
+
+
+def hold_out(rows: Sequence[Utterance], share: float, seed: int) -> tuple[list[Utterance], list[Utterance], str]:
+    """Divide rows into those that teach and a share that does not, whole speakers where they are known.
+
+    Who is held out depends on the names and the seed alone, not on the order of the rows.
+    """
+    counts = Counter(row.speaker for row in rows if row.speaker)
+    wanted = share * len(rows)
+    if not share or len(rows) < 2:
+        return list(rows), [], "none"
+    if len(counts) >= MIN_SPEAKERS and sum(counts.values()) == len(rows):
+        held: set[str] = set()
+        n_held = 0
+        for speaker in sorted(counts, key=lambda name: _drawn(f"{seed} {name}")):
+            # The first is held out whatever he has said; more only while that brings the share nearer.
+            if not held or abs(n_held + counts[speaker] - wanted) < abs(n_held - wanted):
+                held.add(speaker)
+                n_held += counts[speaker]
+            if n_held >= wanted:
+                break
+        training = [row for row in rows if row.speaker not in held]
+        return training, [row for row in rows if row.speaker in held], f"{len(held)} of {len(counts)} speakers"
+    order = sorted(range(len(rows)), key=lambda place: _drawn(f"{seed} {rows[place].id}"))
+    chosen = set(order[: max(1, round(wanted))])
+    training = [row for place, row in enumerate(rows) if place not in chosen]
+    return training, [rows[place] for place in sorted(chosen)], f"{len(chosen)} of {len(rows)} rows, speakers not known"
+
+
+def _drawn(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _of_language(rows: Any, language: str | None) -> list[Utterance]:
+    """Rows in a language, and those that do not say theirs."""
+    wanted = _code(language)
+    return [row for row in rows if wanted is None or row.language is None or _code(row.language) == wanted]
+
+
+def _code(language: str | None) -> str | None:
+    return language.lower().replace("_", "-").split("-")[0] if language else None
+
+
+def _reported(corpus: Corpus) -> dict[str, Any]:
+    return {"left_out": dict(corpus.report.reasons)} if corpus.report.reasons else {}
