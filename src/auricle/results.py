@@ -124,6 +124,7 @@ class Transcript:
     warnings: tuple[Warning, ...] = ()
     language_probabilities: Mapping[str, float] = field(default_factory=dict)  # of all, where they were detected
     provenance: Provenance | None = None
+    turns: tuple[SpeakerTurn, ...] = ()  # who speaks when, by start, where speakers were told apart
 
     @property
     def words(self) -> tuple[Word, ...]:

@@ -56,6 +56,12 @@ class ArrayRecording:
             recording.channel, recording.warnings = channel, []
         return found
 
+    def again(self) -> ArrayRecording:
+        """Give a further reader of the same samples, of the same channel."""
+        found = copy.copy(self)
+        found.warnings = []
+        return found
+
     def has_equal_channels(self) -> bool:
         """Say whether all channels hold the same samples."""
         return all((part == part[:, :1]).all() for part in self._parts())

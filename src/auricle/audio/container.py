@@ -19,7 +19,7 @@ from av.stream import Discard
 
 from auricle.audio.limits import MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioLimits
 from auricle.audio.sniff import HEAD_BYTES, describe, ends_unfinished, wav_header
-from auricle.audio.spool import CHUNK_BYTES, FileView
+from auricle.audio.spool import CHUNK_BYTES, FileView, shared
 from auricle.errors import AudioError, AudioFormatError, AudioTooLargeError
 
 # Demuxers that hold their own audio. Left out on purpose: playlists and scripts that make FFmpeg open further
@@ -106,19 +106,21 @@ class ContainerRecording:
 
         Each decodes the whole file for itself, so that no channel has to wait for another.
         """
-        n_channels = self.n_channels
-        left = n_channels
-
-        def release() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                self._release()
-
-        found = [ContainerRecording(self._source, self.name, self._limits, release) for _ in range(n_channels)]
+        holders = shared(self._release, self.n_channels)
+        found = [ContainerRecording(self._source, self.name, self._limits, holder) for holder in holders]
         for channel, recording in enumerate(found):
             recording.channel = channel
         self._container.close()
+        return found
+
+    def again(self) -> ContainerRecording:
+        """Give a further reader of the file, of the same channel, from its beginning; this one stays as it is.
+
+        The file is let go of when both are closed. Before this one is.
+        """
+        self._release, holder = shared(self._release, 2)
+        found = ContainerRecording(self._source, self.name, self._limits, holder)
+        found.channel = self.channel
         return found
 
     def has_equal_channels(self) -> bool:

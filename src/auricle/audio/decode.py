@@ -101,6 +101,14 @@ class Audio:
             raise translate(error, self.name) from error
         return digest.hexdigest()
 
+    def again(self) -> Recording:
+        """Return the same source for another `open_audio`, at its beginning and any rate; before this one is closed.
+
+        What can be read only once, such as standard input, was copied when it was opened, and is kept until both are
+        closed.
+        """
+        return self._recording.again()
+
     def close(self) -> None:
         """Close the source; a file object of the caller stays open and stands where it stood."""
         self._recording.close()

@@ -36,6 +36,8 @@ def open_source(source: Any, sample_rate: int, limits: AudioLimits) -> Recording
 
     Raises: AudioError
     """
+    if isinstance(source, Recording):
+        return source  # that of `Audio.again`
     if isinstance(source, os.PathLike):
         source = os.fsdecode(source)
     elif isinstance(source, str) and (source == "-" or _SCHEME.match(source)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import select
 import tempfile
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO, cast
 
 from auricle.errors import AudioError, AudioTooLargeError
 
@@ -67,6 +67,22 @@ class FileView:
     def tell(self) -> int:
         """Return the own place."""
         return self._place
+
+
+def shared(release: Callable[[], Any], n_holders: int) -> list[Callable[[], None]]:
+    """Return functions that together call `release` once: when each of them was called, however often."""
+    holding = set(range(n_holders))
+
+    def holder(number: int) -> Callable[[], None]:
+        def let_go() -> None:
+            if number in holding:
+                holding.remove(number)
+                if not holding:
+                    release()
+
+        return let_go
+
+    return [holder(number) for number in range(n_holders)]
 
 
 def open_pipe(path: str) -> int:

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -21,6 +22,7 @@ from auricle.pipelines.inputs import extra_keys, recording_of
 from auricle.pipelines.journal import JournalPlaces
 from auricle.pipelines.provenance import ModelIdentity, identify, journal_header, provenance
 from auricle.pipelines.recordings import GuardedAudio, Meter, Opened
+from auricle.pipelines.speakers import SpeakerModels, tell_apart
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
 from auricle.results import Character, Segment, Transcript, Word
 from auricle.speech.journal import Journal
@@ -73,6 +75,10 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
     `channels` says what is heard of a recording with several: "mix", their mean; "split", each by itself, merged
     into one transcript whose chunks carry their "channel"; or a number from 0, that one alone.
 
+    `speakers` tells who says what: True, the number of speakers, or a dictionary of `num_speakers`, `min_speakers`,
+    `max_speakers`, `known` (name -> a recording of that speaker) and `model`. Chunks carry their "speaker" and times;
+    the text stays as it is. `diarization_model` is the one for calls that name none.
+
     Example:
         >>> listen = pipeline("automatic-speech-recognition")
         >>> listen("talk.mp3", return_timestamps="word")
@@ -91,6 +97,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         device: str = "cpu",
         identity: ModelIdentity | None = None,
         limits: AudioLimits | None = None,
+        diarization_model: Any = None,
         batch_size: int | None = None,
         on_error: str = "raise",
         **defaults: Any,
@@ -104,6 +111,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         if not isinstance(limits, AudioLimits | None):
             raise OptionError(f"limits is {limits!r}; it must be an AudioLimits, or None for the default ones")
         self.limits = limits or AudioLimits()
+        self.speaker_models = SpeakerModels(diarization_model, device)
         super().__init__(batch_size=batch_size, on_error=on_error, **defaults)
 
     @classmethod
@@ -173,6 +181,8 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             has_provenance=True,
             told=told,
         )
+        if request.speakers is not None:
+            self.speaker_models.of(request.speakers)  # what is not there is told before anything is heard
         items = [sources] if arrangement(sources) is Many.ONE else rows(sources)
         return (output for _, output in self.outputs(items, request, batch_size, on_error))
 
@@ -182,6 +192,162 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         one.recognizer = copy.copy(self.recognizer)
         one.recognizer.scheduler = scheduler
         return one
+
+    def joint(self) -> str:
+        """What stands between the texts of segments in a transcript's text."""
+
+    def heard(self, entry: dict[str, Any]) -> Sequence[Segment]:
+        """Return the segments that an entry of a journal says."""
+
+    def transcribe(
+        self,
+        audios: Any,
+        options: Any,
+        progress: Callable[[float], None] | None = None,
+        journals: Sequence[Journal | None] | None = None,
+    ) -> list[Transcript]:
+        """Return one transcript for each recording, in order.
+
+        What a recording's journal holds is not decoded again; every finished step is added to it.
+        """
+
+
+class AutomaticSpeechRecognitionPipeline(Pipeline):
+    """Transcribe recordings of any length.
+
+    An input is a path, a URL, "-" for stdin, bytes, a file object, an array or tensor at the model's sample
+    rate, or a dictionary: ``{"array" or "raw", "sampling_rate"}``, ``{"path"}``, ``{"bytes"}``, or a row of a
+    dataset with one of these as its "audio". Other keys of a dictionary come back, each value in a list of
+    one; where one has the name of a key of the result ("text", "chunks"), the result's own stands.
+
+    `channels` says what is heard of a recording with several: "mix", their mean; "split", each by itself, merged
+    into one transcript whose chunks carry their "channel"; or a number from 0, that one alone.
+
+    `speakers` tells who says what: True, the number of speakers, or a dictionary of `num_speakers`, `min_speakers`,
+    `max_speakers`, `known` (name -> a recording of that speaker) and `model`. Chunks carry their "speaker" and times;
+    the text stays as it is. `diarization_model` is the one for calls that name none.
+
+    Example:
+        >>> listen = pipeline("automatic-speech-recognition")
+        >>> listen("talk.mp3", return_timestamps="word")
+        {'text': 'good morning', 'chunks': [{'text': 'good', 'timestamp': (0.32, 0.56)}, ...]}
+    """
+
+    task: ClassVar[str] = "automatic-speech-recognition"
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        dialect: Dialect,
+        *,
+        sample_rate: int = 16000,
+        name: str = "",
+        device: str = "cpu",
+        identity: ModelIdentity | None = None,
+        limits: AudioLimits | None = None,
+        diarization_model: Any = None,
+        batch_size: int | None = None,
+        on_error: str = "raise",
+        **defaults: Any,
+    ) -> None:
+        self.recognizer = recognizer
+        self.dialect = dialect
+        self.sample_rate = sample_rate
+        self.name = name
+        self.device = device
+        self.identity = identity or ModelIdentity(name, device=device)
+        if not isinstance(limits, AudioLimits | None):
+            raise OptionError(f"limits is {limits!r}; it must be an AudioLimits, or None for the default ones")
+        self.limits = limits or AudioLimits()
+        self.speaker_models = SpeakerModels(diarization_model, device)
+        super().__init__(batch_size=batch_size, on_error=on_error, **defaults)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | None,
+        settings: ModelSettings,
+        *,
+        target_lang: str | None = None,
+        **parameters: Any,
+    ) -> Self:
+        """Load a speech recognizer. `target_lang` chooses the language of an MMS checkpoint."""
+        if model is None:
+            raise TaskError(f"the task {cls.task!r} needs a model; name one")
+        for name in ("recognizer", "dialect", "sample_rate", "name", "identity"):
+            if name in parameters:
+                raise OptionError(f"{name}={parameters[name]!r} is refused: the model decides it; leave it out")
+        loaded = load(
+            model,
+            revision=settings.revision,
+            token=settings.token,
+            target_lang=target_lang,
+        )
+        engine = make_engine(loaded.model, device=settings.device, dtype=settings.dtype, name=settings.engine)
+        recognizer, dialect = _recognizer(loaded, engine)
+        return cls(
+            recognizer,
+            dialect,
+            sample_rate=loaded.features.sample_rate,
+            name=loaded.name,
+            device=settings.device,
+            identity=identify(loaded, engine, target_lang),
+            **parameters,
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}: {self.dialect.model} on {self.device}>"
+
+    def transcripts(
+        self,
+        sources: Any,
+        *,
+        batch_size: int | None = None,
+        on_error: str | None = None,
+        progress: Callable[[float], None] | None = None,
+        resume: str | PathLike[str] | Sequence[str | PathLike[str] | None] | None = None,
+        told: Told | None = None,
+        **parameters: Any,
+    ) -> Iterator[Transcript | AuricleError]:
+        """Give the transcript of each source, or of the one there is, in order and as it is asked for.
+
+        `progress` is called with the seconds of audio that are done, of all sources together. `told` is called with
+        segments as they become final, see `auricle.pipelines.feed`.
+
+        `resume` keeps what is finished of each recording on disk, and goes on from what an interrupted call left
+        there without decoding it again: a folder, a file ending in .jsonl for one recording, or a list of such
+        files (None: without) for several. The files stay; remove them once the transcripts are safe.
+
+        Raises:
+            OptionError: at once, when a parameter has an unknown name, a wrong value or a conflict.
+        """
+        request, batch_size, on_error = self.read_call(parameters, batch_size, on_error)
+        request = replace(
+            request,
+            progress=None if progress is None else Meter(progress),
+            places=None if resume is None else JournalPlaces(resume),
+            has_provenance=True,
+            told=told,
+        )
+        if request.speakers is not None:
+            self.speaker_models.of(request.speakers)  # what is not there is told before anything is heard
+        items = [sources] if arrangement(sources) is Many.ONE else rows(sources)
+        return (output for _, output in self.outputs(items, request, batch_size, on_error))
+
+    def scheduled(self, scheduler: Scheduler) -> Self:
+        """Return the same pipeline with its batches computed by `scheduler`, which may serve others, too."""
+        one = copy.copy(self)
+        one.recognizer = copy.copy(self.recognizer)
+        one.recognizer.scheduler = scheduler
+        return one
+
+    def outputs(
+        self, items: Iterable[Any], request: Request, batch_size: int, on_error: str, n_ahead: int = 1
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield as the parent does; a model for speakers that is not there is told before anything is heard."""
+        if request.speakers is not None:
+            self.speaker_models.of(request.speakers)
+        return super().outputs(items, request, batch_size, on_error, n_ahead)
 
     def joint(self, request: Request) -> str | None:
         """Return what stands between the texts of segments as they are told; None where they are told in any order."""
@@ -210,6 +376,9 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             audios = [open_audio(source, self.sample_rate, limits=self.limits, channel=channel)]
         opened = Opened([GuardedAudio(audio) for audio in audios], request.channels == "split")
         try:
+            if request.speakers is not None:
+                self.speaker_models.of(request.speakers)
+                opened.again = [audio.again() for audio in audios]
             if request.has_provenance:
                 opened.sha256 = audios[0].sha256()
             if request.places is not None and opened.sha256 is not None:
@@ -237,17 +406,35 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             meter.begin(batch)
         found = iter(self.recognizer.transcribe(audios, request.options, request.progress, **kept))
         results = [one.result([next(found) for _ in one.rows]) for one in batch]
+        if request.speakers is not None:
+            results = self._told_apart(batch, results, request, meter)
         texts = [one for one in results if isinstance(one, Transcript)]
         if meter is not None:
             meter.end(sum(text.duration or 0.0 for text in texts))
         if not request.has_provenance:
             return results
         return [
-            replace(text, provenance=provenance(self.identity, request, one.sha256))
+            replace(text, provenance=provenance(self.identity, request, one.sha256, self.speaker_models))
             if isinstance(text, Transcript)
             else text
             for one, text in zip(batch, results, strict=True)
         ]
+
+    def _told_apart(
+        self, batch: list[Opened], results: list[Transcript | AuricleError], request: Request, meter: Meter | None
+    ) -> list[Transcript | AuricleError]:
+        """Give the transcripts of a batch their speakers, one recording after the other."""
+        assert request.speakers is not None, "somebody asked"
+        one = self.speaker_models.scheduled(request.speakers, self.recognizer.scheduler)
+        done = sum(row.audio.duration or 0.0 for opened in batch for row in opened.rows)
+        found: list[Transcript | AuricleError] = []
+        for opened, text in zip(batch, results, strict=True):
+            progress = None if meter is None else partial(_onward, meter, done)
+            found.append(
+                tell_apart(opened, text, request.speakers, one, progress) if isinstance(text, Transcript) else text
+            )
+            done += sum(row.audio.duration or 0.0 for row in opened.rows)
+        return found
 
     def _feeds(self, opened: Opened, told: Told) -> list[Any]:
         """Return a journal for each row that tells its segments."""
@@ -266,9 +453,9 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         return result
 
     def result_of(self, transcript: Transcript, request: Request) -> dict[str, Any]:
-        """Return {"text"}, and "chunks" where times, languages or channels were asked for."""
+        """Return {"text"}, and "chunks" where times, languages, channels or speakers were asked for."""
         result: dict[str, Any] = {"text": transcript.text}
-        if request.times is not None or request.language or request.channels == "split":
+        if request.times is not None or request.language or request.channels == "split" or request.speakers:
             result["chunks"] = [chunk for segment in transcript.segments for chunk in self._chunks(segment, request)]
         return result
 
@@ -276,15 +463,21 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         """Return a segment, or its words or characters, in the Hub's format."""
         language = {"language": self.dialect.languages.get(segment.language or "", segment.language)}
         channel = {"channel": segment.channel} if request.channels == "split" else {}
-        before = {**channel, **(language if request.language else {})}
-        if request.times is None:
+        speaker = {"speaker": segment.speaker} if request.speakers is not None else {}
+        before = {**channel, **(language if request.language else {}), **speaker}
+        if request.times is None and request.speakers is None:
             return [{**before, "text": segment.text}]
         parts: dict[str, tuple[Segment | Word | Character, ...]] = {
             "segment": (segment,),
             "word": segment.words,
             "char": segment.characters,
         }
-        return [{**before, "text": part.text, "timestamp": (part.start, part.end)} for part in parts[request.times]]
+        chosen = parts[request.times or "segment"]
+        return [{**before, "text": part.text, "timestamp": (part.start, part.end)} for part in chosen]
+
+
+def _onward(meter: Meter, done: float, seconds: float) -> None:
+    meter(done + seconds)
 
 
 def _log(transcript: Transcript) -> None:

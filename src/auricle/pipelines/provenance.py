@@ -12,6 +12,7 @@ from typing import Any
 from auricle import __version__
 from auricle.engines import ENGINES
 from auricle.loading import Loaded
+from auricle.pipelines.speakers import SpeakerModels
 from auricle.pipelines.speech_parameters import Request
 from auricle.results import Provenance
 
@@ -72,14 +73,22 @@ def folder_digest(folder: Path) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def options_of(request: Request, model: ModelIdentity) -> dict[str, Any]:
-    """Return everything that was chosen as JSON values: the recognizer's options, the channels, the adapter."""
-    adapter = {} if model.adapter is None else {"target_lang": model.adapter}
-    found: dict[str, Any] = {**plain(request.options), "channels": request.channels, **adapter}
+def options_of(request: Request, model: ModelIdentity, speakers: SpeakerModels | None = None) -> dict[str, Any]:
+    """Return everything that was chosen as JSON values: the recognizer's options, the channels, the adapter.
+
+    `speakers` adds what tells speakers apart, if anything does.
+    """
+    found: dict[str, Any] = {**plain(request.options), "channels": request.channels}
+    if model.adapter is not None:
+        found["target_lang"] = model.adapter
+    if request.speakers is not None and speakers is not None:
+        found["speakers"] = speakers.told(request.speakers)
     return found
 
 
-def provenance(model: ModelIdentity, request: Request, audio_sha256: str | None) -> Provenance:
+def provenance(
+    model: ModelIdentity, request: Request, audio_sha256: str | None, speakers: SpeakerModels | None = None
+) -> Provenance:
     """Gather what is known about how a transcript came to be."""
     import torch
 
@@ -91,13 +100,16 @@ def provenance(model: ModelIdentity, request: Request, audio_sha256: str | None)
         dtype=model.dtype,
         auricle_version=__version__,
         torch_version=str(torch.__version__),
-        options=options_of(request, model),
+        options=options_of(request, model, speakers),
         audio_sha256=audio_sha256,
     )
 
 
 def journal_header(model: ModelIdentity, request: Request, audio_sha256: str) -> dict[str, Any]:
-    """Return what must be the same for a journal to be of use; the device may be another one."""
+    """Return what must be the same for a journal to be of use; the device may be another one.
+
+    Speakers are told apart when all is heard, so that a journal is of use whoever they are.
+    """
     return {
         "name": model.name,
         "revision": model.revision or model.name,

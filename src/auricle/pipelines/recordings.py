@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from auricle.audio.decode import Audio
+from auricle.audio.sources import Recording
 from auricle.errors import AudioError, AuricleError
 from auricle.pipelines.journal import ChannelJournal, FileJournal
 from auricle.results import Transcript, Warning
@@ -47,6 +48,7 @@ class Opened:
 
     rows: list[GuardedAudio]  # one, or one for each channel
     is_split: bool = False
+    again: list[Recording] = field(default_factory=list)  # of each row, where it is to be read twice
     sha256: str | None = None
     journal: FileJournal | None = None
 
@@ -69,6 +71,8 @@ class Opened:
         """Close the recording and its journal."""
         for row in self.rows:
             row.audio.close()
+        for recording in self.again:
+            recording.close()
         if self.journal is not None:
             self.journal.close()
 
@@ -82,8 +86,8 @@ class Meter:
         self.share = 1.0
 
     def begin(self, batch: Sequence[Opened]) -> None:
-        """Expect reports on a batch; channels that are heard apart count as one recording."""
-        self.share = len(batch) / sum(len(one.rows) for one in batch)
+        """Expect reports on a batch; channels that are heard apart count as one recording, and so do two readings."""
+        self.share = len(batch) / sum(len(one.rows) + len(one.again) for one in batch)
 
     def __call__(self, seconds: float) -> None:
         self.latest = max(self.latest, self.before + seconds * self.share)

@@ -16,6 +16,7 @@ from typing import Any
 from auricle.errors import OptionError
 from auricle.pipelines.base import unknown_parameter
 from auricle.pipelines.journal import JournalPlaces
+from auricle.pipelines.speakers import SpeakersAsked, read_speakers
 from auricle.results import Segment
 
 # Dictionaries of parameters that are taken as if each were given by itself.
@@ -53,6 +54,7 @@ class Request:
     places: JournalPlaces | None = None  # of the recordings' journals
     has_provenance: bool = False  # whether transcripts are to say what made them
     told: Callable[[tuple[Segment, ...]], None] | None = None  # called with segments as they become final
+    speakers: SpeakersAsked | None = None  # None: they are not told apart
 
 
 def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_size: int | None = None) -> Request:
@@ -69,6 +71,7 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
         reason = "it must be True or False" if dialect.languages else "it does not know which language it hears"
         raise OptionError(f"return_language={language!r} is refused by {dialect.model}: {reason}")
     channels = _channels(flat.pop("channels")) if "channels" in flat else "mix"
+    speakers = read_speakers(flat.pop("speakers")) if "speakers" in flat else None
     chosen: dict[str, Any] = {"batch_size": batch_size} if dialect.has_windows and batch_size else {}
     for name, value in flat.items():
         field_name = _field_of(name, value, dialect)
@@ -80,10 +83,10 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
     wanted = dialect.times[times]
     if wanted is not None and "return_timestamps" in dialect.fields:
         chosen["return_timestamps"] = wanted
-    if channels == "split" and "return_timestamps" in dialect.fields and "word" in dialect.times.values():
-        # Turns are divided between words; asking for their times never changes the text.
+    if (channels == "split" or speakers) and "return_timestamps" in dialect.fields and "word" in dialect.times.values():
+        # Turns and speakers are divided between words; asking for their times never changes the text.
         chosen["return_timestamps"] = "word"
-    return Request(dialect.options(**chosen), wanted, bool(language), channels)
+    return Request(dialect.options(**chosen), wanted, bool(language), channels, speakers=speakers)
 
 
 def _in_own_terms(flat: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
@@ -129,6 +132,7 @@ def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
             "return_timestamps",
             "return_language",
             "channels",
+            "speakers",
         }
         raise unknown_parameter(name, known, dialect.model)
     return dialect.fields[name]

@@ -22,6 +22,7 @@ _REFUSED = {
     "batch_size": "one stream is decoded at a time",
     "progress": "every update says how far the stream is",
     "on_error": "a stream that fails raises, after its updates so far",
+    "speakers": "who speaks is known when all was heard; transcribe the recording",
     "channels": "channels are averaged; give blocks of the one to be heard",
 }
 # Options of a recognizer, however they were given.
@@ -90,9 +91,9 @@ def stream(
     if "without_timestamps" in dialect.fields and given is None:
         # Sound that ends within a sentence makes Whisper close a segment and leave out the rest of it.
         parameters["without_timestamps"] = True
-    request, _, _ = pipeline.read_call(
-        {**parameters, "return_timestamps": "word", "return_language": None, "channels": None}, 1, None
-    )
+    # What a pipeline's defaults may ask for, and a stream has not.
+    without = dict.fromkeys(("return_language", "channels", "speakers"))
+    request, _, _ = pipeline.read_call({**parameters, "return_timestamps": "word", **without}, 1, None)
     how, vad, options = _heard(request.options, latency, {**pipeline.defaults, **parameters})
     live = open_live(source, pipeline.sample_rate, raw=raw, sampling_rate=sampling_rate, limits=pipeline.limits)
     try:

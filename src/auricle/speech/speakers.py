@@ -124,17 +124,19 @@ def _words_of(segment: Segment, duration: float | None, voices: Sequence[_Voice]
     if not words or total <= 0 or end <= start:
         return tuple(words)
     scale = total / (end - start)
+    return tuple(_placed(word, (word.start - start) * scale, (word.end - start) * scale, spoken) for word in words)
 
-    def moved(time: float) -> float:
-        left = (time - start) * scale
-        for since, until in spoken:
-            if left <= until - since:
-                return since + left
-            left -= until - since
-        return spoken[-1][1]
 
-    # The first moment of a stretch and the last one of that before are the same share of the speech.
-    return tuple(replace(word, start=moved(word.start + 1e-6), end=moved(word.end)) for word in words)
+def _placed(word: Word, first: float, end: float, spoken: Sequence[tuple[float, float]]) -> Word:
+    """Put a word that lasts from `first` to `end` of what is spoken into the stretch that has most of it."""
+    best, before = (-1.0, word), 0.0
+    for since, until in spoken:
+        own = max(first, before), min(end, before + until - since)
+        if own[1] - own[0] > best[0]:
+            offset = since - before
+            best = own[1] - own[0], replace(word, start=own[0] + offset, end=own[1] + offset)
+        before += until - since
+    return best[1]
 
 
 class _Voice:
