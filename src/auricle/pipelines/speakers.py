@@ -69,7 +69,8 @@ def read_speakers(value: Any) -> SpeakersAsked | None:
     if not isinstance(asked.known, Mapping):
         raise OptionError(f"speakers.known is a {type(asked.known).__name__}; expected names with a recording for each")
     try:
-        DiarizationOptions(**asked.counts(), known=dict.fromkeys(asked.known, ()))
+        counts = asked.num_speakers, asked.min_speakers, asked.max_speakers
+        DiarizationOptions(*counts, known=dict.fromkeys(asked.known, ()))
     except OptionError as error:
         raise OptionError(f"speakers={_short(value)}: {error}") from None
     return asked

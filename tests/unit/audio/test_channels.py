@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from auricle.audio.decode import load_audio, open_audio, open_channels
+from auricle.audio.spool import shared
 from auricle.errors import AudioInputError
 
 HALF_A_STEP = 0.5 / 32768 + 1e-6  # 16-bit files
@@ -67,6 +68,39 @@ def test_channels_of_every_kind_of_source_are_read_at_any_pace(
         np.testing.assert_allclose(left.read(), planes[0], atol=HALF_A_STEP)
         rest = [first, *blocks]
         np.testing.assert_allclose(np.concatenate(rest), planes[1], atol=HALF_A_STEP)
+
+
+def test_every_kind_of_source_can_be_read_again_in_the_same_channel(
+    stereo: bytes, planes: np.ndarray, tmp_path: Path
+) -> None:
+    for source in sources(stereo, planes, tmp_path / "a.wav"):
+        first = open_audio(source, channel=1)
+        second = open_audio(first.again())
+        np.testing.assert_allclose(first.read(), planes[1], atol=HALF_A_STEP)
+        first.close()
+        np.testing.assert_allclose(second.read(), planes[1], atol=HALF_A_STEP)
+        second.close()
+
+
+def test_channels_that_are_read_apart_can_be_read_again(stereo: bytes, planes: np.ndarray) -> None:
+    opened = open_channels(OneWay(stereo))
+    again = [open_audio(one.again()) for one in opened]
+    for one in opened:
+        one.read()
+        one.close()
+    for plane, one in zip(planes, again, strict=True):
+        np.testing.assert_allclose(one.read(), plane, atol=HALF_A_STEP)
+
+
+def test_shared_file_is_let_go_of_once_and_by_the_last() -> None:
+    released: list[int] = []
+    first, second = shared(lambda: released.append(1), 2)
+    first()
+    first()
+    assert not released
+    second()
+    second()
+    assert released == [1]
 
 
 def test_compressed_channels_are_resampled_each_by_itself(encode: Any) -> None:
