@@ -167,7 +167,8 @@ class _Following:
     def _in_time(self, allowed: Tensor, logits: Tensor, left: int) -> Tensor:
         """Return those of the most probable tokens after which there is time to close, and the one that closes."""
         chosen = torch.zeros_like(allowed)
-        chosen[self._next(self._matcher)[:1]] = True
+        if not self._matcher.is_accepting():
+            chosen[self._next(self._matcher)[:1]] = True
         ends = [end for end in self._library.ends if 0 <= end < len(allowed)]
         chosen[ends] = allowed[ends]
         open_logits = logits[: len(allowed)].cpu().float().masked_fill(~allowed[: len(logits)], -math.inf)
@@ -180,15 +181,15 @@ class _Following:
         return chosen
 
     def _needed(self, matcher: Any, most: int = MOST_NEEDED) -> int | None:
-        """Count the tokens in which the form can be closed from here; None: not in so many."""
+        """Count the tokens in which the form can be closed from here, the end included; None: not in so many."""
         matcher = matcher.deep_copy()
-        n = 0
+        n = 1
         while not matcher.is_accepting():
             tokens = self._next(matcher)
             n += len(tokens)
             if not tokens or n > most or not matcher.consume_tokens(tokens):
                 return None
-        return n
+        return n if n <= most else None
 
     def _next(self, matcher: Any) -> list[int]:
         """Return tokens on the short way to the end of the form: those that must follow, or one that closes."""

@@ -123,7 +123,7 @@ class TextGenerationPipeline(Pipeline):
         request, _, _ = self.read_call(parameters, None, None)
         if request.n_sequences > 1 or request.streamer is not None:
             raise OptionError("num_return_sequences and streamer are of the call that returns all; leave them out")
-        return self.begin(self.preprocess(prompt, request), request, 0, _seed(request))
+        return self.begin(self.preprocess(prompt, request), request, 0, new_seed(request))
 
     def read_parameters(self, parameters: Mapping[str, Any], batch_size: int | None) -> TextRequest:
         """Check the call parameters."""
@@ -133,6 +133,8 @@ class TextGenerationPipeline(Pipeline):
         """Return the ids of a prompt, or of a chat as its template writes it."""
         if is_chat(item):
             return self._of_chat(item, request)
+        if isinstance(item, Prompt):
+            return Prompt(self._cut(list(item.ids), request), item.goes_on)
         if not isinstance(item, str):
             raise OptionError(
                 f"a {type(item).__name__} arrived; expected a text, or a chat: a list of messages with role and content"
@@ -146,7 +148,7 @@ class TextGenerationPipeline(Pipeline):
 
     def forward(self, batch: list[Prompt], request: TextRequest) -> list[Any]:
         """Write for several prompts side by side; each gives its writings, or the error that it met."""
-        seed = _seed(request)
+        seed = new_seed(request)
         begun: list[list[Writing] | AuricleError] = []
         for prompt in batch:
             try:
@@ -189,6 +191,13 @@ class TextGenerationPipeline(Pipeline):
             **named(choice.token, choice.logprob),
             "top_logprobs": [named(id, logprob) for id, logprob in choice.best],
         }
+
+    def with_limit(self, request: TextRequest, most: int) -> TextRequest:
+        """Return a request whose texts have at most so many new tokens."""
+        options = request.manner.options
+        fewest = None if options.min_new_tokens is None else min(options.min_new_tokens, most)
+        limited = replace(options, max_new_tokens=most, min_new_tokens=fewest)
+        return replace(request, manner=replace(request.manner, options=limited))
 
     def begin(self, prompt: Prompt, request: TextRequest, number: int, seed: int) -> Writing:
         """Begin one of a prompt's texts; equal prompts under one seed give equal texts, alone or in a batch.
@@ -268,7 +277,7 @@ def _longer(message: Mapping[str, Any], text: str) -> dict[str, Any]:
     return {**message, "content": parts}
 
 
-def _seed(request: TextRequest) -> int:
+def new_seed(request: TextRequest) -> int:
     """Return the call's seed, or one that torch draws, so that torch.manual_seed() holds here, too."""
     return int(torch.randint(MOST_SEED, ())) if request.seed is None else request.seed
 

@@ -236,6 +236,14 @@ class Writer:
                 self._running.clear()
                 raise
 
+    def sweep(self) -> None:
+        """Let go of texts that were closed; the next token does that, too, where one is written."""
+        with self._turn:
+            self._drop_closed()
+            for _ in range(len(self._waiting)):
+                if (writing := self._waiting.popleft()).is_over is False:
+                    self._waiting.append(writing)
+
     def forget(self) -> None:
         """Free what is remembered of earlier texts."""
         with self._turn:

@@ -27,10 +27,23 @@ from auricle.server.metrics import Metrics
 from auricle.server.observing import ObserveMiddleware
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
-from auricle.server.routes import hub, huggingface, jobs, live, openai_audio, operation, pages, realtime, uploads
+from auricle.server.routes import (
+    hub,
+    huggingface,
+    jobs,
+    live,
+    openai_audio,
+    openai_text,
+    operation,
+    pages,
+    realtime,
+    uploads,
+)
 from auricle.server.runner import Runner
+from auricle.server.seeing import Seeing
 from auricle.server.services import Services
 from auricle.server.settings import Settings
+from auricle.server.writings import Writings
 
 LEFTOVER_S = 86400.0  # bodies this old on disk are of a server that was killed
 # The first router with a route that fits answers; the Hub's, which end in a model's whole name, come last.
@@ -39,6 +52,7 @@ ROUTERS = (
     jobs.router,
     uploads.router,
     openai_audio.router,
+    openai_text.router,
     realtime.router,
     live.router,
     hub.router,
@@ -47,7 +61,7 @@ ROUTERS = (
 )
 
 DESCRIPTION = """
-Pretrained models on your own machine: the routes of the Inference API, of OpenAI's audio API, of the Hub, and jobs.
+Pretrained models on your own machine: the routes of the Inference API, of OpenAI's API, of the Hub, and jobs.
 """
 
 
@@ -80,13 +94,17 @@ def make_services(registry: Registry, settings: Settings) -> Services:
     if settings.cache_bytes:
         cache = ResultCache(settings.data_dir / "results.sqlite3", settings.cache_bytes, settings.cache_max_age)
     recognition = Recognition(settings, registry, runner, cache)
+    writings = Writings(settings, registry, runner)
     metrics = Metrics(registry, runner, cache)
     metrics.watch(registry, recognition)
+    writings.on_done = metrics.note_text
     services = Services(
         settings=settings,
         registry=registry,
         runner=runner,
         recognition=recognition,
+        writings=writings,
+        seeing=Seeing(settings, registry, runner, cache),
         jobs=Jobs(options_of(settings), recognition, runner.drained, adapting(registry)),
         cache=cache,
         access=Access(TokenStore(settings.data_dir), is_required=settings.token_required),

@@ -23,11 +23,17 @@ class Notes:
     model: str | None = None
     audio_s: float | None = None
     is_cached: bool | None = None
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
 
     def add(self, model: str, audio_s: float | None, is_cached: bool) -> None:
         """Note a transcript that was made for the request."""
         self.model, self.is_cached = model, is_cached
         self.audio_s = (self.audio_s or 0.0) + (audio_s or 0.0)
+
+    def wrote(self, model: str, prompt_tokens: int, new_tokens: int) -> None:
+        """Note texts that were written for the request."""
+        self.model, self.prompt_tokens, self.new_tokens = model, prompt_tokens, new_tokens
 
 
 # The request that the running task answers; tasks that it begins see it, too.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WEBSOCKET"})
 STATES = ("absent", "loading", "ready", "failed")
 _LATENCIES_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_TOKENS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 _LOADS_S = (0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 _FACTORS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -38,6 +39,7 @@ class Metrics:
         self.loaded_once: set[str] = set()  # models that were in memory at some time
         self._add_requests()
         self._add_work()
+        self._add_texts()
         self._add_readings(runner)
         self.collectors.register(_Models(registry))
         if cache is not None:
@@ -93,6 +95,19 @@ class Metrics:
             if duration > 0:
                 self._factor.labels(found.model).observe(found.compute_s / duration)
 
+    def note_text(self, model: str, prompt: int, cached: int, new: int, first_s: float | None, seconds: float) -> None:
+        """Note a request's texts: tokens of its prompts, those already read, new ones, and how long they took."""
+        notes = CURRENT.get()
+        if notes is not None:
+            notes.wrote(model, prompt, new)
+        self._prompt_tokens.labels(model).inc(prompt)
+        self._cached_tokens.labels(model).inc(cached)
+        self._new_tokens.labels(model).inc(new)
+        if first_s is not None:
+            self._first_token.labels(model).observe(first_s)
+            if new > 1:
+                self._each_token.labels(model).observe((seconds - first_s) / (new - 1))
+
     def written(self, accept: str) -> tuple[bytes, str]:
         """Return all values in the format that `accept` prefers, and its content type; reads the cache's file."""
         encode, content_type = choose_encoder(accept)
@@ -129,6 +144,25 @@ class Metrics:
             "auricle_model_load_seconds", "Seconds that loading took", ("model",), buckets=_LOADS_S, registry=to
         )
         self._batch = Gauge("inf_batch_current_size", "Windows in the newest batch", registry=to)
+
+    def _add_texts(self) -> None:
+        to = self.collectors
+        named = ("model",)
+        self._prompt_tokens = Counter("auricle_prompt_tokens", "Tokens of prompts", named, registry=to)
+        self._cached_tokens = Counter(
+            "auricle_prompt_tokens_cached", "Tokens of prompts that an earlier text had read", named, registry=to
+        )
+        self._new_tokens = Counter("auricle_generated_tokens", "Tokens that were written", named, registry=to)
+        self._first_token = Histogram(
+            "auricle_time_to_first_token_seconds",
+            "From a request that is understood to its first token",
+            named,
+            buckets=_LATENCIES_S,
+            registry=to,
+        )
+        self._each_token = Histogram(
+            "auricle_time_per_token_seconds", "Between tokens of a request", named, buckets=_TOKENS_S, registry=to
+        )
 
     def _add_readings(self, runner: Runner) -> None:
         to = self.collectors

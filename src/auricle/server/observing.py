@@ -69,6 +69,8 @@ class ObserveMiddleware:
             "model": notes.model,
             "audio_s": None if notes.audio_s is None else round(notes.audio_s, 3),
             "cached": notes.is_cached,
+            "prompt_tokens": notes.prompt_tokens,
+            "new_tokens": notes.new_tokens,
             "gone": watch.is_gone or None,
             "principal": getattr(scope["state"].get("principal"), "id", None),
         }

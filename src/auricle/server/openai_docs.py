@@ -6,7 +6,7 @@ from typing import Any
 
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
-_ERROR = {
+ERROR = {
     "type": "object",
     "required": ["error"],
     "properties": {
@@ -67,7 +67,7 @@ def _route(fields: dict[str, Any], streams: bool) -> dict[str, Any]:
         "responses": {
             200: {"description": "the text", "content": content},
             **{
-                status: {"description": why, "content": {"application/json": {"schema": _ERROR}}}
+                status: {"description": why, "content": {"application/json": {"schema": ERROR}}}
                 for status, why in refusals.items()
             },
         },

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from auricle.errors import AuricleError, ModelNotFoundError, nearest
 from auricle.hub import cached_models
+from auricle.server.desk import Desk
 from auricle.server.errors import Refused
 from auricle.server.model_cards import ModelCard, card_of, checked_name
 from auricle.server.scheduling import Batcher, Places
@@ -219,11 +220,12 @@ class Registry:
         began = time.monotonic()
         pipeline = self._load(self.settings.served.get(name, name), self.settings)
         told = self.on_batch
-        batcher = Batcher(
-            self.settings.batch_size,
-            None if told is None else lambda n_rows: told(name, n_rows),
-            name,
-        )
+        on_batch = None if told is None else lambda n_rows: told(name, n_rows)
+        batcher: Places
+        if pipeline.task == "text-generation":
+            batcher = Desk(pipeline.writer, on_batch, name)  # type: ignore[attr-defined]  # of this task
+        else:
+            batcher = Batcher(self.settings.batch_size, on_batch, name)
         return ServedModel(name, pipeline, batcher, time.monotonic() - began)
 
     async def _wait_for(self, name: str, wait: float | None) -> ServedModel:

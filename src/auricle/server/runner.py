@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -77,6 +78,22 @@ class Runner:
         except asyncio.CancelledError:
             ticket.cancel()
             raise
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Hold a place for work that has a thread elsewhere.
+
+        Raises:
+            Refused: 429, too many wait already.
+        """
+        await self._place(False)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            yield
+        finally:
+            self._free(False)
+            self._mean_s += NEW_PART * (loop.time() - began - self._mean_s)
 
     async def drained(self, timeout: float) -> bool:
         """Wait until nothing runs or waits; False if that takes longer than `timeout` seconds."""

@@ -14,7 +14,9 @@ from auricle.server.metrics import Metrics
 from auricle.server.recognition import Recognition
 from auricle.server.registry import Registry
 from auricle.server.runner import Runner
+from auricle.server.seeing import Seeing
 from auricle.server.settings import Settings
+from auricle.server.writings import Writings
 
 
 @dataclass
@@ -25,6 +27,8 @@ class Services:
     registry: Registry
     runner: Runner
     recognition: Recognition
+    writings: Writings
+    seeing: Seeing
     jobs: Jobs
     cache: ResultCache | None
     access: Access

@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     max_streams: Count = 8  # live streams at once
     max_body_bytes: Count = 4 * 2**30
     max_duration: Positive | None = None  # seconds of audio; None: any length
+    max_new_tokens: Count = 4096  # that a text may have, as far as its model has room
 
     # Who may use it.
     token_required: bool = False

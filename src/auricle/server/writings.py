@@ -1,0 +1,287 @@
+"""Texts that models write for requests: the one way to them, whatever the route. Free of HTTP.
+
+    async with AsyncExitStack() as stack:
+        answers = await writings.begin(stack, "org/model", Order(["Once upon a time"]))
+        async for answer, piece in answers.pieces(): ...
+
+What is written ends with the stack.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from auricle.errors import OptionError
+from auricle.server.desk import Desk
+from auricle.server.errors import Refused
+from auricle.server.registry import Registry, ServedModel
+from auricle.server.runner import Runner
+from auricle.server.settings import Settings
+
+if TYPE_CHECKING:
+    from auricle.pipelines.writer import Piece, Writing
+
+logger = logging.getLogger("auricle.server")
+
+TASK = "text-generation"
+MOST_TEXTS = 64  # of one request: prompts times texts of each
+# What a call in Python may have and a request may not: programs, objects of this process, and searches that cannot
+# share their steps with others.
+_NOT_FOR_CLIENTS = {
+    "chat_template": "the model's own template writes its chats",
+    "streamer": "ask for a stream",
+    "generation_config": "give its parameters each by itself",
+    "num_beams": "a search would hold up the texts of all other requests; sample, or leave it out",
+    "num_beam_groups": "a search would hold up the texts of all other requests; sample, or leave it out",
+    "penalty_alpha": "a search would hold up the texts of all other requests; sample, or leave it out",
+    "return_tensors": "ask for details or logprobs",
+}
+_HARMLESS: Mapping[str, Any] = {"num_beams": 1, "num_beam_groups": 1, "penalty_alpha": 0, "return_tensors": False}
+_HEAVIEST = 100.0  # what a logit or a penalty may be multiplied by or raised
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be written."""
+
+    items: Sequence[Any]  # prompts: texts, chats, or lists of token ids
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # those of a call of the pipeline
+    n: int = 1  # texts for each prompt
+    most_new: int | None = None  # tokens, where the request says so
+    usual: int | None = None  # tokens, where it does not; None: as many as the server lets it have
+    param: str = "inputs"  # how the route calls the prompt, and the limit
+    limit_param: str = "max_new_tokens"
+
+
+@dataclass(eq=False)
+class Answer:
+    """One text: `number` of all, of the prompt `item`."""
+
+    number: int
+    item: int
+    writing: Writing
+
+
+class Answers:
+    """The texts of one request while they are written."""
+
+    def __init__(self, model: ServedModel, answers: Sequence[Answer], seed: int, on_end: Callable[..., None]) -> None:
+        self.model, self.answers, self.seed = model, answers, seed
+        self._on_end = on_end
+        self._began = time.monotonic()
+        self._first_s: float | None = None
+        self._queue: asyncio.Queue[tuple[Answer, list[Piece], bool, BaseException | None]] = asyncio.Queue()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's own."""
+        return self.model.pipeline.tokenizer
+
+    @property
+    def n_prompt(self) -> int:
+        """Tokens of all prompts, each counted once."""
+        return sum({answer.item: len(answer.writing.prompt) for answer in self.answers}.values())
+
+    @property
+    def n_cached(self) -> int:
+        """Of these, tokens that an earlier text had read."""
+        return sum({answer.item: answer.writing.n_cached for answer in self.answers}.values())
+
+    @property
+    def n_new(self) -> int:
+        """Tokens that were written, in all."""
+        return sum(answer.writing.n_new for answer in self.answers)
+
+    def start(self, desk: Desk) -> None:
+        """Have the desk write them."""
+        loop = asyncio.get_running_loop()
+
+        def put(answer: Answer, pieces: list[Piece], is_over: bool, error: BaseException | None) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(self._queue.put_nowait, (answer, pieces, is_over, error))
+
+        for answer in self.answers:
+            desk.add(
+                answer.writing,
+                partial(lambda answer, pieces: put(answer, pieces, False, None), answer),
+                partial(lambda answer, error: put(answer, [], True, error), answer),
+            )
+
+    async def pieces(self) -> AsyncIterator[tuple[Answer, Piece]]:
+        """Give the pieces of all texts as they come.
+
+        Raises:
+            Whatever writing met.
+        """
+        left = len(self.answers)
+        while left:
+            answer, pieces, is_over, error = await self._queue.get()
+            if error is not None:
+                raise error
+            left -= is_over
+            if pieces and self._first_s is None:
+                self._first_s = time.monotonic() - self._began
+            for piece in pieces:
+                yield answer, piece
+
+    async def wait(self) -> None:
+        """Wait until all are written."""
+        async for _ in self.pieces():
+            pass
+
+    def close(self) -> None:
+        """Write no more."""
+        for answer in self.answers:
+            answer.writing.close()
+        seconds = time.monotonic() - self._began
+        self._on_end(self.model.name, self.n_prompt, self.n_cached, self.n_new, self._first_s, seconds)
+
+
+class Writings:
+    """Begins texts for all routes."""
+
+    def __init__(self, settings: Settings, registry: Registry, runner: Runner) -> None:
+        self.settings, self.registry, self.runner = settings, registry, runner
+        # Told the model, tokens of prompts, of these cached, new tokens, seconds to the first, and in all.
+        self.on_done: Callable[[str, int, int, int, float | None, float], None] | None = None
+
+    async def begin(self, stack: AsyncExitStack, name: str, order: Order, wait: float | None) -> Answers:
+        """Begin to write with the model of a served name; model, place and texts are let go of with the stack.
+
+        `wait` is how many seconds the model may take to load.
+
+        Raises:
+            Refused: the model is of another task (422), still loading (503), too much waits already (429), the prompt
+                leaves no room (400). AuricleError: a parameter or the model cannot be used.
+        """
+        refuse_ours(order.parameters)
+        model = await stack.enter_async_context(self.registry.use(name, wait))
+        if model.task != TASK:
+            raise Refused(422, f"Model {model.name} does {model.task}, not {TASK}", code="wrong_task", param="model")
+        if not isinstance(model.batcher, Desk):
+            raise Refused(501, f"Model {model.name} runs elsewhere, and writes no texts from there", code="no_desk")
+        await stack.enter_async_context(self.runner.place())
+        answers = await self._begun(model, order)
+        stack.callback(answers.close)
+        answers.start(model.batcher)
+        return answers
+
+    async def _begun(self, model: ServedModel, order: Order) -> Answers:
+        """Read the prompts in a thread; if the request goes away meanwhile, nothing of it is written."""
+        gone = threading.Event()
+
+        def work() -> Answers:
+            made, seed = self._answers(model, order)
+            answers = Answers(model, made, seed, self._done)
+            if gone.is_set():
+                answers.close()
+            return answers
+
+        task = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            gone.set()
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    def _answers(self, model: ServedModel, order: Order) -> tuple[list[Answer], int]:
+        from auricle.pipelines.text_generation import new_seed
+
+        if len(order.items) * order.n > MOST_TEXTS:
+            raise OptionError(
+                f"{len(order.items)} prompts of {order.n} texts each were asked for; at most {MOST_TEXTS} texts are "
+                "written for one request"
+            )
+        pipeline = model.pipeline
+        lengths = {"max_length"} & set(order.parameters)
+        most = {} if lengths else {"max_new_tokens": order.most_new or order.usual or self.settings.max_new_tokens}
+        request, _, _ = pipeline.read_call({**order.parameters, **most}, None, "raise")
+        prompts = [pipeline.preprocess(item, request) for item in order.items]
+        seed = new_seed(request)
+        options = request.manner.options
+        requests = []
+        for prompt in prompts:
+            room = self._room(len(prompt.ids), pipeline.writer.max_length, order)
+            allowed = min(options.most_new_tokens(len(prompt.ids), room), self.settings.max_new_tokens)
+            requests.append(pipeline.with_limit(request, allowed))
+        begun: list[Answer] = []
+        try:
+            for item, (prompt, asked) in enumerate(zip(prompts, requests, strict=True)):
+                for number in range(order.n):
+                    begun.append(Answer(len(begun), item, pipeline.begin(prompt, asked, number, seed)))
+        except BaseException:
+            for answer in begun:
+                answer.writing.close()
+            raise
+        return begun, seed
+
+    def _room(self, n_prompt: int, most: int, order: Order) -> int:
+        """Return how many tokens a model of `most` has room for behind a prompt.
+
+        Raises:
+            Refused: 400, as OpenAI's clients know it.
+        """
+        room = most - n_prompt
+        if room < 1 or (order.most_new is not None and order.most_new > room):
+            asked = "" if order.most_new is None else f" and {order.most_new} in the completion"
+            raise Refused(
+                400,
+                f"This model's maximum context length is {most} tokens. However, you requested "
+                f"{n_prompt + (order.most_new or 0)} tokens ({n_prompt} in the {order.param}{asked}). Please reduce "
+                f"the length of the {order.param}, or {order.limit_param}.",
+                code="context_length_exceeded",
+                param=order.param,
+            )
+        most_here = self.settings.max_new_tokens
+        if order.most_new is not None and order.most_new > most_here:
+            raise Refused(
+                400,
+                f"{order.limit_param} is {order.most_new}, and this server writes at most {most_here} tokens; lower it",
+                code="invalid_parameter",
+                param=order.limit_param,
+            )
+        return room
+
+    def _done(self, *told: Any) -> None:
+        if self.on_done is not None:
+            self.on_done(*told)
+
+
+def refuse_ours(parameters: Mapping[str, Any]) -> None:
+    """Refuse what is a program or the server's own affair, and numbers that are none any more once computed with.
+
+    Raises:
+        OptionError: one of the parameters is.
+    """
+    for name, value in parameters.items():
+        if name in _NOT_FOR_CLIENTS and value is not None and _HARMLESS.get(name, value is None) != value:
+            raise OptionError(f"{name}={str(value)[:100]!r} is not taken over HTTP: {_NOT_FOR_CLIENTS[name]}")
+        if name in ("generate_kwargs", "tokenizer_encode_kwargs") and isinstance(value, Mapping):
+            refuse_ours(value)
+        if name in ("repetition_penalty", "presence_penalty", "frequency_penalty", "temperature"):
+            refuse_heavy(name, value)
+        if name == "logit_bias" and isinstance(value, Mapping):
+            for one in value.values():
+                refuse_heavy(name, one)
+
+
+def refuse_heavy(name: str, value: Any) -> None:
+    """Refuse a number beyond what a logit can be multiplied or raised by.
+
+    Raises:
+        OptionError: it is.
+    """
+    if isinstance(value, int | float) and not abs(value) <= _HEAVIEST:
+        raise OptionError(f"{name} is {value!r}; expected a number from -{_HEAVIEST:g} to {_HEAVIEST:g}")
+
+
+__all__ = ["TASK", "Answer", "Answers", "Order", "Writings", "refuse_ours"]
