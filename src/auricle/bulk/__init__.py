@@ -1,0 +1,1 @@
+"""Whole datasets: rows in, shards of transcripts out, each row once."""

@@ -1,0 +1,19 @@
+"""Folders of recordings, in the order of names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+# What is a recording by its name, where nothing else names it.
+_AUDIO = "wav flac mp3 mp2 ogg oga opus m4a m4b aac wma aif aiff au caf amr ac3 mka spx w64 wv"
+_VIDEO = "mp4 m4v mkv webm mov avi mpg mpeg ts mts m2ts 3gp 3g2 ogv flv wmv"
+SUFFIXES = frozenset(f".{ending}" for ending in f"{_AUDIO} {_VIDEO}".split())
+
+
+def folders_of(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Give every folder within and the names of its files, sorted; hidden ones are passed over."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(parent), sorted(name for name in files if not name.startswith("."))
