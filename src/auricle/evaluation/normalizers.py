@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.metadata
+import itertools
 import json
 import re
 import unicodedata
@@ -145,27 +146,55 @@ NORMALIZERS: dict[str, Callable[[], Normalizer]] = {
 
 
 class _QuickEnglish:
-    """Whisper's English normaliser, word by word where no word's meaning depends on its neighbours.
+    """Whisper's English normaliser, remembered word by word where no word's meaning depends on its neighbours.
 
-    That is so without numbers, symbols and the participles that tell "has" from "is": each word's text is then
-    looked up, which makes most texts twenty times as fast. All others go through the library whole.
+    What depends on them is numbers, and the participles that tell "has" from "is". They go through the library
+    together with the words beside them, and texts with digits or uncommon signs go through it whole. The result is
+    the library's, in less time.
     """
 
-    _PLAIN = re.compile(r"(?:\s*[a-z]+(?:'[a-z]+)*[,.;:?!]?(?=\s|\Z))*\s*")
+    _PLAIN = re.compile(r"""(?:\s*"?[a-z]+(?:['-][a-z]+)*[,.;:?!]?"?(?=\s|\Z))*\s*""")
     _WORDS = re.compile(r"[a-z]+")
 
     def __init__(self, whole: Callable[[str], str]) -> None:
         self.whole = whole
         numbers: Any = getattr(whole, "standardize_numbers")  # noqa: B009  (a callable has no such attribute)
-        # Without a number beside it, "and" is a word like others.
-        self.dependent = frozenset({*numbers.words, "been", "gone", "done", "got", "half"} - {"and"})
-        self.word = lru_cache(maxsize=200_000)(lambda word: whole(word).strip())
+        # Without a number beside it, "and" is a word like others, but "one and a half" stays together.
+        neighbours = "been gone done got half hmm mm mhm mmm uh um"  # the last six vanish from between others
+        self.dependent = frozenset({*numbers.words, *neighbours.split()} - {"and"})
+        self.piece = lru_cache(maxsize=200_000)(lambda piece: whole(piece).strip())
+        self.is_dependent = lru_cache(maxsize=200_000)(self._is_dependent)
 
     def __call__(self, text: str) -> str:
         lowered = text.lower()
-        if self._PLAIN.fullmatch(lowered) and self.dependent.isdisjoint(self._WORDS.findall(lowered)):
-            return " ".join(map(self.word, lowered.split()))
-        return self.whole(text)
+        if not self._PLAIN.fullmatch(lowered):
+            return self.whole(text)
+        words = lowered.split()
+        if not any(map(self.is_dependent, words)):
+            return " ".join(map(self.piece, words))
+        together = self._beside_dependent(words)
+        pieces = []
+        for joined, places in itertools.groupby(range(len(words)), key=together.__getitem__):
+            run = [words[place] for place in places]
+            pieces.extend([" ".join(run)] if joined else run)
+        return " ".join(map(self.piece, pieces))
+
+    def _is_dependent(self, word: str) -> bool:
+        return not self.dependent.isdisjoint(self._WORDS.findall(word))
+
+    def _beside_dependent(self, words: list[str]) -> list[bool]:
+        """Say of each word whether it is dependent or beside a run of such words and of "and" and "a"."""
+        together = [False] * len(words)
+        place = 0
+        while place < len(words):
+            end = place
+            while end < len(words) and (words[end] in ("and", "a") or self.is_dependent(words[end])):
+                end += 1
+            if any(map(self.is_dependent, words[place:end])):
+                first, last = max(place - 1, 0), min(end + 1, len(words))
+                together[first:last] = [True] * (last - first)
+            place = max(end, place + 1)
+        return together
 
 
 def _library(module: str) -> Any:

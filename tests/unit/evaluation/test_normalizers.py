@@ -28,8 +28,10 @@ def test_whispers_english_is_that_of_transformers() -> None:
     ours = normalizer("whisper-english")
     spellings = ours.rewrite.whole.standardize_spellings.mapping  # type: ignore[attr-defined]
     theirs = EnglishTextNormalizer(spellings)
-    plain = [" ".join(random.Random(seed).choices(WORDS[-14:], k=8)) for seed in range(300)]
-    for text in texts(2000) + plain:
+    numbers = [*sorted(ours.rewrite.dependent), *"and a uh she'd it's o'clock twenty-one two. \"six\"".split() * 9]  # type: ignore[attr-defined]
+    mixed = numbers + WORDS[-14:] * 9
+    plain = [" ".join(random.Random(seed).choices(mixed, k=9)) for seed in range(800)]
+    for text in texts(600) + plain:
         assert ours(text) == " ".join(theirs(text).split()), text
 
 

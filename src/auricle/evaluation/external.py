@@ -1,0 +1,156 @@
+"""Predictions that others made: JSON lines, JSON, CSV and TSV with both texts, or two files of references and texts.
+
+Pairs of files are plain text line by line, NIST's .trn (``text (id)``), or .stm references with .ctm words, whose
+words go to the segment that their middle lies in.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from auricle.errors import OptionError
+from auricle.evaluation.predictions import Prediction, prediction_of, read_jsonl, read_text
+
+_TRN_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<id>[^()]+)\)\s*$")
+_STM_IGNORED = "ignore_time_segment_in_scoring"
+
+
+def read_external(predictions: Path, references: Path | None = None) -> list[Prediction]:
+    """Read what to score; `references` only where the predictions' file has none.
+
+    Raises:
+        OptionError: a file cannot be read, the two do not fit together, or references are given twice or not at all.
+    """
+    endings = predictions.suffix.lower(), references.suffix.lower() if references is not None else None
+    if references is None:
+        read = _WHOLE.get(endings[0])
+        if read is None:
+            raise OptionError(
+                f"{predictions} has no references that are known of; give --references FILE, or a file with both: "
+                f"{', '.join(_WHOLE)}"
+            )
+        return read(predictions)
+    if endings[0] in _WHOLE:
+        raise OptionError(f"{predictions} has references of its own; leave --references {references} out")
+    if endings == (".trn", ".trn"):
+        return _by_name(_trn(predictions), _trn(references), predictions, references)
+    if endings == (".ctm", ".stm"):
+        return _stm_with_ctm(predictions, references)
+    if any(ending in (".trn", ".ctm", ".stm") for ending in endings):
+        raise OptionError(
+            f"{predictions} and {references} do not fit together; .trn needs .trn, and .ctm needs .stm references"
+        )
+    return _by_line(predictions, references)
+
+
+def _jsonl(path: Path) -> list[Prediction]:
+    return read_jsonl(path)
+
+
+def _json(path: Path) -> list[Prediction]:
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise OptionError(f"{path} is no JSON: {error}") from None
+    if not isinstance(content, list):
+        raise OptionError(f"{path} holds {type(content).__name__}; expected a list of objects")
+    return [prediction_of(row, f"{path}, [{place}]", str(place + 1)) for place, row in enumerate(content)]
+
+
+def _table(path: Path) -> list[Prediction]:
+    rows = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    return [prediction_of(row, f"{path}, row {place}", str(place)) for place, row in enumerate(rows, 1)]
+
+
+_WHOLE: dict[str, Callable[[Path], list[Prediction]]] = {
+    ".jsonl": _jsonl,
+    ".json": _json,
+    ".csv": _table,
+    ".tsv": _table,
+}
+
+
+def _by_line(predictions: Path, references: Path) -> list[Prediction]:
+    heard, said = _lines(predictions), _lines(references)
+    if len(heard) != len(said):
+        raise OptionError(
+            f"{predictions} has {len(heard)} lines and {references} has {len(said)}; expected one text a line in each"
+        )
+    return [Prediction(str(place), *pair) for place, pair in enumerate(zip(said, heard, strict=True), 1)]
+
+
+def _lines(path: Path) -> list[str]:
+    text = read_text(path)
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _trn(path: Path) -> dict[str, str]:
+    found = {}
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        match = _TRN_LINE.fullmatch(line)
+        if match is None:
+            raise OptionError(f"{path}, line {number} is {line!r}; expected a text and its id in parentheses")
+        found[match["id"]] = match["text"]
+    return found
+
+
+def _by_name(heard: dict[str, str], said: dict[str, str], predictions: Path, references: Path) -> list[Prediction]:
+    unknown = [name for name in heard if name not in said]
+    if unknown:
+        raise OptionError(
+            f"{len(unknown)} ids of {predictions} are not in {references}, {unknown[0]!r} the first; give the "
+            "references that belong to them"
+        )
+    missing = "it has no line in the predictions"
+    return [
+        Prediction(name, text, heard.get(name), error=None if name in heard else missing) for name, text in said.items()
+    ]
+
+
+def _stm_with_ctm(predictions: Path, references: Path) -> list[Prediction]:
+    words: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for fields, where in _records(predictions, 5):
+        start, duration = _seconds(fields[2], where), _seconds(fields[3], where)
+        words.setdefault((fields[0], fields[1].upper()), []).append((start + duration / 2, fields[4]))
+    found = []
+    for fields, where in _records(references, 5):
+        place, (start, end) = (fields[0], fields[1].upper()), (_seconds(fields[3], where), _seconds(fields[4], where))
+        text = " ".join(part for part in fields[5:] if not (part.startswith("<") and part.endswith(">")))
+        heard = [word for middle, word in sorted(words.get(place, [])) if start <= middle < end]
+        found.append(
+            Prediction(
+                id=f"{fields[0]}-{fields[1]}-{fields[3]}-{fields[4]}",
+                reference=text.replace(_STM_IGNORED.upper(), _STM_IGNORED),
+                prediction=" ".join(heard),
+                audio=fields[0],
+                duration=end - start,
+                speaker=fields[2],
+            )
+        )
+    return found
+
+
+def _records(path: Path, n_fields: int) -> list[tuple[list[str], str]]:
+    records = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip() or line.startswith(";;"):
+            continue
+        fields = line.split()
+        if len(fields) < n_fields:
+            raise OptionError(f"{path}, line {number} has {len(fields)} fields; expected {n_fields} or more: {line!r}")
+        records.append((fields, f"{path}, line {number}"))
+    return records
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise OptionError(f"{where}: {text!r} is no number of seconds") from None
