@@ -10,12 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from auricle.corpora.walk import SUFFIXES  # of a folder; a file that is named itself may have any
 from auricle.errors import OptionError
-
-# What a folder is searched for. A file that is named itself may have any suffix.
-_AUDIO = "wav flac mp3 mp2 ogg oga opus m4a m4b aac wma aif aiff au caf amr ac3 mka spx w64 wv"
-_VIDEO = "mp4 m4v mkv webm mov avi mpg mpeg ts mts m2ts 3gp 3g2 ogv flv wmv"
-SUFFIXES = frozenset(f".{ending}" for ending in f"{_AUDIO} {_VIDEO}".split())
 
 
 @dataclass(frozen=True)

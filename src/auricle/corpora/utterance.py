@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from auricle.audio.decode import DEFAULT_LIMITS, AudioLimits, open_audio
+from auricle.audio.limits import DEFAULT_LIMITS, AudioLimits
 from auricle.errors import AudioFormatError
 
 Sound = str | bytes | dict[str, Any]
@@ -52,6 +52,8 @@ def stretch(row: Utterance, sample_rate: int, limits: AudioLimits = DEFAULT_LIMI
         AudioError: the recording cannot be read, or ends before the stretch begins.
     """
     import numpy as np
+
+    from auricle.audio.decode import open_audio
 
     first = round((row.start or 0.0) * sample_rate)
     last = None if row.end is None else round(row.end * sample_rate)
