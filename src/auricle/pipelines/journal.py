@@ -122,7 +122,7 @@ class FileJournal:
     def _compare(self, found: Mapping[str, Any]) -> None:
         if found.get("auricle_journal") != FORMAT:
             raise self._no_journal()
-        differing = _differences(found, self._header)
+        differing = differences(found, self._header)
         if differing:
             more = f"; and {len(differing) - MAX_TOLD} more" if len(differing) > MAX_TOLD else ""
             raise OptionError(
@@ -233,15 +233,15 @@ def _value(line: bytes) -> Any:
         return None
 
 
-def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any], within: str = "") -> list[str]:
-    """Say which values differ, and how; dictionaries by their keys."""
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any], within: str = "") -> list[str]:
+    """Say which values differ, and how; dictionaries by their keys, without those that may differ."""
     differing = []
     for key in {**found, **wanted}:
         before, now = found.get(key), wanted.get(key)
         if before == now or key in _MAY_DIFFER:
             continue
         if isinstance(before, Mapping) and isinstance(now, Mapping):
-            differing += _differences(before, now, f"{within}{key}.")
+            differing += differences(before, now, f"{within}{key}.")
         else:
             differing.append(f"{within}{key} was {_shown(before)} and is {_shown(now)}")
     return differing
