@@ -37,6 +37,7 @@ from auricle.server.routes import (
     operation,
     pages,
     realtime,
+    tgi,
     uploads,
 )
 from auricle.server.runner import Runner
@@ -56,6 +57,7 @@ ROUTERS = (
     realtime.router,
     live.router,
     hub.router,
+    tgi.router,
     huggingface.router,
     pages.router,
 )
@@ -94,7 +96,7 @@ def make_services(registry: Registry, settings: Settings) -> Services:
     if settings.cache_bytes:
         cache = ResultCache(settings.data_dir / "results.sqlite3", settings.cache_bytes, settings.cache_max_age)
     recognition = Recognition(settings, registry, runner, cache)
-    writings = Writings(settings, registry, runner)
+    writings = Writings(settings, registry, runner, cache)
     metrics = Metrics(registry, runner, cache)
     metrics.watch(registry, recognition)
     writings.on_done = metrics.note_text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from auricle.server.settings import Settings
 
 # What a JSON body may hold at its first level.
-_AT_TOP = ("inputs", "parameters", "options", "model")
+AT_TOP = ("inputs", "parameters", "options", "model")
 _OPTIONS = ("use_cache", "wait_for_model", "use_gpu", "dont_load_model")
 _HEADERS = {"use_cache": "x-use-cache", "wait_for_model": "x-wait-for-model"}
 
@@ -37,6 +37,15 @@ class Call:
     notes: tuple[Note, ...] = ()
 
 
+def named_model(body: Body) -> str | None:
+    """Return the model that a body names, if it does."""
+    if body.kind == "json":
+        model = body.data.get("model") if isinstance(body.data, Mapping) else None
+    else:
+        model = (body.fields.get("model") or [None])[0]
+    return model if isinstance(model, str) else None
+
+
 async def read_call(request: Request, body: Body, settings: Settings, fetcher: Fetcher, stack: AsyncExitStack) -> Call:
     """Understand a request whose body has been read; files are removed with the stack.
 
@@ -46,17 +55,15 @@ async def read_call(request: Request, body: Body, settings: Settings, fetcher: F
     query = from_query(request.query_params.multi_items())
     if body.kind == "json":
         data = _object(body.data)
-        options = data.get("options") or {}
-        if not isinstance(options, Mapping):
-            raise _refuse(f"'options' is {_kind(options)}; expected an object such as {{\"use_cache\": false}}")
+        options = options_of(data)
         source = await _source(body, data, settings, fetcher, stack)
-        parameters = {**query, **_parameters(data)}
-        notes = _unused(data, options)
+        parameters = {**query, **parameters_of(data)}
+        notes = unused(data, options)
         return Call(
             source,
             parameters,
-            _choice(request, options, "use_cache", True),
-            _choice(request, options, "wait_for_model", False),
+            choice(request, options, "use_cache", True),
+            choice(request, options, "wait_for_model", False),
             data["model"] if isinstance(data.get("model"), str) else None,
             notes,
         )
@@ -70,10 +77,22 @@ async def read_call(request: Request, body: Body, settings: Settings, fetcher: F
     return Call(
         body.source,
         {**query, **fields},
-        _choice(request, {}, "use_cache", True),
-        _choice(request, {}, "wait_for_model", False),
+        choice(request, {}, "use_cache", True),
+        choice(request, {}, "wait_for_model", False),
         model if isinstance(model, str) else None,
     )
+
+
+def options_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options of a JSON body, which mean what the headers do.
+
+    Raises:
+        Refused: 400, they are no object.
+    """
+    options = data.get("options") or {}
+    if not isinstance(options, Mapping):
+        raise _refuse(f"'options' is {_kind(options)}; expected an object such as {{\"use_cache\": false}}")
+    return options
 
 
 def _object(data: Any) -> Mapping[str, Any]:
@@ -103,7 +122,12 @@ async def _source(
     )
 
 
-def _parameters(data: Mapping[str, Any]) -> dict[str, Any]:
+def parameters_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a JSON body.
+
+    Raises:
+        Refused: 400, they are no object.
+    """
     given = data.get("parameters")
     if given is None:
         return {}
@@ -112,14 +136,15 @@ def _parameters(data: Mapping[str, Any]) -> dict[str, Any]:
     return dict(given)
 
 
-def _unused(data: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Note, ...]:
-    beside = [name for name in data if name not in _AT_TOP]
+def unused(data: Mapping[str, Any], options: Mapping[str, Any], at_top: Sequence[str] = AT_TOP) -> tuple[Note, ...]:
+    """Return what is to be told of names that nobody uses."""
+    beside = [name for name in data if name not in at_top]
     unknown = [name for name in options if name not in _OPTIONS]
     found = [Note(name[:80], f"{name[:80]!r} beside 'inputs' is not used; give it in 'parameters'") for name in beside]
     return (*found, *(Note(name[:80], f"the option {name[:80]!r} is not used") for name in unknown))
 
 
-def _choice(request: Request, options: Mapping[str, Any], name: str, default: bool) -> bool:
+def choice(request: Request, options: Mapping[str, Any], name: str, default: bool) -> bool:
     """Read an option, or the header that means the same; the header wins."""
     header = request.headers.get(_HEADERS[name])
     return truth(_HEADERS[name], header, truth(name, options.get(name), default))

@@ -43,7 +43,12 @@ _JSON = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
-        "inputs": {"type": "string", "description": "the recording in base64, or its address where the server allows"},
+        "inputs": {
+            "description": "a recording or an image in base64, or its address where the server allows; a text for "
+            "models that write; {image, question} for those that answer questions",
+            "anyOf": [{"type": "string"}, {"type": "object"}, {"type": "array"}],
+        },
+        "stream": {"type": "boolean", "description": "of models that write: answer with events"},
         "parameters": _PARAMETERS,
         "options": {
             "type": "object",
@@ -123,6 +128,39 @@ REQUEST: dict[str, Any] = {
             "multipart/form-data": {"schema": _FORM},
         },
     },
+}
+_TEXT_PARAMETERS: dict[str, Any] = {
+    "max_new_tokens": {"type": "integer", "minimum": 1},
+    "do_sample": {"type": "boolean"},
+    "temperature": {"type": "number", "minimum": 0, "maximum": 100},
+    "top_k": {"type": "integer", "minimum": 0},
+    "top_p": {"type": "number", "minimum": 0, "maximum": 1},
+    "typical_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    "repetition_penalty": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+    "seed": {"type": "integer", "minimum": 0},
+    "stop": {"type": "array", "items": {"type": "string"}},
+    "best_of": {"type": "integer", "minimum": 1, "maximum": 16},
+    "return_full_text": {"type": "boolean"},
+    "details": {"type": "boolean"},
+    "truncate": {"type": "integer", "minimum": 1},
+    "grammar": {"type": "object", "description": "{'type': 'json', 'value': schema} or {'type': 'regex', 'value': …}"},
+}
+TEXT_REQUEST: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "inputs": {"type": "string"},
+                        "parameters": {"type": "object", "properties": _TEXT_PARAMETERS},
+                    },
+                }
+            }
+        },
+    }
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {

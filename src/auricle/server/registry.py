@@ -145,6 +145,20 @@ class Registry:
             return "loading"
         return "failed" if name in self._failed else "absent"
 
+    async def task_of(self, name: str, wait: float | None) -> str | None:
+        """Return what a model does; one that says so only once it is loaded is loaded, for `wait` seconds at most.
+
+        Raises:
+            Refused: 503, it is still being loaded. AuricleError: it cannot be loaded.
+        """
+        if name in self._models:
+            return self._models[name].task
+        task = (await asyncio.to_thread(self.card, name)).task
+        if task is not None:
+            return task
+        async with self.use(name, wait) as model:
+            return model.task
+
     def loaded(self) -> list[ServedModel]:
         """Return the models in memory."""
         return list(self._models.values())

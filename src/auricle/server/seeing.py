@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from auricle import __version__
 from auricle.errors import ImageError, OptionError
@@ -18,6 +17,7 @@ from auricle.server.access.binding import allowed_url
 from auricle.server.cache import ResultCache, cache_key
 from auricle.server.errors import Refused
 from auricle.server.registry import Registry, ServedModel
+from auricle.server.revisions import Revisions
 from auricle.server.runner import Runner
 from auricle.server.scheduling import Ticket
 from auricle.server.settings import Settings
@@ -56,7 +56,7 @@ class Seeing:
 
     def __init__(self, settings: Settings, registry: Registry, runner: Runner, cache: ResultCache | None) -> None:
         self.settings, self.registry, self.runner, self.cache = settings, registry, runner, cache
-        self._revisions: WeakKeyDictionary[ServedModel, str | None] = WeakKeyDictionary()
+        self._revisions = Revisions(registry)
 
     async def see(
         self,
@@ -108,22 +108,12 @@ class Seeing:
             sha256=image.sha256,
             task=model.task,
             model=model.name,
-            revision=await asyncio.to_thread(self._revision, model),
+            revision=await self._revisions.of(model),
             engine=f"{type(engine).__qualname__} on {engine.device}",
             dtype=str(engine.dtype),
             options={"parameters": json.loads(json.dumps(parameters)), "question": question},
             version=__version__,
         )
-
-    def _revision(self, model: ServedModel) -> str | None:
-        """Return the commit of a model or the digest of its folder, which is taken once."""
-        from auricle.pipelines.provenance import folder_digest
-
-        if model not in self._revisions:
-            card = self.registry.card(model.name)
-            found = card.revision or (folder_digest(card.folder) if card.folder is not None else None)
-            self._revisions[model] = found
-        return self._revisions[model]
 
 
 def _look(model: ServedModel, image: Image, question: str | None, request: Any, ticket: Ticket) -> list[dict[str, Any]]:
@@ -135,9 +125,8 @@ def _look(model: ServedModel, image: Image, question: str | None, request: Any, 
     try:
         prepared = pipeline.preprocess(item, request)
     except ImageError as error:
-        raise type(error)(
-            str(error).replace(str(place)[:500], "the image") if isinstance(image.place, Path) else str(error)
-        ) from error
+        told = str(error).replace(str(place), "the image") if isinstance(image.place, Path) else str(error)
+        raise type(error)(told) from error
     # What is computed together does not depend on top_k and the like, but for a model that writes its answer.
     key = (model.task, tuple(prepared.shape)) if question is None else (model.task, request)
     (output,) = ticket(key, [prepared], lambda rows: pipeline.forward(list(rows), request))

@@ -10,6 +10,8 @@ What is written ends with the stack.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import threading
 import time
@@ -19,10 +21,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from auricle import __version__
 from auricle.errors import OptionError
+from auricle.server.cache import ResultCache, cache_key
 from auricle.server.desk import Desk
 from auricle.server.errors import Refused
 from auricle.server.registry import Registry, ServedModel
+from auricle.server.revisions import Revisions
 from auricle.server.runner import Runner
 from auricle.server.settings import Settings
 
@@ -148,8 +153,9 @@ class Answers:
 class Writings:
     """Begins texts for all routes."""
 
-    def __init__(self, settings: Settings, registry: Registry, runner: Runner) -> None:
-        self.settings, self.registry, self.runner = settings, registry, runner
+    def __init__(self, settings: Settings, registry: Registry, runner: Runner, cache: ResultCache | None) -> None:
+        self.settings, self.registry, self.runner, self.cache = settings, registry, runner, cache
+        self._revisions = Revisions(registry)
         # Told the model, tokens of prompts, of these cached, new tokens, seconds to the first, and in all.
         self.on_done: Callable[[str, int, int, int, float | None, float], None] | None = None
 
@@ -173,6 +179,49 @@ class Writings:
         stack.callback(answers.close)
         answers.start(model.batcher)
         return answers
+
+    async def key(self, name: str, order: Order, wait: float | None) -> str | None:
+        """Return what the texts of an order are kept under; None for samples, which are drawn anew each time.
+
+        Raises:
+            As `begin`.
+        """
+        refuse_ours(order.parameters)
+        async with self.registry.use(name, wait) as model:
+            if self.cache is None or model.task != TASK:
+                return None
+            request, _, _ = model.pipeline.read_call(self._limited(order), None, "raise")
+            if request.manner.options.sampling_temperature > 0 or request.manner.max_time is not None:
+                return None
+            asked = [order.items, dict(order.parameters), order.n, order.most_new, order.usual]
+            settings = self.settings
+            return cache_key(
+                sha256=hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest(),
+                task=TASK,
+                model=name,
+                revision=await self._revisions.of(model),
+                engine=f"{settings.engine} on {model.pipeline.device}",
+                dtype=settings.dtype,
+                options={"max_new_tokens": settings.max_new_tokens},
+                version=__version__,
+            )
+
+    async def kept(self, key: str) -> dict[str, Any] | None:
+        """Return what was kept."""
+        assert self.cache is not None, "there is a key"
+        return await asyncio.to_thread(self.cache.get, key)
+
+    async def keep(self, key: str, value: Mapping[str, Any]) -> None:
+        """Keep a reply."""
+        assert self.cache is not None, "there is a key"
+        await asyncio.to_thread(self.cache.put, key, value)
+
+    def _limited(self, order: Order) -> dict[str, Any]:
+        """Return the parameters of a call with its limit, unless that counts the prompt, too."""
+        most = {} if "max_length" in order.parameters else {"max_new_tokens": order.most_new or order.usual}
+        if most == {"max_new_tokens": None}:
+            most = {"max_new_tokens": self.settings.max_new_tokens}
+        return {**order.parameters, **most}
 
     async def _begun(self, model: ServedModel, order: Order) -> Answers:
         """Read the prompts in a thread; if the request goes away meanwhile, nothing of it is written."""
@@ -202,9 +251,7 @@ class Writings:
                 "written for one request"
             )
         pipeline = model.pipeline
-        lengths = {"max_length"} & set(order.parameters)
-        most = {} if lengths else {"max_new_tokens": order.most_new or order.usual or self.settings.max_new_tokens}
-        request, _, _ = pipeline.read_call({**order.parameters, **most}, None, "raise")
+        request, _, _ = pipeline.read_call(self._limited(order), None, "raise")
         prompts = [pipeline.preprocess(item, request) for item in order.items]
         seed = new_seed(request)
         options = request.manner.options
@@ -240,6 +287,7 @@ class Writings:
                 f"the length of the {order.param}, or {order.limit_param}.",
                 code="context_length_exceeded",
                 param=order.param,
+                extra={"error_type": "validation"},
             )
         most_here = self.settings.max_new_tokens
         if order.most_new is not None and order.most_new > most_here:

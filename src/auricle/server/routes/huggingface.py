@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from auricle.server.bodies import read_body
+from auricle.server.bodies import Body, read_body
 from auricle.server.cache import is_cacheable
 from auricle.server.errors import Refused
-from auricle.server.hf_calls import Call, read_call
+from auricle.server.hf_calls import Call, choice, named_model, options_of, read_call
+from auricle.server.hf_images import answer_image, read_image_call
 from auricle.server.hf_replies import reply
 from auricle.server.hf_schemas import REQUEST, RESPONSES
+from auricle.server.hf_texts import answer_text, read_text_call
 from auricle.server.parameters import adapted
 from auricle.server.presence import while_present
+from auricle.server.seeing import CLASSIFICATION, QUESTIONS
 from auricle.server.url_inputs import Fetcher
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from auricle.server.registry import ServedModel
     from auricle.server.services import Services
 
-TASK = "automatic-speech-recognition"
+TASK, TEXTS = "automatic-speech-recognition", "text-generation"
 # What the Inference API said of models, for each state that one can have here.
 _STATES = {"ready": "Loaded", "loading": "Loadable", "absent": "Loadable", "failed": "Error"}
 
@@ -61,11 +64,31 @@ class Answering:
         served = None if name is None else registry.resolve(name.strip("/"))  # before a body is sent in vain
         async with AsyncExitStack() as stack:
             body = await stack.enter_async_context(read_body(request, settings))
-            call = await while_present(request, read_call(request, body, settings, self._fetcher, stack))
-            served = registry.resolve(call.model, lenient=True) if served is None else served
-            response = await while_present(request, self._recognized(served, call, task))
+            served = registry.resolve(named_model(body), lenient=True) if served is None else served
+            does = await while_present(request, self._task(request, body, served))
+            if does in (TEXTS, CLASSIFICATION, QUESTIONS):
+                if task not in (None, does):
+                    raise _wrong_task(served, does, task)
+                response = await self._other(request, body, served, does, stack)
+            else:
+                call = await while_present(request, read_call(request, body, settings, self._fetcher, stack))
+                response = await while_present(request, self._recognized(served, call, task))
         response.headers["x-request-id"] = request.scope["state"]["request_id"]
         return response
+
+    async def _task(self, request: Request, body: Body, name: str) -> str | None:
+        """Return what a model does; one that must be loaded to know is waited for as the request says."""
+        options = options_of(body.data) if body.kind == "json" and isinstance(body.data, dict) else {}
+        waits = choice(request, options, "wait_for_model", False)
+        return await self._services.registry.task_of(name, None if waits else self._services.settings.hold)
+
+    async def _other(self, request: Request, body: Body, name: str, task: str, stack: AsyncExitStack) -> Response:
+        """Answer with a model that writes or sees."""
+        services = self._services
+        if task == TEXTS:
+            return await answer_text(request, services, name, read_text_call(request, body))
+        reading = read_image_call(request, body, services.settings, stack, asks=task == QUESTIONS)
+        return await answer_image(request, services, name, await while_present(request, reading))
 
     async def _recognized(self, name: str, call: Call, task: str | None) -> Response:
         services = self._services
@@ -83,12 +106,11 @@ class Answering:
 
 def _check_task(model: ServedModel, asked: str | None) -> None:
     if model.task != TASK or asked not in (None, TASK):
-        wanted = TASK if asked is None else asked
-        raise Refused(
-            422,
-            f"Model {model.name} does {model.task}, not {wanted[:100]}; ask a model of that task",
-            code="wrong_task",
-        )
+        raise _wrong_task(model.name, model.task, TASK if asked is None else asked)
+
+
+def _wrong_task(name: str, does: str, wanted: str) -> Refused:
+    return Refused(422, f"Model {name} does {does}, not {wanted[:100]}; ask a model of that task", code="wrong_task")
 
 
 def _room(model: ServedModel) -> int | None:
