@@ -17,7 +17,7 @@ BUNDLED = "bundled"  # the name of the checkpoint that comes with the package
 BUNDLED_DIARIZATION = "bundled-diarization"  # and of the one that tells who speaks
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # The small files of a checkpoint: configuration, vocabulary, merges. Subfolders hold other formats.
-SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.jinja")
+SMALL_FILES = ("*.json", "merges.txt", "vocab.txt", "*.jinja", "*.model", "*.spm")
 # Weights in the order of preference: the file or index that shows the format, and the files it stands for.
 WEIGHTS = (
     ("model.safetensors", ("model.safetensors",)),
@@ -91,6 +91,8 @@ def choose_files(listing: Iterable[str], extra_files: Sequence[str]) -> list[str
     patterns = next((files for sign, files in WEIGHTS if sign in names), ())
     root = [name for name in names if "/" not in name]
     chosen = [name for name in root if any(fnmatch(name, pattern) for pattern in (*SMALL_FILES, *patterns))]
+    # A CTC model's own language model; the list of its words beside it says nothing more.
+    chosen += [name for name in names if fnmatch(name, "language_model/*") and not name.endswith("unigrams.txt")]
     for pattern in extra_files:
         found = [name for name in names if fnmatch(name, pattern)]
         safe = [name for name in found if name.endswith(".safetensors")]

@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from auricle.audio.decode import open_audio, open_channels
 from auricle.audio.limits import AudioLimits
+from auricle.checkpoints.language_model import find_language_model
 from auricle.engines import make_engine
 from auricle.errors import AuricleError, OptionError, TaskError
 from auricle.loading import Loaded, load
@@ -340,7 +342,8 @@ def _recognizer(loaded: Loaded, engine: Any) -> tuple[Recognizer, Dialect]:
     if loaded.kind == "ctc":
         from auricle.speech.ctc import CTCRecognizer
 
-        return CTCRecognizer(engine, parts.features, parts.tokenizer, parts.model.samples_per_frame), CTC
+        recognizer = CTCRecognizer(engine, parts.features, parts.tokenizer, parts.model.samples_per_frame)
+        return recognizer, _with_own_language_model(CTC, loaded.folder)
     if loaded.model_type == "whisper":
         from auricle.speech.whisper import WhisperRecognizer
 
@@ -354,3 +357,17 @@ def _recognizer(loaded: Loaded, engine: Any) -> tuple[Recognizer, Dialect]:
         f"{loaded.name!r} is a {loaded.kind!r} model ({loaded.model_type}), which writes no speech down; choose a CTC "
         "model, a Whisper or a Moonshine"
     )
+
+
+def _with_own_language_model(dialect: Dialect, folder: Path) -> Dialect:
+    """Return the dialect with the language model that came with a CTC checkpoint, if one did."""
+    own = find_language_model(folder)
+    if own is None:
+        return dialect
+    if own.needs_kenlm and find_spec("kenlm") is None:
+        logger.warning(
+            "%s is not used: a KenLM binary needs the kenlm package; pip install 'auricle[lm]'", own.path.name
+        )
+        return dialect
+    weights = (own.alpha, own.beta, own.unknown_penalty)
+    return replace(dialect, preset={"own_lm": str(own.path), "own_weights": weights})

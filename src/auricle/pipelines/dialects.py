@@ -65,8 +65,9 @@ _STRETCHES_REFUSED = {
 
 
 def _own_names(options: type) -> dict[str, str]:
-    # batch_size is the pipeline's own parameter, which it hands on.
-    return {one.name: one.name for one in fields(options) if one.name != "batch_size"}
+    # batch_size is the pipeline's own parameter, which it hands on; the checkpoint's own are no caller's to give.
+    own = ("batch_size", "own_lm", "own_weights")
+    return {one.name: one.name for one in fields(options) if one.name not in own}
 
 
 def _numbers(text: str) -> tuple[int, ...] | str:

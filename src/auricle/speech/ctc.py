@@ -24,6 +24,7 @@ from auricle.decoding.ngram import open_language_model
 from auricle.errors import OptionError
 from auricle.results import Segment, Transcript
 from auricle.speech.ctc_options import CTCOptions
+from auricle.speech.ctc_search import native_search
 from auricle.speech.ctc_segments import Part, make_segments, space_of, transcript_of, without_invented
 from auricle.speech.journal import Journal
 from auricle.speech.scheduling import Scheduler, at_once
@@ -65,7 +66,7 @@ class CTCRecognizer:
         self.samples_per_frame = samples_per_frame
         self.scheduler: Scheduler = at_once
         # The last language model and trie: they are slow to read, and most calls use the same.
-        self._searches: dict[tuple[object, ...], BeamSearch] = {}
+        self._searches: dict[tuple[object, ...], Callable[[Tensor], list[Hypothesis]]] = {}
 
     def transcribe(
         self,
@@ -179,19 +180,22 @@ class CTCRecognizer:
         return transcript_of(parts, recording.gaps, self.tokenizer, rate, recording.n_samples)
 
     def _decoder(self, options: CTCOptions) -> Callable[[Tensor], Hypothesis]:
-        fused = options.lm is not None or bool(options.hotwords)
+        lm_path = options.search_lm
+        fused = lm_path is not None or bool(options.hotwords)
         beam_width = options.beam_width or (FUSED_BEAM_WIDTH if fused else 1)
         if beam_width == 1:
             return lambda log_probs: greedy(log_probs, self.tokenizer.blank)
-        weights = (options.alpha, options.beta, options.unknown_penalty)
-        key = (beam_width, options.lm, *weights, options.hotwords, options.hotword_weight)
+        key = (beam_width, lm_path, *options.weights, options.hotwords, options.hotword_weight)
         # Not looked up again once it is made: another thread may have put its own there.
         search = self._searches.get(key)
         if search is None:
-            lm = None if options.lm is None else open_language_model(options.lm)
-            beam = BeamOptions(beam_width, lm, *weights, options.hotwords, options.hotword_weight)
+            lm = None if lm_path is None else open_language_model(lm_path)
+            beam = BeamOptions(beam_width, lm, *options.weights, options.hotwords, options.hotword_weight)
             pieces = [self.tokenizer.piece(id) for id in range(self.tokenizer.vocab_size)]
-            search = BeamSearch(pieces, self.tokenizer.blank, beam)
+            is_plain = getattr(self.engine, "name", "") == "reference"
+            search = (None if is_plain else native_search(pieces, self.tokenizer.blank, beam)) or BeamSearch(
+                pieces, self.tokenizer.blank, beam
+            )
             self._searches = {key: search}
         return lambda log_probs: search(log_probs)[0]
 

@@ -10,6 +10,7 @@ from auricle.errors import OptionError
 from auricle.speech.voice import VoiceOptions
 
 WINDOW_S = 30.0  # a stretch of voice is at most so long unless chunk_length_s says otherwise
+WEIGHTS = (0.5, 1.5, -10.0)  # of a language model: alpha, beta and unknown_penalty
 MAX_BEAM_WIDTH = 10_000  # far beyond any use: a mistyped number is not to fill the memory
 
 
@@ -25,12 +26,14 @@ class CTCOptions:
     stride_length_s: float | tuple[float, float] | None = None  # overlap on each side; None: a sixth, or 2.5 s
     batch_size: int | None = None  # windows in one forward pass; None: as many as recordings are given
     beam_width: int | None = None  # 1: greedy; None: greedy, or 50 with a language model or hot words
-    lm: str | Path | None = None  # ARPA file or KenLM binary of words
-    alpha: float = 0.5  # weight of the language model's log-probability
-    beta: float = 1.5  # added for each word with a language model
-    unknown_penalty: float = -10.0  # added for each word that the language model does not know
+    lm: str | Path | bool | None = None  # ARPA file, KenLM binary or compact model of words; None: the model's own
+    alpha: float | None = None  # weight of the language model's log-probability; None: as the model says, or 0.5
+    beta: float | None = None  # added for each word with a language model; None: as the model says, or 1.5
+    unknown_penalty: float | None = None  # added for each word that it does not know; None: as the model says, or -10
     hotwords: tuple[str, ...] = ()  # words or phrases to prefer; case is ignored
     hotword_weight: float = 10.0  # natural log added for each hot word of 7 letters or more; in proportion below
+    own_lm: str | None = None  # the file of the language model that came with the checkpoint; no caller's to give
+    own_weights: tuple[float, float, float] = WEIGHTS  # its alpha, beta and unknown_penalty
 
     def __post_init__(self) -> None:
         self._check_windows()
@@ -62,6 +65,21 @@ class CTCOptions:
             longest_s=self.chunk_length_s or WINDOW_S,
         )
 
+    @property
+    def search_lm(self) -> str | Path | None:
+        """The language model that the search uses: the one given, or the checkpoint's own unless it is switched off."""
+        if self.lm is None:
+            return None if self.beam_width == 1 else self.own_lm
+        return None if isinstance(self.lm, bool) else self.lm
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """alpha, beta and unknown_penalty with their defaults resolved."""
+        usual = self.own_weights if self.lm is None else WEIGHTS
+        given = (self.alpha, self.beta, self.unknown_penalty)
+        alpha, beta, penalty = (one if one is not None else other for one, other in zip(given, usual, strict=True))
+        return alpha, beta, penalty
+
     def _check_windows(self) -> None:
         stride = self.stride_length_s
         sides = tuple(stride) if isinstance(stride, (tuple, list)) else (stride or 0.0,) * 2
@@ -79,9 +97,8 @@ class CTCOptions:
             )
 
     def _check_search(self) -> None:
-        weights = {"alpha": "lm", "beta": "lm", "unknown_penalty": "lm", "hotword_weight": "hotwords"}
-        for name in weights:
-            _refuse_other_numbers(name, getattr(self, name), getattr(self, name))
+        self._check_lm()
+        _refuse_other_numbers("hotword_weight", self.hotword_weight, self.hotword_weight)
         for name, value in (("batch_size", self.batch_size), ("beam_width", self.beam_width)):
             if value is not None and (type(value) is not int or value < 1):
                 raise OptionError(f"{name}={value!r}; expected a whole number from 1 on, or None")
@@ -89,16 +106,28 @@ class CTCOptions:
             raise OptionError(f"beam_width={self.beam_width}; expected at most {MAX_BEAM_WIDTH}")
         if isinstance(self.hotwords, str) or not all(isinstance(word, str) for word in self.hotwords):
             raise OptionError(f"hotwords={self.hotwords!r}; expected a list of strings, such as ['auricle']")
-        if self.lm is not None and not (isinstance(self.lm, (str, Path)) and Path(self.lm).is_file()):
-            raise OptionError(f"lm={self.lm!r} is no file; expected the path of an ARPA file or a KenLM binary")
-        if self.beam_width == 1 and (self.lm is not None or self.hotwords):
+        if self.beam_width == 1 and (self.lm or self.hotwords):
             raise OptionError(
                 "beam_width=1 is greedy decoding, which uses no lm and no hotwords; leave it out or raise it"
             )
-        for name, needed in weights.items():
-            value = getattr(self, name)
-            if not getattr(self, needed) and value != getattr(type(self), name):
-                raise OptionError(f"{name}={value!r} has no effect without {needed}; give {needed}, too")
+        if not self.hotwords and self.hotword_weight != type(self).hotword_weight:
+            raise OptionError(
+                f"hotword_weight={self.hotword_weight!r} has no effect without hotwords; give hotwords, too"
+            )
+
+    def _check_lm(self) -> None:
+        for name in ("alpha", "beta", "unknown_penalty"):
+            if getattr(self, name) is not None:
+                _refuse_other_numbers(name, getattr(self, name), getattr(self, name))
+        is_file = isinstance(self.lm, str | Path) and Path(self.lm).is_file()
+        if not (self.lm is None or self.lm is False or is_file):
+            raise OptionError(
+                f"lm={self.lm!r} is no file; expected the path of an ARPA file, a KenLM binary or a compact model, or "
+                "False for none"
+            )
+        for name in ("alpha", "beta", "unknown_penalty"):
+            if getattr(self, name) is not None and self.search_lm is None:
+                raise OptionError(f"{name}={getattr(self, name)!r} has no effect without lm; give lm, too")
 
 
 def _refuse_other_numbers(name: str, value: object, number: object) -> None:

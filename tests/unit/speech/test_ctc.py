@@ -337,3 +337,19 @@ def test_options_that_cannot_work_are_refused(given: dict[str, Any], message: st
 def test_strides_that_do_not_fit_the_model_are_refused() -> None:
     with pytest.raises(OptionError, match="leaves nothing"):
         recognizer().transcribe([Recording([2])], CTCOptions(chunk_length_s=2, stride_length_s=1))
+
+
+def test_the_checkpoint_s_own_language_model_is_used_unless_it_is_switched_off(tmp_path: Path) -> None:
+    path = tmp_path / "lm.arpa"
+    path.write_text(
+        "\\data\\\nngram 1=4\n\n\\1-grams:\n-9 <unk>\n-9 <s>\n-1 </s>\n-1 cat\n\n\\end\\\n", encoding="utf-8"
+    )
+    own: dict[str, Any] = {"vad": False, "own_lm": str(path), "own_weights": (2.0, 1.0, -9.0)}
+    recording = Recording(frames_of("kat"))
+    for given, text in (({}, "cat"), ({"lm": False}, "kat"), ({"beam_width": 1}, "kat"), ({"alpha": 1.5}, "cat")):
+        assert recognizer().transcribe([recording], CTCOptions(**own, **given))[0].text == text, given
+    assert CTCOptions(**own).weights == (2.0, 1.0, -9.0)
+    # One that the caller gives has its own weights.
+    assert CTCOptions(**own, lm=path).weights == (0.5, 1.5, -10.0)
+    with pytest.raises(OptionError, match=r"alpha=1\.0 has no effect without lm"):
+        CTCOptions(**own, lm=False, alpha=1.0)

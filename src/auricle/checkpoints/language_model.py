@@ -1,0 +1,51 @@
+"""A CTC checkpoint's own language model: the folder `language_model` beside its weights.
+
+Source: the layout of transformers' Wav2Vec2ProcessorWithLM, which pyctcdecode writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from auricle.checkpoints.config import read_json
+from auricle.errors import ConfigError
+
+FOLDER = "language_model"
+# What holds the model itself; the first that is there is taken.
+PATTERNS = ("*.safetensors", "*.bin", "*.binary", "*.arpa", "*.arpa.gz")
+_DEFAULTS = {"alpha": 0.5, "beta": 1.5, "unk_score_offset": -10.0}
+
+
+@dataclass(frozen=True)
+class OwnLanguageModel:
+    """Where it is, and how the search weighs it."""
+
+    path: Path
+    alpha: float
+    beta: float
+    unknown_penalty: float
+
+    @property
+    def needs_kenlm(self) -> bool:
+        """Whether it is a binary that only the kenlm package reads."""
+        return self.path.suffix in (".bin", ".binary")
+
+
+def find_language_model(folder: Path) -> OwnLanguageModel | None:
+    """Return the language model of the checkpoint in `folder`, None where it has none.
+
+    Raises: ConfigError for a folder that holds no model, or weights that are no numbers.
+    """
+    inside = folder / FOLDER
+    if not inside.is_dir():
+        return None
+    found = next((path for pattern in PATTERNS for path in sorted(inside.glob(pattern))), None)
+    if found is None:
+        raise ConfigError(f"{inside} holds none of {', '.join(PATTERNS)}; fetch the checkpoint again, or remove it")
+    attributes = read_json(inside, "attrs.json")
+    weights = {name: attributes.get(name, default) for name, default in _DEFAULTS.items()}
+    wrong = [name for name, value in weights.items() if isinstance(value, bool) or not isinstance(value, int | float)]
+    if wrong:
+        raise ConfigError(f"{inside / 'attrs.json'}: {wrong[0]} is {weights[wrong[0]]!r}; expected a number")
+    return OwnLanguageModel(found, float(weights["alpha"]), float(weights["beta"]), float(weights["unk_score_offset"]))
