@@ -78,6 +78,7 @@ WARNING_KINDS = {
     "unaligned": "words whose times are interpolated, since they could not be found in the sound",
     "too_short": "less sound than the model needs",
     "truncated": "the text was cut at a limit of the model",
+    "speakers": "more or fewer speakers were found than were asked for",
     "recording": "the file is damaged or not what it says",
 }
 

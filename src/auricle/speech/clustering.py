@@ -146,7 +146,7 @@ def large_after_steps(tree: Tree, sizes: np.ndarray, least_size: int) -> np.ndar
 def find_clusters(
     units: np.ndarray, sizes: np.ndarray, bounds: Bounds, threshold: float, least_size: int
 ) -> np.ndarray:
-    """Return the speaker of each item, (N,) from 0 up.
+    """Return the speaker of each item, (N,) from 0 up in the order of first items.
 
     `units` (N, D) are means of `sizes` (N,) unit vectors.
     """
@@ -165,7 +165,10 @@ def find_clusters(
         wanted = bounds.most
     if wanted is not None and n_large != wanted:
         clusters = _cut_at_number(tree, sizes, wanted, threshold, least_size)
-    return _small_to_large(units, sizes, clusters, least_size)
+    _, firsts, clusters = np.unique(
+        _small_to_large(units, sizes, clusters, least_size), return_index=True, return_inverse=True
+    )
+    return firsts.argsort().argsort()[clusters]
 
 
 def _cut_at_number(tree: Tree, sizes: np.ndarray, wanted: int, threshold: float, least_size: int) -> np.ndarray:
@@ -241,9 +244,9 @@ class Voices:
     def items(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return means of vectors (N, D), means of unit vectors (N, D), and how many they are of (N,)."""
         sizes = np.array(self._sizes, int)
-        width = len(self._raw[0]) if self._raw else 0
-        raw = np.array(self._raw, np.float32).reshape(-1, width)
-        units = np.array(self._units, np.float32).reshape(-1, width)
+        shape = len(sizes), len(self._raw[0]) if self._raw else 0
+        raw = np.array(self._raw, np.float32).reshape(shape)
+        units = np.array(self._units, np.float32).reshape(shape)
         return raw / sizes[:, None], units / sizes[:, None], sizes
 
     def item_of(self) -> np.ndarray:
