@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 _MODEL, _HEARING, _DECODING, _WRITING = "Model", "Recordings", "Text", "Output"
+_SPEAKERS = "Speakers"
 
 Sources = Annotated[
     list[str], typer.Argument(help="Files, folders (with their subfolders), globs, URLs, or - for stdin.")
@@ -102,13 +103,32 @@ Option = Annotated[
     ),
 ]
 
+Speakers = Annotated[
+    bool, typer.Option("--speakers", help="Tell who says what; the text stays the same.", rich_help_panel=_SPEAKERS)
+]
+NumSpeakers = Annotated[int | None, typer.Option(min=1, help="Exactly so many.", rich_help_panel=_SPEAKERS)]
+MinSpeakers = Annotated[int | None, typer.Option(min=1, help="At least so many.", rich_help_panel=_SPEAKERS)]
+MaxSpeakers = Annotated[int | None, typer.Option(min=1, help="At most so many.", rich_help_panel=_SPEAKERS)]
+KnownSpeaker = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A speaker's name and a recording of that voice alone; may be repeated.",
+        metavar="NAME=FILE",
+        rich_help_panel=_SPEAKERS,
+    ),
+]
+DiarizationModel = Annotated[
+    str | None,
+    typer.Option(help="What tells speakers apart. (default: the bundled one)", rich_help_panel=_SPEAKERS),
+]
+
 Timestamps = Annotated[str | None, typer.Option(help="none, word, segment or char.", rich_help_panel=_WRITING)]
 Formats = Annotated[
     list[str] | None,
     typer.Option(
         "--format",
         "-f",
-        help="txt, json, srt, vtt, ttml, lrc, ass, tsv; several with commas.",
+        help="txt, json, srt, vtt, ttml, lrc, ass, tsv, textgrid, rttm; several with commas.",
         rich_help_panel=_WRITING,
     ),
 ]

@@ -19,6 +19,7 @@ from auricle.speech.subtitles import SubtitleRules
 _OWN = {
     "batch_size": "--batch-size",
     "channels": "--channels",
+    "speakers": "--speakers",
     "return_timestamps": "--timestamps",
     "resume": "--resume",
     "on_error": "nothing: a recording that fails is told and the others go on",
@@ -64,6 +65,8 @@ class Order:
             flag = f"--{next(iter(self.rules)).replace('_', '-')}"
             cause = f"--timestamps {self.timestamps} asks for" if self.timestamps else f"{', '.join(self.formats)} has"
             raise OptionError(f"{flag} shapes subtitles, and {cause} other pieces; give it with --format srt alone")
+        if "rttm" in self.formats and "speakers" not in self.parameters:
+            raise OptionError("--format rttm has speakers' turns; add --speakers")
         self.writing("", "").check(*self.formats)
 
     @property
@@ -151,6 +154,30 @@ def read_formats(values: Sequence[str] | None) -> tuple[str, ...]:
     """Return the names that commas divide, each once; txt where none was given."""
     names = [name.strip() for value in values or ["txt"] for name in value.split(",")]
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def read_speakers(
+    wanted: bool, counts: dict[str, Any], known: Sequence[str] | None, model: str | None
+) -> bool | dict[str, Any] | None:
+    """Return the parameter that the flags about speakers make; each of them asks for speakers.
+
+    Raises:
+        OptionError: a known speaker has no name, no file, or two files.
+    """
+    found: dict[str, Any] = {**counts, **({} if model is None else {"model": model})}
+    for value in known or ():
+        name, sign, file = value.partition("=")
+        name, file = name.strip(), os.path.expanduser(file.strip())
+        if not (sign and name and file):
+            raise OptionError(
+                f"--known-speaker {value!r} is not NAME=FILE; expected such as --known-speaker Ann=ann.wav"
+            )
+        if name in found.setdefault("known", {}):
+            raise OptionError(f"--known-speaker {name}: the name is given twice; give it one recording")
+        if "://" not in file and not os.path.isfile(file):
+            raise OptionError(f"--known-speaker {name}: there is no file {file!r}")
+        found["known"][name] = file
+    return found or wanted or None
 
 
 def read_folder(folder: Path | None) -> Path | None:

@@ -12,7 +12,15 @@ import typer
 
 from auricle.cli import flags
 from auricle.cli.border import SOME_FAILED, border, say, write_utf8
-from auricle.cli.order import Order, read_channels, read_folder, read_formats, read_options, read_temperature
+from auricle.cli.order import (
+    Order,
+    read_channels,
+    read_folder,
+    read_formats,
+    read_options,
+    read_speakers,
+    read_temperature,
+)
 from auricle.cli.outputs import check_journals, check_outputs, deliver, pending, remove
 from auricle.cli.sources import Source, find_sources
 from auricle.cli.startup import quick_imports
@@ -48,6 +56,12 @@ def transcribe(
     prefix: flags.Prefix = None,
     condition: flags.Condition = None,
     option: flags.Option = None,
+    speakers: flags.Speakers = False,
+    num_speakers: flags.NumSpeakers = None,
+    min_speakers: flags.MinSpeakers = None,
+    max_speakers: flags.MaxSpeakers = None,
+    known_speaker: flags.KnownSpeaker = None,
+    diarization_model: flags.DiarizationModel = None,
     timestamps: flags.Timestamps = None,
     formats: flags.Formats = None,
     output_dir: flags.OutputDir = None,
@@ -67,7 +81,9 @@ def transcribe(
     Exit codes: 0 all is well, 1 some recordings failed, 2 wrong usage, 3 no model, 130 interrupted.
     """
     with border():
+        counts = _given(num_speakers=num_speakers, min_speakers=min_speakers, max_speakers=max_speakers)
         parameters = _given(
+            speakers=read_speakers(speakers, counts, known_speaker, diarization_model),
             channels=read_channels(channels),
             vad=vad,
             schedule=schedule,

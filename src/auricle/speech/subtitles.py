@@ -21,9 +21,9 @@ from itertools import pairwise
 from auricle.errors import OptionError, nearest
 from auricle.results import Transcript, Word
 from auricle.speech.phrases import Break, break_between
-from auricle.speech.timed_words import TimedWord, timed_words, width
+from auricle.speech.timed_words import TimedWord, plain, timed_words, width
 
-SPEAKERS = ("dash", "label", "none")
+SPEAKERS = ("auto", "dash", "label", "none")
 
 # Two frames of film.
 TWO_FRAMES_S = 2 / 24
@@ -66,7 +66,8 @@ class SubtitleRules:
     max_pause: float = 1.5  # a longer silence between two words ends the subtitle
     max_linger: float = 1.5  # what a subtitle may stay after its last word
     wide_characters: bool = True  # East Asian wide characters count 2
-    speakers: str = "dash"  # how another channel's words begin: one of SPEAKERS
+    # How another speaker's or channel's words begin, one of SPEAKERS; auto: with the name, or a channel's with a dash.
+    speakers: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("max_line_length", "max_lines"):
@@ -109,6 +110,7 @@ class Cue:
     rows: tuple[tuple[Word, ...], ...]  # the words of each line
     prefix: str = ""  # a dash or a name before the first line
     channel: int | None = None
+    speaker: str | None = None
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -136,22 +138,22 @@ def shape(transcript: Transcript, rules: SubtitleRules | None = None) -> list[Cu
     """
     rules = rules or SubtitleRules()
     timed = timed_words(transcript)
-    many = len({word.channel for word in timed}) > 1
+    many = len({word.voice for word in timed}) > 1
     runs = list(_runs(timed, rules.max_pause))
     cues = [
         cue
         for run, after in zip(runs, [*runs[1:], None], strict=False)
-        for cue in _divide(run, _next_start(run, after), rules, _prefix(run[0].channel, rules) if many else "")
+        for cue in _divide(run, _next_start(run, after), rules, _prefix(run[0], rules) if many else "")
     ]
     cues.sort(key=lambda cue: cue.start)
     return _time(_without_repeated_prefixes(cues), rules, transcript.duration)
 
 
 def _runs(timed: list[TimedWord], max_pause: float) -> Iterator[list[TimedWord]]:
-    """Give the stretches of words that no long pause and no change of channel divides."""
+    """Give the stretches of words that no long pause and no change of speaker or channel divides."""
     run: list[TimedWord] = []
     for word in timed:
-        if run and (word.channel != run[-1].channel or word.word.start - run[-1].word.end > max_pause):
+        if run and (word.voice != run[-1].voice or word.word.start - run[-1].word.end > max_pause):
             yield run
             run = []
         run.append(word)
@@ -166,18 +168,26 @@ def _next_start(run: list[TimedWord], after: list[TimedWord] | None) -> float:
     return after[0].word.start
 
 
-def _prefix(channel: int | None, rules: SubtitleRules) -> str:
-    if rules.speakers == "dash":
+def _prefix(word: TimedWord, rules: SubtitleRules) -> str:
+    is_named = word.speaker is not None
+    if rules.speakers == "dash" or (rules.speakers == "auto" and not is_named and word.channel is not None):
         return "- "
-    if rules.speakers == "label" and channel is not None:
-        return f"[{channel + 1}] "
+    if is_named and rules.speakers in ("auto", "label"):
+        return name_prefix(word.speaker)
+    if rules.speakers == "label" and word.channel is not None:
+        return f"[{word.channel + 1}] "
     return ""
 
 
+def name_prefix(speaker: str | None) -> str:
+    """Return what stands before a speaker's words where nothing else says whose they are."""
+    return "" if speaker is None else f"{plain(speaker)}: "
+
+
 def _without_repeated_prefixes(cues: list[Cue]) -> list[Cue]:
-    before: list[int | None] = [-1, *(cue.channel for cue in cues)]
     return [
-        replace(cue, prefix="") if cue.channel == channel else cue for channel, cue in zip(before, cues, strict=False)
+        replace(cue, prefix="") if (cue.channel, cue.speaker) == (before.channel, before.speaker) else cue
+        for before, cue in zip([Cue(0, 0, (), channel=-1), *cues], cues, strict=False)
     ]
 
 
@@ -200,7 +210,7 @@ def _divide(run: list[TimedWord], next_start: float, rules: SubtitleRules, prefi
     while end:
         first, rows = came_from[end]
         words = tuple(tuple(timed.word for timed in run[row_first:row_end]) for row_first, row_end in rows)
-        cues.append(Cue(run[first].word.start, run[end - 1].word.end, words, prefix, run[0].channel))
+        cues.append(Cue(run[first].word.start, run[end - 1].word.end, words, prefix, *run[0].voice))
         end = first
     return cues[::-1]
 

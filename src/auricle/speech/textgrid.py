@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from auricle.results import Character, Segment, Transcript, Word
+from auricle.speech.timed_words import plain
 
 Interval = tuple[float, float, str]
 
 
 def textgrid(transcript: Transcript, characters: bool = False) -> str:
-    """Return tiers of segments and words, and of characters on request; each covers the whole recording.
+    """Return tiers of segments and words, of each speaker's segments, and of characters on request.
 
-    What takes less than a millisecond has no interval of its own in a tier: its text follows that of the one before.
+    Each tier covers the whole recording. What takes less than a millisecond has no interval of its own in one: its
+    text follows that of the one before.
     """
     end = transcript.duration or 0.0
     for segment in transcript.segments:
@@ -25,6 +27,9 @@ def textgrid(transcript: Transcript, characters: bool = False) -> str:
         ("segments", transcript.segments),
         ("words", transcript.words),
     ]
+    names = dict.fromkeys(segment.speaker for segment in transcript.segments if segment.speaker)
+    for name in names:
+        tiers.append((name, [segment for segment in transcript.segments if segment.speaker == name]))
     if characters:
         letters = (letter for segment in transcript.segments for letter in segment.characters)
         tiers.append(("characters", (letter for letter in letters if letter.text.strip())))
@@ -61,12 +66,13 @@ def tile(parts: Iterable[Segment | Word | Character], end: float) -> list[Interv
 
 def _tier(name: str, intervals: list[Interval], end: float) -> Iterator[str]:
     yield 'class = "IntervalTier"'
-    yield f'name = "{name}"'
+    quoted_name = plain(name).replace('"', '""')
+    yield f'name = "{quoted_name}"'
     yield "xmin = 0"
     yield f"xmax = {end:.3f}"
     yield f"intervals: size = {len(intervals)}"
     for number, (start, until, text) in enumerate(intervals, start=1):
-        quoted = " ".join(text.split()).replace('"', '""')
+        quoted = plain(text).replace('"', '""')
         yield f"intervals [{number}]:"
         yield f"    xmin = {start:.3f}"
         yield f"    xmax = {until:.3f}"

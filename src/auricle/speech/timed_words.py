@@ -36,6 +36,12 @@ class TimedWord:
     channel: int | None
     language: str | None
     ends_segment: bool
+    speaker: str | None = None
+
+    @property
+    def voice(self) -> tuple[int | None, str | None]:
+        """Return whose word it is: the channel's and the speaker's."""
+        return self.channel, self.speaker
 
 
 def timed_words(transcript: Transcript) -> list[TimedWord]:
@@ -45,7 +51,7 @@ def timed_words(transcript: Transcript) -> list[TimedWord]:
         words = segment_words(segment, transcript.duration)
         for place, word in enumerate(words, start=1):
             language = segment.language or transcript.language
-            timed.append(TimedWord(word, segment.channel, language, place == len(words)))
+            timed.append(TimedWord(word, segment.channel, language, place == len(words), segment.speaker))
     return timed
 
 

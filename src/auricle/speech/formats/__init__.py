@@ -1,4 +1,4 @@
-"""A transcript as the content of a file: text, JSON, subtitles, lyrics or a table. No file is touched here.
+"""A transcript as the content of a file: text, JSON, subtitles, lyrics, a table or tiers. No file is touched here.
 
 write(transcript, "vtt", WriteOptions(word_cues=True))
 """
@@ -18,7 +18,7 @@ from auricle.speech.formats.options import (
     WORD_CUE_FORMATS,
     WriteOptions,
 )
-from auricle.speech.formats.plain import as_dict, json_text, tsv, txt
+from auricle.speech.formats.plain import as_dict, grid, json_text, rttm, tsv, txt
 
 __all__ = [
     "FORMATS",
@@ -43,9 +43,11 @@ FORMATS: dict[str, Callable[[Transcript, WriteOptions], str]] = {
     "lrc": lrc,
     "ass": ass,
     "tsv": tsv,
+    "textgrid": grid,
+    "rttm": rttm,
 }
 # What has times in every line, and so cannot be written without any.
-TIMED_FORMATS = SHAPED_FORMATS | {"tsv"}
+TIMED_FORMATS = SHAPED_FORMATS | {"tsv", "textgrid", "rttm"}
 # For HTTP; all are UTF-8.
 MEDIA_TYPES = {
     "txt": "text/plain",
@@ -56,6 +58,8 @@ MEDIA_TYPES = {
     "lrc": "text/plain",
     "ass": "text/x-ssa",
     "tsv": "text/tab-separated-values",
+    "textgrid": "text/plain",
+    "rttm": "text/plain",
 }
 
 

@@ -40,16 +40,23 @@ def _srt_lines(tick: Tick) -> str:
 
 
 def vtt(transcript: Transcript, options: WriteOptions) -> str:
-    """Write WebVTT, with a time before each word if asked for.
+    """Write WebVTT, with a time before each word if asked for, and a voice tag where speakers are told apart.
 
-    Source: W3C WebVTT, section 4.2.2 (a cue's timestamps lie within it and grow; &, < and > are escaped).
+    Source: W3C WebVTT, section 4.2.2 (a cue's timestamps lie within it and grow; &, < and > are escaped; a voice that
+    spans the whole cue needs no end tag).
     """
     blocks = []
-    for tick in _ticks(transcript, options):
+    for tick in _ticks(transcript, options, names_apart=True):
         lines = _vtt_word_lines(tick) if options.word_cues else [_vtt_text(line) for line in tick.cue.lines]
         times = f"{clock_ms(tick.start, '.')} --> {clock_ms(tick.end, '.')}"
-        blocks.append(f"\n{times}\n" + "\n".join(lines) + "\n")
+        blocks.append(f"\n{times}\n" + _vtt_voice(tick) + "\n".join(lines) + "\n")
     return "WEBVTT\n" + "".join(blocks)
+
+
+def _vtt_voice(tick: Tick) -> str:
+    """Return the tag that says who speaks; it lasts to the cue's end."""
+    name = plain(tick.cue.speaker or "")
+    return f"<v {_vtt_text(name)}>" if name else ""
 
 
 def _vtt_text(text: str) -> str:
@@ -80,7 +87,7 @@ ttp:profile="http://www.w3.org/ns/ttml/profile/imsc1/text" ttp:timeBase="media" 
   <head>
     <metadata>
       <ttm:title>{title}</ttm:title>
-    </metadata>
+{agents}    </metadata>
     <styling>
       <style xml:id="speech" tts:fontFamily="proportionalSansSerif" tts:fontSize="100%" tts:textAlign="center" \
 tts:color="white" tts:backgroundColor="black"/>
@@ -100,15 +107,28 @@ _TTML_END = """\
 
 
 def ttml(transcript: Transcript, options: WriteOptions) -> str:
-    """Write TTML 1 in the text profile of IMSC 1.0.1, times as clock times with milliseconds."""
+    """Write TTML 1 in the text profile of IMSC 1.0.1, times as clock times with milliseconds; speakers are agents.
+
+    Source: W3C TTML 1, sections 12.1.4 to 12.1.6 and 12.2.1 (ttm:agent, ttm:name, ttm:desc).
+    """
     paragraphs = []
-    for number, tick in enumerate(_ticks(transcript, options), start=1):
+    ticks = _ticks(transcript, options, names_apart=True)
+    names = list(dict.fromkeys(tick.cue.speaker for tick in ticks if tick.cue.speaker))
+    for number, tick in enumerate(ticks, start=1):
         text = "<br/>".join(escape(line) for line in tick.cue.lines)
         times = f'begin="{clock_ms(tick.start, ".")}" end="{clock_ms(tick.end, ".")}"'
-        paragraphs.append(f'      <p xml:id="cue{number}" {times}>{text}</p>\n')
-    head = _TTML_HEAD.format(language=quoteattr(transcript.language or ""), title=escape(plain(options.source)))
+        agent = f' ttm:agent="speaker{names.index(tick.cue.speaker) + 1}"' if tick.cue.speaker in names else ""
+        paragraphs.append(f'      <p xml:id="cue{number}" {times}{agent}>{text}</p>\n')
+    agents = "".join(
+        f'      <ttm:agent xml:id="speaker{number}" type="person">\n'
+        f'        <ttm:name type="full">{escape(plain(name))}</ttm:name>\n      </ttm:agent>\n'
+        for number, name in enumerate(names, start=1)
+    )
+    head = _TTML_HEAD.format(
+        language=quoteattr(transcript.language or ""), title=escape(plain(options.source)), agents=agents
+    )
     return head + "".join(paragraphs) + _TTML_END
 
 
-def _ticks(transcript: Transcript, options: WriteOptions) -> list[Tick]:
-    return ticked(chosen_cues(transcript, options), MILLISECONDS)
+def _ticks(transcript: Transcript, options: WriteOptions, names_apart: bool = False) -> list[Tick]:
+    return ticked(chosen_cues(transcript, options, names_apart), MILLISECONDS)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from auricle.results import Transcript, Word
 from auricle.speech.formats.options import WriteOptions
-from auricle.speech.subtitles import Cue, shape
+from auricle.speech.subtitles import Cue, SubtitleRules, name_prefix, shape
 from auricle.speech.timed_words import plain, segment_end, segment_words
 
 WORD_JOINER = "\u2060"
@@ -25,11 +25,25 @@ class Tick:
     end: int
 
 
-def chosen_cues(transcript: Transcript, options: WriteOptions) -> list[Cue]:
-    """Return shaped subtitles, or one cue for each piece of the unit that was asked for."""
+def chosen_cues(transcript: Transcript, options: WriteOptions, names_apart: bool = False) -> list[Cue]:
+    """Return shaped subtitles, or one cue for each piece of the unit that was asked for.
+
+    `names_apart` is for formats with a place of their own for speakers' names: the text has none then.
+    """
+    rules = options.rules or SubtitleRules()
+    if names_apart and rules.speakers == "auto" and has_speakers(transcript):
+        rules = replace(rules, speakers="none")
     if options.unit == "none":
-        return shape(transcript, options.rules)
-    return list(pieces(transcript, options.unit))
+        return shape(transcript, rules)
+    found = list(pieces(transcript, options.unit))
+    if names_apart or options.unit != "segment":
+        return found
+    return [replace(cue, prefix=name_prefix(cue.speaker)) for cue in found]
+
+
+def has_speakers(transcript: Transcript) -> bool:
+    """Say whether speakers were told apart."""
+    return any(segment.speaker is not None for segment in transcript.segments)
 
 
 def pieces(transcript: Transcript, unit: str) -> Iterator[Cue]:
@@ -38,13 +52,20 @@ def pieces(transcript: Transcript, unit: str) -> Iterator[Cue]:
         if unit == "segment":
             words = tuple(segment_words(segment, transcript.duration))
             if words:
-                yield Cue(segment.start, segment_end(segment, transcript.duration), (words,), "", segment.channel)
+                yield Cue(
+                    segment.start,
+                    segment_end(segment, transcript.duration),
+                    (words,),
+                    "",
+                    segment.channel,
+                    segment.speaker,
+                )
             continue
         for part in segment.words if unit == "word" else segment.characters:
             text = plain(part.text)
             if text:
                 word = Word(text, part.start, part.end, getattr(part, "confidence", 1.0))
-                yield Cue(part.start, max(part.end, part.start), ((word,),), "", segment.channel)
+                yield Cue(part.start, max(part.end, part.start), ((word,),), "", segment.channel, segment.speaker)
 
 
 def ticked(cues: list[Cue], per_second: int) -> list[Tick]:

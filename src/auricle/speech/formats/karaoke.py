@@ -82,12 +82,20 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 def ass(transcript: Transcript, options: WriteOptions) -> str:
     r"""Write Advanced SubStation Alpha v4.00+; with word cues each word has its \k, in hundredths of a second."""
     events = []
-    for tick in ticked(chosen_cues(transcript, options), HUNDREDTHS):
+    for tick in ticked(chosen_cues(transcript, options, names_apart=True), HUNDREDTHS):
         text = _ass_words(tick) if options.word_cues else r"\N".join(map(_ass_text, tick.cue.lines))
-        name = f"Channel {tick.cue.channel + 1}" if tick.cue.channel is not None else ""
-        events.append(f"Dialogue: 0,{_ass_clock(tick.start)},{_ass_clock(tick.end)},Default,{name},0,0,0,,{text}\n")
+        events.append(
+            f"Dialogue: 0,{_ass_clock(tick.start)},{_ass_clock(tick.end)},Default,{_ass_name(tick)},0,0,0,,{text}\n"
+        )
     # A first line that begins with a semicolon or holds a line break would end the title.
     return _ASS_HEAD.format(title=plain(options.source)) + "".join(events)
+
+
+def _ass_name(tick: Tick) -> str:
+    """Return who speaks; a comma would end the field."""
+    if tick.cue.speaker:
+        return plain(tick.cue.speaker).replace(",", "，")
+    return f"Channel {tick.cue.channel + 1}" if tick.cue.channel is not None else ""
 
 
 def _ass_clock(hundredths: int) -> str:
