@@ -19,6 +19,7 @@ AuricleError
 │   └── TensorError            tensors are missing, unexpected, mis-shaped or unsafe to read
 ├── OptionError                a parameter has an unknown name, a wrong value or a conflict
 ├── TaskError                  a task that does not exist, or does not fit the model
+├── BridgeError                transformers, which runs the model, has failed
 └── MissingExtraError          an optional package is needed and absent
 
 Every message says what arrived, what was expected and what to do next.
@@ -118,6 +119,10 @@ class TaskError(AuricleError, KeyError):
     # KeyError would print the message in quotes.
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
+
+
+class BridgeError(AuricleError, RuntimeError):
+    """transformers, which runs the model, has failed."""
 
 
 class MissingExtraError(AuricleError, ImportError):

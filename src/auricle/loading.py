@@ -169,6 +169,26 @@ def task_of(name: str | Path, *, revision: str | None = None, token: str | bool 
     return _task(read_json(folder, "config.json", required=True), str(folder / "config.json"))
 
 
+def runs_natively(name: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> bool:
+    """Say whether a model is of a family that is here; True where its folder has no config.json that says.
+
+    Raises:
+        CheckpointError: There is no such model.
+    """
+    folder = locate_config(name, revision=revision, token=token)
+    if not (folder / "config.json").is_file():
+        return True
+    where = str(folder / "config.json")
+    raw = read_json(folder, "config.json", required=True)
+    if not raw.get("architectures") and raw.get("model_type") is None:
+        return True
+    try:
+        _task(raw, where)
+        return _writing_part(raw, where)["model_type"] in MODELS
+    except TaskError:
+        return not raw.get("architectures") and raw.get("model_type") in MODELS
+
+
 def _task(raw: Mapping[str, Any], where: str) -> str:
     architectures = raw.get("architectures") or []
     for architecture in architectures:

@@ -11,6 +11,7 @@ from typing import Any
 
 from auricle.engines import resolve_device
 from auricle.errors import OptionError, TaskError, nearest
+from auricle.pipelines import bridge_tasks
 from auricle.pipelines.base import ModelSettings, Pipeline
 from auricle.pipelines.inputs import KeyDataset
 
@@ -37,6 +38,9 @@ TASKS: dict[str, Task] = {
     ),
     "audio-classification": Task(
         "auricle.pipelines.audio_classification:AudioClassificationPipeline", "superb/wav2vec2-base-superb-ks"
+    ),
+    "speaker-diarization": Task(
+        "auricle.pipelines.speaker_diarization:SpeakerDiarizationPipeline", "bundled-diarization"
     ),
     "visual-question-answering": Task(
         "auricle.pipelines.visual_question_answering:VisualQuestionAnsweringPipeline", "dandelin/vilt-b32-finetuned-vqa"
@@ -85,9 +89,9 @@ def pipeline(
     needed. `device` is "cpu", "cuda", "cuda:1", "mps", a number (-1: the CPU), or None: the first accelerator
     that is there, else the CPU. `device_map` is taken for the same: "auto" is None, a device is itself.
     `dtype` is "auto", a torch dtype or its name; `torch_dtype` is its older name. `engine` is "auto", the fastest
-    for the device, or "reference", the plain one that all are compared with. The other parameters are the
-    task's: `batch_size`, `on_error`, those of loading (such as `target_lang`) and call parameters, which become the
-    defaults of every call.
+    for the device, "reference", the plain one that all are compared with, or "transformers" (an extra), which is chosen
+    by itself for architectures that are not native. The other parameters are the task's: `batch_size`,
+    `on_error`, those of loading (such as `target_lang`) and call parameters, which become the defaults of every call.
 
     Raises:
         TaskError: no such task, or the model is for another one.
@@ -102,13 +106,6 @@ def pipeline(
         if list(device_map) != [""]:
             raise OptionError(f"device_map={device_map!r} places modules; a model runs on one device here: name it")
         device_map = device_map[""]
-    if task is None:
-        task = _task_of(model, revision, token)
-    task = ALIASES.get(task, task)
-    if task not in TASKS:
-        hint = nearest(str(task), TASKS) or ";"
-        raise TaskError(f"unknown task {task!r}{hint} auricle has {', '.join(supported_tasks())}")
-    found = TASKS[task]
     settings = ModelSettings(
         device=str(resolve_device(_one_of("device", device, "device_map", device_map))),
         dtype=_one_of("dtype", dtype, "torch_dtype", torch_dtype),
@@ -116,6 +113,18 @@ def pipeline(
         token=token,
         engine=engine,
     )
+    task = ALIASES.get(task or "", task)
+    if _is_bridged(task, model, settings):
+        from auricle.pipelines.bridge import BridgedPipeline
+
+        return BridgedPipeline.load(model, settings, task=task, **parameters)
+    if task is None:
+        task = _task_of(model, revision, token)
+    if task not in TASKS:
+        known = [*TASKS, *bridge_tasks.TASKS]
+        hint = nearest(str(task), known) or ";"
+        raise TaskError(f"unknown task {task!r}{hint} auricle has {', '.join(sorted(set(known)))}")
+    found = TASKS[task]
     if model is None and found.default_model is not None:
         model = found.default_model
         announce(model)
@@ -153,6 +162,21 @@ def supported_tasks() -> list[str]:
     return sorted(TASKS)
 
 
+def _is_bridged(task: str | None, model: str | Path | None, settings: ModelSettings) -> bool:
+    """Say whether transformers is to run a model: it was asked for, or auricle has neither the task nor the family."""
+    if settings.engine == "transformers":
+        return True
+    name = bridge_tasks.ALIASES.get(task or "", task)
+    own = TASKS.get(task or "")
+    if task is not None and (own is None or name not in bridge_tasks.TASKS):
+        return own is None and name in bridge_tasks.TASKS
+    if model is None or (own is not None and not isinstance(own.pipeline, str)):
+        return False
+    from auricle.loading import runs_natively
+
+    return not runs_natively(model, revision=settings.revision, token=settings.token)
+
+
 def _one_of(name: str, value: Any, alias: str, alias_value: Any) -> Any:
     """Return the value of a parameter that has two names, "auto" when neither is given."""
     if value is not None and alias_value is not None and "auto" not in (value, alias_value) and value != alias_value:
@@ -167,8 +191,13 @@ def _task_of(model: str | Path | None, revision: str | None, token: str | bool |
             "neither a task nor a model arrived; give one, such as pipeline('automatic-speech-recognition') "
             "or pipeline(model='openai/whisper-tiny')"
         )
+    from auricle.checkpoints.diarization import CONFIG
+    from auricle.hub import BUNDLED_DIARIZATION
     from auricle.loading import task_of
 
+    folder = Path(model).expanduser()
+    if model == BUNDLED_DIARIZATION or ((folder / CONFIG).is_file() and not (folder / "config.json").is_file()):
+        return "speaker-diarization"
     return task_of(model, revision=revision, token=token)
 
 
