@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,54 @@ def text_checkpoint(tmp_path_factory: pytest.TempPathFactory, byte_level: Any) -
     settings = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": CHATML}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
+
+
+WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] what is in the image ? how many cats".split()
+
+
+@pytest.fixture(scope="session")
+def image_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny random models that see, by their kinds: one gives labels, one chooses answers, one writes them."""
+    import string
+
+    import torch
+
+    from auricle.checkpoints.tensors import write_checkpoint
+    from auricle.models.blip import Blip
+    from auricle.models.vilt import Vilt
+    from auricle.models.vit import ViT
+
+    letters = [*string.ascii_lowercase, *(f"##{letter}" for letter in string.ascii_lowercase)]
+    named = {"id2label": {str(number): f"label {number}" for number in range(7)}}
+    kinds: Any = {
+        "vit": (ViT, {"architectures": ["ViTForImageClassification"], **named}),
+        "vilt": (Vilt, {"architectures": ["ViltForQuestionAnswering"], **named}),
+        "blip": (Blip, {"architectures": ["BlipForQuestionAnswering"]}),
+    }
+    found = {}
+    for kind, (model_class, raw) in kinds.items():
+        folder = found[kind] = tmp_path_factory.mktemp(kind)
+        torch.manual_seed(0)
+        model = model_class(model_class.tiny())
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        config = dataclasses.asdict(model.config) if dataclasses.is_dataclass(model.config) else vars(model.config)
+        stated = {name: value for name, value in config.items() if value is not None}
+        write_checkpoint(folder, {**stated, **raw, "model_type": kind}, model.state_dict())
+        settings = {"size": 32} if kind != "vilt" else {"size": 32, "size_divisor": 8}
+        (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+        if kind != "vit":
+            (folder / "vocab.txt").write_text("\n".join([*WORDS, *letters]))
+    return found
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of noise, as PNG."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("picture") / "noise.png"
+    Image.fromarray(pixels).save(path)
+    return path

@@ -129,8 +129,17 @@ def tags_of(repository: Repository) -> list[str]:
     formats = {".safetensors": "safetensors", ".bin": "pytorch", ".onnx": "onnx"}
     endings = {PurePosixPath(name).suffix for name in repository.files}
     found = [tag for ending, tag in formats.items() if ending in endings]
-    tags = [LIBRARY, *found, card.model_type, card.task, *card.languages, "endpoints_compatible"]
+    chats = ["conversational"] if _chats(repository) else []
+    tags = [LIBRARY, *found, card.model_type, card.task, *chats, *card.languages, "endpoints_compatible"]
     return list(dict.fromkeys(tag for tag in tags if tag))
+
+
+def _chats(repository: Repository) -> bool:
+    """Say whether a model has a template for chats."""
+    if repository.card.task != "text-generation":
+        return False
+    has_file = "chat_template.jinja" in repository.files
+    return has_file or "chat_template" in _read_json(repository.files.get("tokenizer_config.json"))
 
 
 def config_of(repository: Repository) -> dict[str, Any]:

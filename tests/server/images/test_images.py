@@ -24,20 +24,20 @@ def ask(image_server: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def labels(folders: dict[str, Path], png: Path) -> Any:
-    return pipeline("image-classification", folders["vit"], device="cpu")(str(png))
+def labels(image_checkpoints: dict[str, Path], picture: Path) -> Any:
+    return pipeline("image-classification", image_checkpoints["vit"], device="cpu")(str(picture))
 
 
 def same(found: Any, expected: Any) -> bool:
     return [{**one, "score": pytest.approx(one["score"], rel=1e-3, abs=1e-6)} for one in expected] == found
 
 
-def encoded(png: Path) -> str:
-    return base64.b64encode(png.read_bytes()).decode()
+def encoded(picture: Path) -> str:
+    return base64.b64encode(picture.read_bytes()).decode()
 
 
-def test_an_image_is_classified_however_it_is_sent(ask: Any, png: Path, labels: Any) -> None:
-    data, b64 = png.read_bytes(), encoded(png)
+def test_an_image_is_classified_however_it_is_sent(ask: Any, picture: Path, labels: Any) -> None:
+    data, b64 = picture.read_bytes(), encoded(picture)
     json_type = {"content-type": "application/json"}
     for given in (
         {"content": data},
@@ -53,28 +53,30 @@ def test_an_image_is_classified_however_it_is_sent(ask: Any, png: Path, labels: 
     assert response.headers["x-compute-images"] == "1"
 
 
-def test_parameters_stand_in_the_body_or_in_the_query(ask: Any, png: Path, labels: Any) -> None:
+def test_parameters_stand_in_the_body_or_in_the_query(ask: Any, picture: Path, labels: Any) -> None:
     way = {"top_k": 2, "function_to_apply": "sigmoid"}
-    first = ask("/models/org/vit", json={"inputs": encoded(png), "parameters": way}).json()
-    assert first == ask("/models/org/vit", content=png.read_bytes(), params=way).json()
+    first = ask("/models/org/vit", json={"inputs": encoded(picture), "parameters": way}).json()
+    assert first == ask("/models/org/vit", content=picture.read_bytes(), params=way).json()
     assert [one["label"] for one in first] == [one["label"] for one in labels[:2]]
     assert first[0]["score"] != labels[0]["score"]
 
 
-def test_a_repeated_image_is_answered_from_the_cache(ask: Any, png: Path) -> None:
-    told = [ask("/models/org/vit", content=png.read_bytes(), params={"top_k": 3}) for _ in range(2)]
+def test_a_repeated_image_is_answered_from_the_cache(ask: Any, picture: Path) -> None:
+    told = [ask("/models/org/vit", content=picture.read_bytes(), params={"top_k": 3}) for _ in range(2)]
     assert [one.headers["x-cache"] for one in told] == ["miss", "hit"]
     assert told[0].json() == told[1].json()
-    again = ask("/models/org/vit", content=png.read_bytes(), params={"top_k": 3}, headers={"x-use-cache": "0"})
+    again = ask("/models/org/vit", content=picture.read_bytes(), params={"top_k": 3}, headers={"x-use-cache": "0"})
     assert again.headers["x-cache"] == "bypass"
 
 
 @pytest.mark.parametrize("kind", ["vilt", "blip"])
 def test_a_question_is_answered_in_each_of_the_bodies_that_clients_send(
-    ask: Any, png: Path, folders: dict[str, Path], kind: str
+    ask: Any, picture: Path, image_checkpoints: dict[str, Path], kind: str
 ) -> None:
-    b64, data = encoded(png), png.read_bytes()
-    expected = pipeline("visual-question-answering", folders[kind], device="cpu")(image=str(png), question=WHAT)
+    b64, data = encoded(picture), picture.read_bytes()
+    expected = pipeline("visual-question-answering", image_checkpoints[kind], device="cpu")(
+        image=str(picture), question=WHAT
+    )
     for given in (
         {"json": {"inputs": {"image": b64, "question": WHAT}}},
         {"json": {"image": b64, "question": WHAT}},
@@ -89,8 +91,8 @@ def test_a_question_is_answered_in_each_of_the_bodies_that_clients_send(
     assert all(isinstance(one["score"], float) for one in response.json())
 
 
-def test_fewer_answers(ask: Any, png: Path) -> None:
-    body = {"inputs": {"image": encoded(png), "question": WHAT}, "parameters": {"top_k": 2}}
+def test_fewer_answers(ask: Any, picture: Path) -> None:
+    body = {"inputs": {"image": encoded(picture), "question": WHAT}, "parameters": {"top_k": 2}}
     assert len(ask("/models/org/vilt", json=body).json()) == 2
 
 
@@ -125,15 +127,15 @@ def test_what_is_wrong_is_refused_and_no_path_is_told(ask: Any, path: str, given
         ({"topk": 2}, "did you mean 'top_k'"),
     ],
 )
-def test_parameters_are_checked(ask: Any, png: Path, parameters: Any, why: str) -> None:
-    response = ask("/models/org/vit", json={"inputs": encoded(png), "parameters": parameters})
+def test_parameters_are_checked(ask: Any, picture: Path, parameters: Any, why: str) -> None:
+    response = ask("/models/org/vit", json={"inputs": encoded(picture), "parameters": parameters})
     assert response.status_code == 400
     assert why in response.json()["error"]
 
 
-def test_the_task_of_the_path_must_be_the_models(ask: Any, png: Path, recording: Path) -> None:
-    assert ask("/pipeline/image-classification/org/vit", content=png.read_bytes()).status_code == 200
-    assert ask("/pipeline/text-generation/org/vit", content=png.read_bytes()).status_code == 422
+def test_the_task_of_the_path_must_be_the_models(ask: Any, picture: Path, recording: Path) -> None:
+    assert ask("/pipeline/image-classification/org/vit", content=picture.read_bytes()).status_code == 200
+    assert ask("/pipeline/text-generation/org/vit", content=picture.read_bytes()).status_code == 422
     sound = ask("/models/org/vit", content=recording.read_bytes())
     assert sound.status_code == 400
 

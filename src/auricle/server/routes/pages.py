@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 WEB = Path(__file__).parents[1] / "web"
 
-# No inline script or style, nothing from elsewhere; blob: is what was recorded or dropped, played in the page.
+# No inline script or style, nothing from elsewhere; blob: is what was recorded or dropped, played or shown in the page.
 SECURITY = {
     "content-security-policy": "; ".join(
         (
             "default-src 'self'",
             "media-src 'self' blob:",
+            "img-src 'self' blob:",
             "connect-src 'self'",
             "object-src 'none'",
             "base-uri 'none'",

@@ -41,16 +41,30 @@ async function follow() {
   if (!model || model.auricle?.state === "loading") setTimeout(follow, POLL_MS);
 }
 
-function start() {
+/** The widget of a model's task; without one, that of speech says what there is. */
+async function widgetOf(model) {
+  if (model?.pipeline_tag === "text-generation") {
+    await import("./text-widget.js");
+    return el("auricle-text-widget", { model: id, chats: model.tags.includes("conversational") });
+  }
+  if (["image-classification", "visual-question-answering"].includes(model?.pipeline_tag)) {
+    await import("./image-widget.js");
+    return el("auricle-image-widget", { model: id, asks: model.pipeline_tag !== "image-classification" });
+  }
+  return el("auricle-widget", { model: id });
+}
+
+async function start() {
   document.title = `${id} · auricle`;
   document.getElementById("model-name").textContent = id;
-  const widget = document.createElement("auricle-widget");
-  widget.setAttribute("model", id);
+  const model = await describeModel(id).catch(() => null); // the widget of speech tells why
+  if (model) showFacts(model);
+  const widget = await widgetOf(model);
   widget.addEventListener("described", ({ detail: model }) => {
     showFacts(model);
     if (model.auricle?.state === "loading") setTimeout(follow, POLL_MS);
   });
-  widget.addEventListener("transcribed", follow);
+  for (const done of ["transcribed", "worked"]) widget.addEventListener(done, follow);
   document.getElementById("model-widget").replaceChildren(widget);
 }
 

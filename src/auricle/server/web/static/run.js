@@ -28,7 +28,8 @@ export async function transcribeWithPatience(file, model, { options, useCache, s
   }
 }
 
-function sleep(ms, signal) {
+/** Wait, or reject when the signal is aborted. */
+export function sleep(ms, signal) {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) reject(signal.reason);
     const timer = setTimeout(resolve, ms);
