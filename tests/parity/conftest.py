@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,15 @@ from auricle.audio.whisper_mel import WhisperFeatures
 from auricle.models.whisper import Encoder, WhisperConfig
 
 ROOT = Path(__file__).parents[2]
+# Toys of other tests, importable here by their names.
+for toy in ("whisper_toy", "whisper_rows"):
+    if toy not in sys.modules:
+        spec = importlib.util.spec_from_file_location(toy, ROOT / "tests" / "unit" / "training" / f"{toy}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[toy] = module
+        spec.loader.exec_module(module)
 WEIGHTS = ROOT.parent / "shared" / "weights" / "whisper-base-encoder"
 
 

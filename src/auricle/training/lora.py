@@ -70,7 +70,7 @@ class LoraLinear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
-        self.scale, self.dropout = options.scale, options.dropout
+        self.scale, self.dropout, self.training = options.scale, options.dropout, linear.training
         bound = 1 / math.sqrt(self.in_features)  # kaiming_uniform_ with a = sqrt(5)
         drawn = torch.empty(options.rank, self.in_features).uniform_(-bound, bound, generator=generator)
         self.lora_A = nn.Parameter(drawn.to(linear.weight))

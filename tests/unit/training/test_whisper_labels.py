@@ -116,5 +116,5 @@ def test_nothing_is_learned_of_what_was_said_before() -> None:
 
 
 def test_shares_beyond_one_are_refused() -> None:
-    with pytest.raises(OptionError, match="timed is 1.5"):
+    with pytest.raises(OptionError, match=r"timed is 1\.5"):
         Drawing(timed=1.5)

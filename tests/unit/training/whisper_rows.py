@@ -46,12 +46,12 @@ def clips(n: int = 8, language: str | None = "en") -> list[Utterance]:
     speech = load_audio(SAMPLES / "jfk.flac", rate)
     found = []
     for place in range(n):
-        seconds = 0.8 + 0.1 * (place % 4)
+        seconds = 0.7 + 0.1 * (place % 4)
         first = round((0.3 + 1.2 * place) * rate)
         samples = speech[first : first + round(seconds * rate)]
         text = WORDS[place % len(WORDS)]
-        middle = [0.1 + 0.04 * place, 0.5, 0.5, seconds - 0.1]
-        times = [middle[:2], middle[2:]] if " " in text else [[middle[0], middle[3]]]
+        first_s, last_s = 0.06 + 0.04 * (place % 5), seconds - 0.1
+        times = [[first_s, 0.4], [0.4, last_s]] if " " in text else [[first_s, last_s]]
         audio = {"array": samples, "sampling_rate": rate}
         found.append(Utterance(f"clip{place}", audio, text, language=language, extra={"word_times": times}))
     return found
