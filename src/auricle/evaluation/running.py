@@ -142,9 +142,7 @@ def _transcribe(pipe: SpeechPipeline, rows: Sequence[Utterance], run: Run) -> tu
 def _prediction(row: Utterance, result: Transcript | Exception) -> Prediction:
     if isinstance(result, Transcript):
         heard = result.duration if result.duration is not None else row.duration
-        return Prediction(
-            row.id, row.text, result.text, _audio(row), heard, None, row.speaker, row.language or result.language
-        )
+        return Prediction(row.id, row.text, result.text, _audio(row), heard, None, row.speaker, row.language)
     told = f"{type(result).__name__}: {result}"
     return Prediction(row.id, row.text, None, _audio(row), row.duration, None, row.speaker, row.language, told)
 

@@ -1,0 +1,172 @@
+"""`auricle evaluate`: models over data sets, or predictions that are there; rates with intervals out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from auricle.cli import evaluate_flags as flags
+from auricle.cli.border import SOME_FAILED, border, say, write_utf8
+from auricle.cli.evaluate_plan import TASKS, Plan, choose_normalizer
+from auricle.cli.order import read_folder, read_options
+from auricle.cli.scores import check_form, show, show_differences
+from auricle.cli.startup import quick_imports
+from auricle.errors import OptionError
+
+if TYPE_CHECKING:
+    from auricle.evaluation.leaderboard import Entry
+    from auricle.evaluation.scoring import Sampling, Score
+
+
+def evaluate(
+    model: flags.Models = None,
+    data: flags.Data = None,
+    task: flags.Task = TASKS[0],
+    split: flags.Split = None,
+    where: flags.Where = None,
+    limit: flags.Limit = None,
+    language: flags.LanguageOf = None,
+    predictions: flags.Predictions = None,
+    references: flags.References = None,
+    rescore: flags.Rescore = None,
+    device: flags.Device = None,
+    dtype: flags.Dtype = "auto",
+    engine: flags.Engine = "auto",
+    batch_size: flags.BatchSize = None,
+    option: flags.Option = None,
+    normalizer: flags.Normalizer = "auto",
+    resamples: flags.Resamples = 1000,
+    seed: flags.Seed = 0,
+    draw: flags.Drawn = "auto",
+    collar: flags.Collar = 0.0,
+    skip_overlap: flags.SkipOverlap = False,
+    out: flags.Out = None,
+    overwrite: flags.Overwrite = False,
+    form: flags.Form = "table",
+    differences: flags.Differences = 0,
+    quiet: flags.Quiet = False,
+) -> None:
+    """Measure models on data sets: error rates with their intervals, raw beside normalised, and the speed.
+
+    With --out, raw predictions are kept as they are made: the same command goes on where it was interrupted, --rescore
+    scores them in another way, and `auricle leaderboard` shows them. Exit code 1: some utterances failed.
+    """
+    with border():
+        write_utf8()
+        check_form(form)
+        if task not in TASKS:
+            raise OptionError(f"--task {task!r} is none of {', '.join(TASKS)}")
+        plan = Plan(
+            models=tuple(model or ()),
+            data=tuple(data or ()),
+            predictions=tuple(predictions or ()),
+            references=references,
+            rescore=rescore,
+            split=split,
+            where=_pairs(where or []),
+            limit=limit,
+            language=language,
+            normalizer=normalizer,
+            model_settings={"device": device, "dtype": dtype, "engine": engine},
+            parameters=read_options(option or [], {}),
+            batch_size=batch_size,
+            out=read_folder(out),
+            overwrite=overwrite,
+            quiet=quiet,
+        )
+        if task == TASKS[1]:
+            from auricle.cli.evaluate_diarization import run_diarization
+
+            n_failed = run_diarization(plan, collar, skip_overlap, form)
+        else:
+            n_failed = run(plan, resamples, seed, draw, form, differences)
+        if n_failed:
+            raise typer.Exit(SOME_FAILED)
+
+
+def run(plan: Plan, resamples: int, seed: int, drawn: str, form: str, n_differences: int) -> int:
+    """Score what the plan says, print it, and return how many utterances failed."""
+    with quick_imports():
+        from auricle.evaluation.leaderboard import boards, duels
+        from auricle.evaluation.scoring import Sampling
+        from auricle.evaluation.tables import details
+
+    sampling = Sampling(resamples=resamples, seed=seed, drawn=drawn)
+    if plan.rescore is not None:
+        results = _rescored(plan, plan.rescore, sampling)
+    elif plan.predictions:
+        results = _external(plan, sampling)
+    else:
+        from auricle.cli.evaluate_models import measured
+
+        results = measured(plan, sampling)
+    found = boards(entry for entry, _ in results)
+    scores = {entry.place: score for entry, score in results}
+    show(found, [details(board) for board in found], _duels_within(found, scores, duels), form)
+    if n_differences and form == "table":
+        show_differences(scores, n_differences)
+    n_failed = 0
+    for one in scores.values():
+        n_failed += len(one.failed)
+        for failed in one.failed[:10] if not plan.quiet else ():
+            say(f"{failed.id}: {failed.error}")
+    return n_failed
+
+
+def _duels_within(found: Sequence[Any], scores: dict[tuple[str, str], Score], duels: Any) -> list[Any]:
+    """Compare models where their texts were normalised alike."""
+    return [
+        duel
+        for board in found
+        for duel in duels({entry.place: scores[entry.place] for entry in board.entries if entry.place in scores})
+    ]
+
+
+def _external(plan: Plan, sampling: Sampling) -> list[tuple[Entry, Score]]:
+    from auricle.evaluation.external import read_external
+    from auricle.evaluation.leaderboard import Entry
+    from auricle.evaluation.places import labelled, place, unique
+    from auricle.evaluation.rows import Made, speech_row, write_json
+    from auricle.evaluation.scoring import score
+
+    given = [labelled(str(path)) for path in plan.predictions]
+    named = unique([(Path(label).stem if label == what else label, what) for label, what in given], "--predictions")
+    dataset = plan.references.stem if plan.references is not None else "predictions"
+    results = []
+    for label, what in named:
+        read = read_external(Path(what), plan.references)
+        chosen = choose_normalizer(plan, [plan.language] if plan.language else [one.language for one in read])
+        one = score(read, chosen, sampling)
+        path = None if plan.out is None else place(plan.out, label, dataset)
+        row = speech_row(one, Made(label, dataset), path.name if path is not None else None)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(line.line() + "\n" for line in read), encoding="utf-8")
+            write_json(path.with_suffix(".json"), row)
+        results.append((Entry(row, path), one))
+    return results
+
+
+def _rescored(plan: Plan, folder: Path, sampling: Sampling) -> list[tuple[Entry, Score]]:
+    from auricle.evaluation.leaderboard import Entry
+    from auricle.evaluation.rescore import rescore
+
+    results = []
+    for path, row, one in rescore(folder, lambda languages: choose_normalizer(plan, languages), sampling):
+        results.append((Entry(row, path), one))
+    if not results:
+        raise OptionError(f"{folder} holds no row with predictions; they are kept by `auricle evaluate --out`")
+    return results
+
+
+def _pairs(values: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for value in values:
+        key, sign, text = value.partition("=")
+        if not (sign and key):
+            raise OptionError(f"--where {value!r} is not KEY=VALUE; expected such as --where corpus=clean")
+        found[key] = text
+    return found

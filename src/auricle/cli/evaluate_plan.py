@@ -1,0 +1,64 @@
+"""What a run of `auricle evaluate` is to do; conflicts are refused here, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from auricle.cli.border import say
+from auricle.errors import OptionError
+
+if TYPE_CHECKING:
+    from auricle.evaluation.normalizers import Normalizer
+
+TASKS = ("automatic-speech-recognition", "speaker-diarization")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do."""
+
+    models: tuple[str, ...]
+    data: tuple[str, ...]
+    predictions: tuple[Path, ...]
+    references: Path | None
+    rescore: Path | None
+    split: str | None = None
+    where: dict[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    language: str | None = None
+    normalizer: str = "auto"
+    model_settings: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    batch_size: int | None = None
+    out: Path | None = None
+    overwrite: bool = False
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        ways = [bool(self.models or self.data), bool(self.predictions), self.rescore is not None]
+        if sum(ways) != 1:
+            raise OptionError(
+                "give one of: --model and --data, --predictions FILE, or --rescore FOLDER; "
+                f"{'none' if not any(ways) else 'several'} of them arrived"
+            )
+        if bool(self.models) != bool(self.data):
+            missing, there = ("--data", "--model") if self.models else ("--model", "--data")
+            raise OptionError(f"{there} is given and {missing} is not; a model is measured on a data set: give both")
+        if self.references is not None and len(self.predictions) == 0:
+            raise OptionError(f"--references {self.references} belongs to --predictions FILE; give that, too")
+
+
+def choose_normalizer(plan: Plan, languages: Sequence[str | None]) -> Normalizer:
+    """Return the normaliser that is asked for; of itself it goes by the language, which is told where it is unknown."""
+    from auricle.evaluation.normalizers import AUTO, normalizer, normalizer_for
+
+    if plan.normalizer != AUTO:
+        return normalizer(plan.normalizer)
+    known = [plan.language] if plan.language else languages
+    if not plan.quiet and not all(known):
+        say("auricle: of some texts the language is not known, so that only capitals and punctuation are taken away; "
+            "give --language en for English")  # fmt: skip
+    return normalizer_for(known)
