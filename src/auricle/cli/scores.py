@@ -31,9 +31,7 @@ def show(boards: Sequence[Board], tables: Sequence[Table], duels: Sequence[Duel]
 
     warnings = list(dict.fromkeys(warning for board in boards for warning in board.warnings))
     if form == "json":
-        rows = [dict(entry.row) for board in boards for entry in board.entries]
-        told = {"results": rows, "comparisons": [_told(duel) for duel in duels], "warnings": warnings}
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(as_json(boards, duels), end="")
     elif form == "markdown":
         print(markdown(tables, warnings, duels), end="")
     else:
@@ -43,6 +41,14 @@ def show(boards: Sequence[Board], tables: Sequence[Table], duels: Sequence[Duel]
             print(duel)
         for warning in warnings:
             say(f"auricle: {warning}")
+
+
+def as_json(boards: Sequence[Board], duels: Sequence[Duel]) -> str:
+    """Return rows, comparisons and warnings as JSON; the server's page of results reads such a file, too."""
+    rows = [dict(entry.row) for board in boards for entry in board.entries]
+    warnings = list(dict.fromkeys(warning for board in boards for warning in board.warnings))
+    told = {"results": rows, "comparisons": [_told(duel) for duel in duels], "warnings": warnings}
+    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
 
 def show_differences(scores: Mapping[tuple[str, str], Score], n_worst: int) -> None:
