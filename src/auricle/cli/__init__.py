@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from auricle import __version__
-from auricle.cli import align, chat, doctor, download, listen, models, serve, token, transcribe
+from auricle.cli import align, chat, doctor, download, evaluate, leaderboard, listen, models, serve, token, transcribe
 
 app = typer.Typer(
     name="auricle",
@@ -22,6 +22,8 @@ app.command("align", no_args_is_help=True)(align.align)
 app.command("listen")(listen.listen)
 app.command("chat")(chat.chat)
 app.command("serve")(serve.serve)
+app.command("evaluate", no_args_is_help=True)(evaluate.evaluate)
+app.command("leaderboard", no_args_is_help=True)(leaderboard.leaderboard)
 app.command("models")(models.models)
 app.command("download", no_args_is_help=True)(download.download)
 app.command("doctor")(doctor.doctor)
