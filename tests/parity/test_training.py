@@ -15,7 +15,7 @@ import torch
 import transformers
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "training"))
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "training"))
 
 from finetune_toys import FAMILIES, Row, spoken, toy_checkpoint, toy_rows
 

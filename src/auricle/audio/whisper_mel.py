@@ -128,10 +128,13 @@ class WhisperFeatures:
 
 
 class WhisperFrames(WhisperFeatures):
-    """The same features of a recording alone, without what fills up its window: (B, F, n_mels), F of the longest row.
+    """The same features of a recording and a few seconds of the silence after it, (B, F, n_mels).
 
-    For encoders that were trained to hear recordings of any length up to a window (models/whisper_ctc.py).
+    For encoders that hear recordings of any length up to a window (models/whisper_ctc.py). `lengths` counts a row's
+    frames without the silence, which is there as far as the window goes.
     """
+
+    silence_frames = 300  # the model's own default
 
     @property
     def longest_s(self) -> float:
@@ -139,14 +142,14 @@ class WhisperFrames(WhisperFeatures):
         return self.window_samples / self.sample_rate
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> Features:
-        """Mono float32 waveforms of at most one window each; rows shorter than the longest end in zeros.
+        """Mono float32 waveforms of at most one window each; beyond their silence rows end in zeros.
 
         Raises:
             AudioInputError: if there is no waveform, or one is not one-dimensional.
             AudioTooLargeError: if a waveform is longer than one window.
         """
         windows = super().__call__(waveforms)
-        longest = max(1, int(windows.lengths.max()))
+        heard = (windows.lengths + self.silence_frames).clamp(max=self.window_frames)  # (B,)
+        longest = int(heard.max())
         values = windows.values[:, :, :longest].transpose(1, 2)  # (B, F, n_mels)
-        own = torch.arange(longest) < windows.lengths[:, None]  # (B, F)
-        return Features(values * own[..., None], windows.lengths)
+        return Features(values * (torch.arange(longest) < heard[:, None])[..., None], windows.lengths)

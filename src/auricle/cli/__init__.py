@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from auricle import __version__
-from auricle.cli import align, chat, doctor, download, evaluate, leaderboard, listen, models, serve, token, transcribe
+from auricle.cli import (
+    align,
+    chat,
+    diarize,
+    doctor,
+    download,
+    evaluate,
+    finetune,
+    leaderboard,
+    listen,
+    models,
+    serve,
+    token,
+    transcribe,
+)
 
 app = typer.Typer(
     name="auricle",
@@ -19,9 +33,11 @@ app = typer.Typer(
 )
 app.command("transcribe", no_args_is_help=True)(transcribe.transcribe)
 app.command("align", no_args_is_help=True)(align.align)
+app.command("diarize", no_args_is_help=True)(diarize.diarize)
 app.command("listen")(listen.listen)
 app.command("chat")(chat.chat)
 app.command("serve")(serve.serve)
+app.command("finetune", no_args_is_help=True)(finetune.finetune)
 app.command("evaluate", no_args_is_help=True)(evaluate.evaluate)
 app.command("leaderboard", no_args_is_help=True)(leaderboard.leaderboard)
 app.command("models")(models.models)

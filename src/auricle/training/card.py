@@ -42,8 +42,9 @@ def write_card(folder: Path, run: Run, log: list[dict[str, Any]]) -> None:
 
 
 def best_evaluation(log: list[dict[str, Any]], metric: str) -> dict[str, Any] | None:
-    """The first of the evaluations with the lowest rate, which is the checkpoint that is kept."""
-    return min((row for row in log if "wer" in row), key=lambda row: row[metric], default=None)
+    """The first of the evaluations with the lowest rates, which is the checkpoint that is kept."""
+    other = "cer" if metric == "wer" else "wer"
+    return min((row for row in log if "wer" in row), key=lambda row: (row[metric], row[other]), default=None)
 
 
 def summary(run: Run, best: dict[str, Any] | None) -> str:
@@ -62,7 +63,7 @@ def card_text(run: Run, log: list[dict[str, Any]], best: dict[str, Any] | None) 
     parts = [
         _head(run, best),
         f"# {run.name}\n",
-        f"`{run.base}` fine-tuned with [auricle](https://pypi.org/project/auricle) {auricle.__version__} "
+        f"`{run.base}` fine-tuned with auricle {auricle.__version__} "
         f"to recognise speech{' in ' + ', '.join(run.languages) if run.languages else ''}.\n",
         _accuracy(run, log, best),
         _use(run),

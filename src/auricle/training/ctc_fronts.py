@@ -5,23 +5,29 @@ Dimension key: B batch, S samples, F steps stored, D their width, T encoder fram
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auricle.audio.features import MEL_FRAMES_PER_SECOND
 from auricle.audio.parakeet_mel import ParakeetFeatures
 from auricle.models.speech_encoder import valid_frames
 from auricle.training.augment import mask_spectrum, stretch_and_warp
 from auricle.training.objective import Batch
 
 FREEZE = ("feature-encoder", "encoder", "none")
+STATE_DROPOUT = 0.1  # of stored states: a single layer on few rows learns them by heart
 
 
 class Front(Protocol):
     """How one family is trained."""
+
+    longest_s: float  # seconds of a recording that can be learned
 
     def stored(self, waveform: np.ndarray) -> tuple[Tensor, int]:
         """What is kept of a recording, (F, D) float32, and the encoder frames that it has."""
@@ -46,8 +52,9 @@ class Front(Protocol):
 class FrozenFront:
     """The encoder is frozen: its states are stored, and only the head computes."""
 
-    def __init__(self, model: Any, features: Any) -> None:
-        self.model, self.features = model, features
+    def __init__(self, model: Any, features: Any, augments: bool) -> None:
+        self.model, self.features, self.augments = model, features, augments
+        self.longest_s = getattr(features, "longest_s", math.inf)
 
     def stored(self, waveform: np.ndarray) -> tuple[Tensor, int]:
         """The encoder's states, (T, D)."""
@@ -65,12 +72,15 @@ class FrozenFront:
         return {}
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """One layer."""
-        return self.model.head(batch.features), batch.lengths
+        """One layer; in training a tenth of its input is hidden."""
+        x = F.dropout(batch.features, STATE_DROPOUT, self.augments and self.model.training)
+        return self.model.head(x), batch.lengths
 
 
 class SpeechFront:
     """wav2vec2, HuBERT, WavLM: waveforms, or with a frozen feature encoder what its convolutions give."""
+
+    longest_s = math.inf
 
     def __init__(self, model: Any, features: Any, config: Mapping[str, Any], freezes_convolutions: bool) -> None:
         self.model, self.features, self.config, self.frozen = model, features, config, freezes_convolutions
@@ -144,6 +154,8 @@ class SpeechFront:
 class ParakeetFront:
     """Parakeet: log-mel energies, stored before they are normalised, so that stretching can come first."""
 
+    longest_s = math.inf
+
     def __init__(self, model: Any, features: ParakeetFeatures, augments: bool) -> None:
         self.model, self.features, self.augments = model, features, augments
 
@@ -171,20 +183,24 @@ class ParakeetFront:
 
 
 class WhisperFront:
-    """A Whisper encoder: log-mel frames of the recording alone."""
+    """A Whisper encoder: log-mel frames of the recording and of the silence after it."""
 
     def __init__(self, model: Any, features: Any, augments: bool) -> None:
         self.model, self.features, self.augments = model, features, augments
+        # So that all of the silence is there, and a row's own frames are known by its length.
+        self.longest_s = features.longest_s - features.silence_frames / MEL_FRAMES_PER_SECOND
 
     def stored(self, waveform: np.ndarray) -> tuple[Tensor, int]:
         """(F, M) log-mel frames."""
         values = self.features([waveform])
-        n_steps = int(values.lengths[0])
-        return values.values[0, :n_steps].clone(), (n_steps + 1) // 2
+        return values.values[0].clone(), (int(values.lengths[0]) + 1) // 2
 
     def row(self, stored: Tensor, generator: torch.Generator | None, least: int) -> Tensor:
         """Masked in training."""
-        return stored if generator is None or not self.augments else mask_spectrum(stored.clone(), generator)
+        if generator is None or not self.augments:
+            return stored
+        n_own = len(stored) - self.features.silence_frames
+        return torch.cat([mask_spectrum(stored[:n_own].clone(), generator), stored[n_own:]])
 
     def masks(self, lengths: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """The features are masked already."""
@@ -192,7 +208,7 @@ class WhisperFront:
 
     def logits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The model itself."""
-        logits, frames = self.model(batch.features, batch.lengths)
+        logits, frames = self.model(batch.features, batch.lengths - self.features.silence_frames)
         return logits, frames
 
 
@@ -201,7 +217,7 @@ def open_front(
 ) -> Front:
     """How a family is trained with what is frozen."""
     if freeze == "encoder":
-        return FrozenFront(model, features)
+        return FrozenFront(model, features, augments)
     if family == "parakeet_ctc":
         return ParakeetFront(model, features, augments)
     if family == "whisper_ctc":

@@ -23,6 +23,7 @@ from auricle.errors import AudioError, OptionError
 from auricle.training.ctc_fronts import FREEZE, Front, open_front
 from auricle.training.ctc_labels import Labels
 from auricle.training.ctc_start import ARCHITECTURES, Start
+from auricle.training.lora import tensors_to_save
 from auricle.training.objective import Batch, Example, Rejected
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class CTCObjective:
         except (AudioError, OSError) as error:
             return Rejected(row.id, "the recording cannot be read", str(error))
         duration = len(waveform) / self.start.features.sample_rate
-        longest = min(self.settings.max_duration, getattr(self.start.features, "longest_s", float("inf")))
+        longest = min(self.settings.max_duration, self.front.longest_s)
         if duration > longest:
             return Rejected(row.id, f"longer than {longest:g} s", f"{duration:.2f} s")
         if duration < self.settings.min_duration:
@@ -193,7 +194,7 @@ class CTCObjective:
             for key in ("bos_token_id", "eos_token_id", "decoder_start_token_id"):
                 raw[key] = tokenizer.blank
             raw |= {"suppress_tokens": None, "begin_suppress_tokens": None, "forced_decoder_ids": None}
-        write_checkpoint(folder, raw, self.model.state_dict(), torch.float32)
+        write_checkpoint(folder, raw, tensors_to_save(self.model), torch.float32)
         self.labels.save(folder)
         settings = {**self.start.feature_settings, "processor_class": PROCESSORS.get(family, "Wav2Vec2Processor")}
         settings.setdefault("feature_extractor_type", _extractor_of(family))

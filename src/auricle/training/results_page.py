@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from auricle.training.card import best_evaluation
+
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 560, 220, 58, 26, 10
 MAX_POINTS = 600  # drawn of a curve; the others lie between them
 STYLE = """
@@ -28,7 +30,7 @@ _REGION = '<div class="scroll" tabindex="0" role="region" aria-label="{}"><table
 def write_page(path: Path, title: str, summary: str, log: Sequence[dict[str, Any]], metric: str = "wer") -> None:
     """Draw loss, error rates, learning rate and gradient norm of a log, and its last pairs of texts."""
     steps, evaluations = [row for row in log if "loss" in row], [row for row in log if "wer" in row]
-    best = min(evaluations, key=lambda row: row[metric], default=None)
+    best = best_evaluation(evaluations, metric)
     plots = [
         plot("Loss per label", _points(steps, "loss"), logarithmic=True),
         plot("Word error rate", _points(evaluations, "wer"), best=_place(best, "wer"), percent=True),

@@ -30,6 +30,8 @@ from auricle.training.world import World
 
 N_SHOWN = 5  # pairs of an evaluation that are kept in the log
 BETAS = (0.9, 0.98)
+# Networks write nothing for long, and then everything at once: no one waits in vain before a rate is below this.
+LEARNING = 0.9
 
 
 class Watch(Protocol):
@@ -58,7 +60,8 @@ class State:
     seconds: float = 0.0  # spent, evaluations included
     audio_seconds: float = 0.0  # heard, repeats included
     skipped: int = 0  # steps whose gradient was not finite
-    best: float = math.inf  # rate of the best checkpoint
+    best: float = math.inf  # rate of the best checkpoint, by the metric
+    best_other: float = math.inf  # its other rate, which decides between equals
     best_step: int | None = None
     since_best: int = 0  # evaluations
     ended: str = ""  # why the run is over
@@ -77,6 +80,7 @@ class Trainer:
     world: World
     watch: Watch
     keep: Callable[[Path], None]  # what is written beside a checkpoint
+    normalize: Callable[[str], str] = str  # what texts are before they are compared
     state: State = field(default_factory=State)
     stop_asked: bool = False
 
@@ -203,7 +207,8 @@ class Trainer:
         if self.options.minutes:
             share = self.state.seconds / (60 * self.options.minutes)
             return float(self.world.agreed(share))
-        return (self.state.step + 1) / (self.n_steps or 1)
+        # Neither the first step nor the last is one of rate zero.
+        return (self.state.step + 1) / ((self.n_steps or 1) + 1)
 
     def _is_over(self) -> bool:
         if self.n_steps is not None and self.state.step >= self.n_steps:
@@ -231,14 +236,17 @@ class Trainer:
             self._keep_weights()
             return
         with self._averaged():
-            references, texts = self._transcribed(self.validation)
+            references, texts = (list(map(self.normalize, one)) for one in self._transcribed(self.validation))
             words, characters = word_errors(references, texts), character_errors(references, texts)
-            rate = (words if self.options.metric == "wer" else characters).rate
-            better = rate < state.best
+            rate, other = words.rate, characters.rate
+            if self.options.metric == "cer":
+                rate, other = other, rate
+            better = (rate, other) < (state.best, state.best_other)
             if better:
-                state.best, state.best_step, state.since_best = rate, state.step, 0
+                state.best, state.best_other = rate, other
+                state.best_step, state.since_best = state.step, 0
                 self._write()
-            elif state.step:
+            elif state.best < LEARNING:
                 state.since_best += 1
         row = evaluation_row(state.step, words, characters, references, texts)
         if self.log is not None:

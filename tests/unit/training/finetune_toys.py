@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import wave
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,8 @@ from auricle.models.parakeet import ParakeetCTC
 from auricle.models.wav2vec2 import Wav2Vec2CTC
 from auricle.models.wavlm import WavLMCTC
 from auricle.models.whisper import Whisper
-from auricle.training.world import World
+from auricle.training.finetune import finetune
+from auricle.training.options import FinetuneOptions
 
 RATE = 16000
 LETTERS = {"a": 300.0, "b": 500.0, "c": 800.0, "d": 1200.0, "e": 1700.0}
@@ -99,4 +103,29 @@ def toy_checkpoint(folder: Path, family: str, **changes: Any) -> Path:
     return folder
 
 
-ALONE = World()
+def write_corpus(folder: Path, n_rows: int = 12) -> Path:
+    """A manifest of WAV files with `toy_rows`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = []
+    for row in toy_rows(n_rows):
+        path = folder / f"{row.id}.wav"
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(RATE)
+            file.writeframes((row.audio["array"] * 32000).astype("<i2").tobytes())
+        lines.append(json.dumps({"path": path.name, "text": row.text, "speaker": row.speaker}))
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "rows.jsonl"
+
+
+def finetune_toy(
+    start: str, data: str, out: str, options: dict[str, Any], world: tuple[int, int, int] = (0, 1, 0)
+) -> None:
+    """What a process of its own does: rank, number of processes and port are what a launcher would say."""
+    rank, size, port = world
+    torch.set_num_threads(1)
+    if size > 1:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    finetune(start, data, out, FinetuneOptions(**options))

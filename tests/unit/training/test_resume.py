@@ -1,0 +1,121 @@
+"""A run that is killed at any moment and started again ends as one that nobody touched, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finetune_toys import finetune_toy, toy_checkpoint, write_corpus
+from safetensors.torch import load_file
+
+from auricle.errors import OptionError
+from auricle.training.finetune import finetune
+from auricle.training.journal import read_log
+from auricle.training.options import FinetuneOptions
+
+STEPS = 40
+# Augmentation, dropout, averaging and accumulation draw and keep what a resumed run must find again. Snapshots come
+# whenever a moment has passed.
+OPTIONS: dict[str, Any] = {
+    "steps": STEPS,
+    "batch_seconds": 6.0,
+    "learning_rate": 2e-3,
+    "evaluate_every": 8,
+    "accumulate": 2,
+    "averaging": 0.9,
+    "patience": None,
+    "save_minutes": 0.001,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="module")
+def processes() -> ForkServerContext:
+    """Processes that begin with everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["finetune_toys"])
+    return context
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("toys")
+    start = toy_checkpoint(folder / "start", "parakeet_ctc", dropout=0.1, attention_dropout=0.1)
+    return str(start), str(write_corpus(folder / "data"))
+
+
+def lines_of(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.is_file() else 0
+
+
+def killed_after(
+    context: ForkServerContext, toys: tuple[str, str], out: Path, watched: Path, n_lines: int
+) -> int | None:
+    """Start a run, kill it when a file has so many lines, and say how it ended."""
+    process = context.Process(target=finetune_toy, args=(*toys, str(out), OPTIONS))
+    process.start()
+    while process.is_alive() and lines_of(watched) < n_lines:
+        time.sleep(0.001)
+    if process.is_alive():
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    return process.exitcode
+
+
+def without_times(log: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in log]
+
+
+def test_a_run_killed_many_times_ends_as_one_that_was_not(
+    tmp_path: Path, toys: tuple[str, str], processes: ForkServerContext
+) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    finetune_toy(*toys, str(whole), OPTIONS)
+    draw = random.Random(5)
+    rows = cut / "training_state" / "training" / "rows.jsonl"
+    assert killed_after(processes, toys, cut, rows, 4) == -signal.SIGKILL  # while features are computed
+    for n_lines in sorted(draw.randint(2, STEPS) for _ in range(4)):
+        assert killed_after(processes, toys, cut, cut / "log.jsonl", n_lines) == -signal.SIGKILL
+    finetune_toy(*toys, str(cut), OPTIONS)
+    log = read_log(cut / "log.jsonl")
+    assert [row["step"] for row in log if "loss" in row] == list(range(1, STEPS + 1))
+    assert without_times(log) == without_times(read_log(whole / "log.jsonl"))
+    ours, theirs = load_file(cut / "model.safetensors"), load_file(whole / "model.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(ours[name].equal(theirs[name]) for name in ours)
+
+
+def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path: Path, toys: tuple[str, str]) -> None:
+    few = {**OPTIONS, "steps": 2, "evaluate_every": 1}
+    finetune_toy(*toys, str(tmp_path), few)
+    with pytest.raises(OptionError, match=r"learning_rate was 0\.002 and is 0\.001"):
+        finetune(*toys, tmp_path, FinetuneOptions(**{**few, "learning_rate": 1e-3}))
+    rows = Path(toys[1]).read_text(encoding="utf-8").splitlines()
+    other = Path(toys[1]).with_name("fewer.jsonl")
+    other.write_text("\n".join(rows[:-2]) + "\n", encoding="utf-8")
+    with pytest.raises(OptionError, match="training data was"):
+        finetune(toys[0], other, tmp_path, FinetuneOptions(**few))
+    finetune(*toys, tmp_path, FinetuneOptions(**{**few, "steps": 3}))
+    assert [row["step"] for row in read_log(tmp_path / "log.jsonl") if "loss" in row] == [1, 2, 3]
+
+
+def test_the_last_two_snapshots_are_kept(tmp_path: Path, toys: tuple[str, str]) -> None:
+    finetune_toy(*toys, str(tmp_path), {**OPTIONS, "steps": 4, "evaluate_every": 1})
+    kept = sorted(path.name for path in (tmp_path / "training_state").glob("snapshot-*"))
+    assert kept == ["snapshot-000000003.pt", "snapshot-000000004.pt"]
+
+
+def test_what_others_read_is_whole_json(tmp_path: Path, toys: tuple[str, str]) -> None:
+    finetune_toy(*toys, str(tmp_path), {**OPTIONS, "steps": 2})
+    about = json.loads((tmp_path / "auricle.json").read_text(encoding="utf-8"))
+    assert about["base_model"] == toys[0]
+    assert about["name"] == tmp_path.name
