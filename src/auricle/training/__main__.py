@@ -4,6 +4,8 @@ synthesize  text -> speech by Debian's synthesizers
 prepare     recordings -> stored features
 train       stored features -> a run (killed and started again, it goes on)
 curve       a run's snapshots -> word error rates
+language-model  texts -> the n-gram model beside the bundled model
+diarization     the networks that tell who speaks, see pretrain_diarization.py
 export      a run -> a checkpoint folder
 
 whisper-decoder  the same for a decoder upon a Whisper encoder, see whisper_commands.py
@@ -15,7 +17,7 @@ import argparse
 import json
 from pathlib import Path
 
-from auricle.training import whisper_commands
+from auricle.training import pretrain_diarization, whisper_commands
 
 # Shares of each corpus heard in an epoch: of people about 9 hours, a quarter of the four variants stored of each
 # recording; of learners of English less, whose words often differ from the prompt that is their transcript.
@@ -60,6 +62,12 @@ def _arguments() -> argparse.Namespace:
     export.add_argument("--out", type=Path, required=True)
     export.add_argument("--name", required=True, help="what the model calls itself")
     export.add_argument("--summary", required=True, help="one line with its measured accuracy")
+    words = commands.add_parser("language-model", help="estimate an n-gram model of words")
+    words.add_argument("--text", type=Path, required=True, help="folder of text files")
+    words.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
+    words.add_argument("--out", type=Path, required=True, help="a checkpoint's folder language_model")
+    voices = commands.add_parser("diarization", help="train the networks that tell who speaks")
+    pretrain_diarization.add_arguments(voices)
     whisper = commands.add_parser("whisper-decoder", help="train a decoder upon a frozen Whisper encoder")
     whisper_commands.add_arguments(whisper)
     return parser.parse_args()
@@ -77,6 +85,17 @@ def _curve(arguments: argparse.Namespace) -> None:
                 row[split] = {corpus: round(rate, 4) for corpus, rate in rates.items()}
             print(json.dumps(row))
             file.write(json.dumps(row) + "\n")
+
+
+def _language_model(arguments: argparse.Namespace) -> None:
+    from auricle.decoding.compact_ngram import write_compact
+    from auricle.training.language_model import WEIGHTS as FUSION_WEIGHTS
+    from auricle.training.language_model import estimate, natural, read_sentences
+
+    sentences = read_sentences(arguments.text, arguments.speech / "manifest.jsonl")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    write_compact(natural(estimate(sentences)), arguments.out / "words.safetensors")
+    (arguments.out / "attrs.json").write_text(json.dumps(FUSION_WEIGHTS) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -101,6 +120,10 @@ def main() -> None:
         )
     elif arguments.command == "curve":
         _curve(arguments)
+    elif arguments.command == "language-model":
+        _language_model(arguments)
+    elif arguments.command == "diarization":
+        pretrain_diarization.main(arguments)
     elif arguments.command == "whisper-decoder":
         whisper_commands.main(arguments)
     else:

@@ -1,0 +1,44 @@
+"""Two trained runs as a folder that `pipeline("speaker-diarization")` reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from auricle.checkpoints.diarization import DiarizationConfig
+from auricle.errors import CheckpointError
+from auricle.loading_diarization import EMBEDDING as EMBEDDING_FOLDER
+from auricle.loading_diarization import SEGMENTATION as SEGMENTATION_FOLDER
+from auricle.loading_diarization import save_diarization
+from auricle.models.pyannet import PyanNet, PyanNetConfig
+from auricle.models.wespeaker import WeSpeakerConfig, WeSpeakerResNet
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """Return the averaged weights of a run.
+
+    Raises: CheckpointError where there is no run.
+    """
+    if not (folder / "run.pt").exists():
+        raise CheckpointError(f"{folder} holds no run: expected run.pt; train first")
+    state: dict[str, Any] = torch.load(folder / "run.pt", weights_only=True)
+    found: dict[str, Any] = state["average"]
+    return found
+
+
+def export(
+    runs: Path, folder: Path, configs: tuple[PyanNetConfig, WeSpeakerConfig], threshold: float, card: dict[str, Any]
+) -> None:
+    """Write config.yaml, both networks of `runs` and `card` (as auricle.json) to `folder`.
+
+    `threshold` is the distance of voices above which they are of two speakers.
+    """
+    segmentation, embedding = PyanNet(configs[0]), WeSpeakerResNet(configs[1])
+    segmentation.load_state_dict(trained(runs / "segmentation"))
+    embedding.load_state_dict(trained(runs / "speakers"))
+    config = DiarizationConfig(SEGMENTATION_FOLDER, EMBEDDING_FOLDER, threshold=threshold)
+    save_diarization(folder, config, segmentation, embedding)
+    (folder / "auricle.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,125 @@
+"""The two networks of the bundled diarization, and one command for each step that makes them.
+
+voices        recordings of single speakers -> one file with where each voice is heard
+mixtures      voices -> conversations, of the training speakers and of held-out ones
+speakers      voices -> the network that tells voices apart
+segmentation  conversations -> the network that says who speaks when
+export        both runs -> a folder that pipeline("speaker-diarization") reads
+
+Killed and started again, the two trainings go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from auricle.models.pyannet import LinearConfig, LSTMConfig, PyanNet, PyanNetConfig, SincNetConfig, powerset
+from auricle.models.wespeaker import WeSpeakerConfig, WeSpeakerResNet
+from auricle.training.data import Sounds, load_sounds
+from auricle.training.diarization_pool import Pool, make_pool
+from auricle.training.pretrain_segmentation import (
+    SegmentationOptions,
+    SegmentationRun,
+    train_segmentation,
+)
+from auricle.training.pretrain_speakers import SpeakerOptions, SpeakerRun, Speakers, train_speakers
+from auricle.training.voices import VoiceStore, prepare_voices
+
+# Half the frames of the published network, 34 ms each: recurrent layers cost by the frame.
+SEGMENTATION = PyanNetConfig(
+    sincnet=SincNetConfig(stride=20, n_filters=40, channels=(64, 64)),
+    lstm=LSTMConfig(hidden_size=128, num_layers=2),
+    linear=LinearConfig(hidden_size=128, num_layers=1),
+)
+EMBEDDING = WeSpeakerConfig(num_mel_bins=48, depths=(1, 1, 1, 1), base_channels=16, embedding_dim=128)
+
+
+def training_sounds(speech: Path) -> Sounds:
+    """Return the noises and rooms that training hears; the last of each are kept for measuring."""
+    sounds = load_sounds(speech)
+    return Sounds(sounds.noises[:-1], sounds.rooms[:-1])
+
+
+def held_out_sounds(speech: Path) -> Sounds:
+    """Return the noise and the room that training never hears."""
+    sounds = load_sounds(speech)
+    return Sounds(sounds.noises[-1:], sounds.rooms[-1:])
+
+
+def frame_centres(config: PyanNetConfig) -> np.ndarray:
+    """Return the sample in the middle of what each frame of a chunk hears, (T,)."""
+    hears, step = config.frame_samples
+    return hears // 2 + step * np.arange(config.n_frames(config.chunk_samples))
+
+
+def start_segmentation(options: SegmentationOptions, config: PyanNetConfig = SEGMENTATION) -> SegmentationRun:
+    """Return a fresh network with its optimizer."""
+    torch.manual_seed(options.seed)
+    model = PyanNet(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.01)
+    return SegmentationRun(model, copy.deepcopy(model), optimizer, options)
+
+
+def start_speakers(options: SpeakerOptions, config: WeSpeakerConfig = EMBEDDING) -> SpeakerRun:
+    """Return a fresh network with its optimizer."""
+    torch.manual_seed(options.seed)
+    model = WeSpeakerResNet(config)
+    if config.base_channels % 8 == 0:  # with fewer, the gradients of this layout end in freed memory (torch 2.13)
+        model.resnet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    scale = nn.Parameter(torch.tensor(10.0).log())
+    parameters = [*model.parameters(), scale]
+    optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=options.weight_decay)
+    return SpeakerRun(model, copy.deepcopy(model), scale, optimizer, options)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the steps to `python -m auricle.training diarization`."""
+    steps = parser.add_subparsers(dest="step", required=True)
+    for name in ("voices", "mixtures", "speakers", "segmentation", "export"):
+        step = steps.add_parser(name)
+        step.add_argument("--speech", type=Path, required=name != "export", help="folder with manifest.jsonl")
+        step.add_argument("--data", type=Path, default=Path("data"), help="where voices and mixtures are")
+        step.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
+        if name == "mixtures":
+            step.add_argument("--hours", type=float, default=14.0)
+        if name in ("speakers", "segmentation"):
+            step.add_argument("--minutes", type=float, required=True, help="the whole run's budget")
+        if name == "export":
+            step.add_argument("--out", type=Path, required=True)
+            step.add_argument("--threshold", type=float, default=0.7, help="distance that divides two speakers")
+            step.add_argument("--name", required=True, help="what the networks call themselves")
+            step.add_argument("--summary", required=True, help="one line with their measured accuracy")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run one step."""
+    data, runs, speech = arguments.data, arguments.runs, arguments.speech
+    if arguments.step == "voices":
+        prepare_voices(speech, data / "voices", n_workers=2)
+    elif arguments.step == "mixtures":
+        store = VoiceStore(data / "voices")
+        make_pool(store, "test", held_out_sounds(speech), data / "mixtures-test", 0.5, seed=7, n_workers=1)
+        make_pool(
+            store, "train", training_sounds(speech), data / "mixtures-train", arguments.hours, seed=1, n_workers=2
+        )
+    elif arguments.step == "speakers":
+        options = SpeakerOptions(arguments.minutes)
+        speakers = Speakers(VoiceStore(data / "voices"), "train", training_sounds(speech), options.seconds)
+        train_speakers(start_speakers(options), speakers, runs / "speakers")
+    elif arguments.step == "segmentation":
+        run = start_segmentation(SegmentationOptions(arguments.minutes))
+        pool, sounds = Pool(data / "mixtures-train"), training_sounds(speech)
+        config = run.model.config
+        classes = powerset(config.max_speakers_per_chunk, config.max_speakers_per_frame)
+        train_segmentation(run, pool, frame_centres(config), classes, config.duration, sounds, runs / "segmentation")
+    else:
+        from auricle.training.export_diarization import export
+
+        card = {"name": arguments.name, "summary": arguments.summary}
+        export(runs, arguments.out, (SEGMENTATION, EMBEDDING), arguments.threshold, card)
