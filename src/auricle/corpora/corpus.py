@@ -33,12 +33,28 @@ class Layout(Protocol):
     """One way in which datasets lie on disk."""
 
     name: str
-    kind: str  # "common_voice", ...
-    splits: tuple[str, ...] | None  # None: only the rows say
-    default: tuple[str, ...] | None  # those that are read where none is asked for; None: all
     columns: dict[str, str]  # "audio", "text": what the dataset calls it
     notes: list[str]
-    is_streamed: bool  # it is read over a network, or can be read only once: it is not read before it is used
+
+    @property
+    def kind(self) -> str:
+        """The layout's name, such as "common_voice"."""
+        ...
+
+    @property
+    def splits(self) -> tuple[str, ...] | None:
+        """Its splits; None where only the rows say."""
+        ...
+
+    @property
+    def default(self) -> tuple[str, ...] | None:
+        """The splits that are read where none is asked for; None: all."""
+        ...
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether it is read over a network, or only once, so that it is not read before it is used."""
+        ...
 
     def rows(self, wanted: Sequence[str] | None, told: Told) -> Iterator[Row]:
         """Give the rows in a fixed order, at least those of the splits that are `wanted`."""
@@ -136,15 +152,21 @@ class Corpus:
         Raises:
             AuricleError: the dataset is another one than it was when its report was made.
         """
+        if stop is None or stop > start:
+            for number, row in self.numbered(lambda number: number >= start):
+                yield row
+                if number + 1 == stop:
+                    return
+
+    def numbered(self, is_wanted: Callable[[int], bool]) -> Iterator[tuple[int, Utterance]]:
+        """Give the rows whose numbers are wanted, with these; the sound of others is not read."""
         for number, row in enumerate(self._streamed_rows() if self._layout.is_streamed else self._kept_rows()):
-            if stop is not None and number >= stop:
-                return
-            if number >= start:
-                yield row.utterance if row.load is None else replace(row.utterance, audio=row.load())
+            if is_wanted(number):
+                yield number, row.utterance if row.load is None else replace(row.utterance, audio=row.load())
 
     def _kept_rows(self) -> Iterator[Row]:
         scan = self._scan
-        wanted = range(1, len(scan.splits) + 1)
+        wanted = list(range(1, len(scan.splits) + 1))
         if self._wanted is not None:
             wanted = [1 + scan.splits.index(split) for split in self._wanted if split in scan.splits]
         n_rows = 0

@@ -57,11 +57,12 @@ class HuggingFace:
                 except Unusable as reason:
                     told(where, str(reason))
                     continue
-                remote = isinstance(one.audio, str) and one.audio.startswith(_REMOTE)
-                if self.is_fetched and isinstance(one.audio, str) and "://" not in one.audio:
+                place = one.audio if isinstance(one.audio, str) else None
+                if self.is_fetched and place is not None and "://" not in place:
                     told(where, OUTSIDE)
                 else:
-                    yield Row(split, one, where, partial(_fetched, one.audio) if remote else None)
+                    is_remote = place is not None and place.startswith(_REMOTE)
+                    yield Row(split, one, where, partial(_fetched, str(place)) if is_remote else None)
 
 
 def saved(folder: Path, fields: Fields) -> HuggingFace | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from auricle.audio.limits import DEFAULT_LIMITS, AudioLimits
-from auricle.errors import AudioFormatError
+from auricle.corpora.stretches import Stretches
 
 Sound = str | bytes | dict[str, Any]
 SAMPLE_RATE = 16000  # hertz, of a stretch that was cut
@@ -40,35 +40,8 @@ class Utterance:
         """
         if self.start is None and self.end is None:
             return self.audio
-        return {"array": stretch(self, sample_rate, limits), "sampling_rate": sample_rate}
-
-
-def stretch(row: Utterance, sample_rate: int, limits: AudioLimits = DEFAULT_LIMITS) -> Any:
-    """Return the samples from `row.start` to `row.end`, float32; of a recording that ends before, what there is.
-
-    Nothing beyond the stretch is read, and nothing before it is kept.
-
-    Raises:
-        AudioError: the recording cannot be read, or ends before the stretch begins.
-    """
-    import numpy as np
-
-    from auricle.audio.decode import open_audio
-
-    first = round((row.start or 0.0) * sample_rate)
-    last = None if row.end is None else round(row.end * sample_rate)
-    kept, n_read = [], 0
-    with open_audio(row.audio, sample_rate, limits=limits) as audio:
-        for block in audio.blocks():
-            kept.append(block[max(0, first - n_read) : None if last is None else max(0, last - n_read)])
-            n_read += block.size
-            if last is not None and n_read >= last:
-                break
-        name = audio.name
-    samples = np.concatenate(kept) if kept else np.zeros(0, np.float32)
-    if not samples.size:
-        raise AudioFormatError(
-            f"{row.id}: {name} lasts {n_read / sample_rate:.2f} s, and the stretch from {row.start or 0.0:g} s to "
-            f"{'its end' if row.end is None else f'{row.end:g} s'} was asked for; correct the dataset's times"
-        )
-    return samples
+        stretches = Stretches(sample_rate, limits)
+        try:
+            return {"array": stretches.read(self.audio, self.start, self.end), "sampling_rate": sample_rate}
+        finally:
+            stretches.close()
