@@ -7,6 +7,7 @@ again computes what it would have computed, to the last bit.
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,16 +20,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from auricle.evaluation import ErrorCounts, character_errors, word_errors
+from auricle.evaluation import character_errors, word_errors
 from auricle.training.journal import Log
 from auricle.training.objective import Objective
 from auricle.training.options import FinetuneOptions, refuse_changes
-from auricle.training.order import batches_of_epoch, derived_seed, pack
+from auricle.training.order import batches_of_epoch, derived_seed
 from auricle.training.prepared import Prepared
+from auricle.training.rates import decayed, rate_at
 from auricle.training.snapshot import load_snapshot, save_snapshot
+from auricle.training.validation import evaluation_row, transcribed
 from auricle.training.world import World
 
-N_SHOWN = 5  # pairs of an evaluation that are kept in the log
 BETAS = (0.9, 0.98)
 # Networks write nothing for long, and then everything at once: no one waits in vain before a rate is below this.
 LEARNING = 0.9
@@ -168,7 +170,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         state.step, state.place = state.step + 1, state.place + 1
         state.audio_seconds += float(sums[2])
-        return {
+        row: dict[str, Any] = {
             "step": state.step,
             "epoch": state.epoch,
             "loss": _rounded(float(sums[0] / sums[1].clamp(min=1))),
@@ -178,6 +180,9 @@ class Trainer:
             "audio_seconds": round(state.audio_seconds, 2),
             "skipped": state.skipped,
         }
+        if row["loss"] is None or row["gradient_norm"] is None:
+            row["rows"] = [self.training.entries[place].id for places in batches for place in places]
+        return row
 
     def _share_gradients(self, sums: Tensor) -> float:
         """Make gradients the mean over all labels of all processes, clipped; returns their norm before."""
@@ -236,7 +241,10 @@ class Trainer:
             self._keep_weights()
             return
         with self._averaged():
-            references, texts = (list(map(self.normalize, one)) for one in self._transcribed(self.validation))
+            references, texts = (
+                list(map(self.normalize, one))
+                for one in transcribed(self.objective, self.validation, self.options, self.world, self.watch.evaluating)
+            )
             words, characters = word_errors(references, texts), character_errors(references, texts)
             rate, other = words.rate, characters.rate
             if self.options.metric == "cer":
@@ -260,25 +268,6 @@ class Trainer:
         self.state.best_step = self.state.step
         with self._averaged():
             self._write()
-
-    def _transcribed(self, data: Prepared) -> tuple[list[str], list[str]]:
-        """References and texts, in the data's order; every process transcribes its share."""
-        self.objective.set_training(False)
-        durations = [entry.duration for entry in data.entries]
-        order = sorted(range(len(data)), key=lambda place: (durations[place], place))
-        groups = pack(order, durations, self.options.batch_seconds / self.world.size)
-        found: dict[int, str] = {}
-        own = groups[self.world.rank :: self.world.size]
-        for number, places in enumerate(own, 1):
-            batch = self.objective.collate([data[place] for place in places], None).to(self.world.device)
-            with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.options.bf16):
-                found |= zip(places, self.objective.transcribe(batch), strict=True)
-            if self.world.is_first:
-                self.watch.evaluating(number, len(own))
-        whole: dict[int, str] = {}
-        for part in self.world.gather(found):
-            whole |= part
-        return [entry.text for entry in data.entries], [whole[place] for place in range(len(data))]
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -304,9 +293,11 @@ class Trainer:
         made.mkdir(parents=True, exist_ok=True)
         self.objective.save(made)
         self.keep(made)
-        for path in sorted(made.iterdir()):
-            path.replace(self.folder / path.name)
-        made.rmdir()
+        for path in sorted(one for one in made.rglob("*") if one.is_file()):
+            place = self.folder / path.relative_to(made)
+            place.parent.mkdir(exist_ok=True)
+            path.replace(place)
+        shutil.rmtree(made)
 
     def _save(self) -> None:
         if self.log is None:
@@ -390,38 +381,6 @@ class _Clock:
         """Count what passed since the last call."""
         now = time.monotonic()
         self.state.seconds, self.last = self.state.seconds + now - self.last, now
-
-
-def rate_at(progress: float, warmup: float, schedule: str) -> float:
-    """The share of the peak rate: linear up to the end of the warm-up, then a line or half a cosine down to zero."""
-    if progress < warmup:
-        return progress / warmup
-    left = min(1.0, (progress - warmup) / max(1e-9, 1 - warmup))
-    return 1 - left if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * left))
-
-
-def decayed(parameters: dict[str, nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups for the optimizer: matrices, which decay, and vectors, which do not."""
-    matrices = [p for p in parameters.values() if p.dim() > 1]
-    vectors = [p for p in parameters.values() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
-
-
-def evaluation_row(
-    step: int, words: ErrorCounts, characters: ErrorCounts, references: Sequence[str], texts: Sequence[str]
-) -> dict[str, Any]:
-    """What the log says of an evaluation: rates, counts and a few pairs."""
-    pairs = list(zip(references, texts, strict=True))
-    shown = [pairs[place] for place in range(0, len(pairs), max(1, len(pairs) // N_SHOWN))][:N_SHOWN]
-    return {
-        "step": step,
-        "wer": round(words.rate, 5),
-        "cer": round(characters.rate, 5),
-        "errors": words.errors,
-        "words": words.words,
-        "pairs": [list(pair) for pair in shown],
-    }
 
 
 def _rounded(value: float) -> float | None:
