@@ -19,7 +19,7 @@ def leaderboard(
     results: Annotated[Path, typer.Argument(help="The folder that `auricle evaluate --out` wrote to.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Write to this file; its ending says the form: .html, .md, .json."),
+        typer.Option("--out", "-o", help="The file to write; its ending says the form: .html, .md, .json."),
     ] = None,
     form: Annotated[
         str | None, typer.Option("--format", "-f", help="table, json, markdown or html. (default: table, or as --out)")

@@ -10,12 +10,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from auricle.errors import OptionError
+from auricle.evaluation.diarization import DiarizationScore, Scoring
+from auricle.evaluation.normalizers import Normalizer
 from auricle.evaluation.scoring import Score, by_duration
+from auricle.evaluation.speaker_words import SpeakerErrors, cp_errors, wd_errors
+from auricle.evaluation.turns import Turns
 from auricle.evaluation.wer import ErrorCounts
 
 SCHEMA = "auricle.evaluation/1"
@@ -153,3 +157,45 @@ def _rates(score: Score, raw: bool) -> dict[str, Any]:
 def _rate(counts: ErrorCounts) -> float:
     assert counts.words, "what is kept has a reference"
     return counts.rate
+
+
+def diarization_row(
+    model: str,
+    dataset: str,
+    scored: DiarizationScore,
+    scoring: Scoring,
+    references: Turns,
+    hypotheses: Turns,
+    words: Normalizer | None,
+) -> dict[str, Any]:
+    """Return the row of a model's turns; with `words`, also how their words fit the speakers."""
+    whole, between = scored.all, scored.interval()
+    row = {
+        "schema": SCHEMA,
+        "task": DIARIZATION,
+        "model": model,
+        "dataset": dataset,
+        "der": whole.der,
+        "der_low": None if between is None else between.low,
+        "der_high": None if between is None else between.high,
+        **{key: getattr(whole, key) / whole.total for key in ("missed", "false_alarm", "confusion")},
+        "jer": whole.jer,
+        "collar": scoring.collar,
+        "skip_overlap": scoring.skip_overlap,
+        "speech_seconds": whole.total,
+        "n_recordings": len(scored.recordings),
+        "recordings": [{**asdict(one), "der": one.der} for one in scored.recordings if one.total],
+        "date": datetime.date.today().isoformat(),
+    }
+    if words is None:
+        return row
+    pairs = [(turns, hypotheses.get(recording, [])) for recording, turns in references.items()]
+    together = [cp_errors(said, heard, words) for said, heard in pairs]
+    n_words = sum(one.words for one in together)
+    by_word = sum((wd_errors(said, heard, words) for said, heard in pairs), SpeakerErrors(0, 0))
+    return row | {
+        "cpwer": sum(one.errors for one in together) / n_words if n_words else None,
+        "wder": by_word.rate,
+        "words": n_words,
+        "normalizer": words.stamp(),
+    }

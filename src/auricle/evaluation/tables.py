@@ -48,7 +48,10 @@ def details(board: Board) -> Table:
     """Return everything that was counted, a row for each model and data set."""
     rows = [entry.row for entry in board.entries]
     if board.task == DIARIZATION:
-        columns = ("model", "data set", "DER %", "JER %", "missed", "false alarm", "confusion", "recordings", "RTFx")
+        columns = (
+            *("model", "data set", "DER %", "95 % interval", "missed", "false alarm", "confusion", "JER %"),
+            *("cpWER %", "WDER %", "recordings", "RTFx"),
+        )
         return Table(f"Diarization; {board.ways}", columns, tuple(map(_diarization, rows)), n_names=2)
     columns = (
         *("model", "data set", "WER %", "95 % interval", "raw WER %", "CER %", "raw CER %"),
@@ -96,8 +99,14 @@ def _speech(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _diarization(row: Mapping[str, Any]) -> tuple[str, ...]:
-    parts = [percent(row.get(key)) for key in ("der", "jer", "missed", "false_alarm", "confusion")]
-    return (row["model"], row["dataset"], *parts, _count(row.get("n_recordings")), _speed(row))
+    low, high = row.get("der_low"), row.get("der_high")
+    between = NOTHING if low is None or high is None else f"{percent(low)} to {percent(high)}"
+    parts = [percent(row.get(key)) for key in ("missed", "false_alarm", "confusion", "jer", "cpwer", "wder")]
+    return (
+        *(row["model"], row["dataset"], percent(row["der"]), between),
+        *parts,
+        *(_count(row.get("n_recordings")), _speed(row)),
+    )
 
 
 def _with_raw(row: Mapping[str, Any], rate: str) -> str:
