@@ -140,3 +140,19 @@ def memory(model: str, seconds: float, speech: str, parameters: dict[str, Any]) 
         return len(transcript.text.split())
 
     return transcribe
+
+
+def diarizer(model: str, recording: str, engine: str = "auto") -> Callable[[], list[list[Any]]]:
+    """Turns of one recording, as [speaker, start, end]; speakers are numbered by first speech."""
+    from auricle import pipeline
+
+    torch.set_num_threads(n_threads())
+    pipe: Any = pipeline("speaker-diarization", model=model, device="cpu", engine=engine)
+    samples = np.load(recording)
+
+    def diarize() -> list[list[Any]]:
+        found = next(pipe.diarizations({"array": samples, "sampling_rate": RATE}))
+        turns = [[found.speakers.index(one.speaker), round(one.start, 6), round(one.end, 6)] for one in found.turns]
+        return sorted(turns, key=lambda turn: turn[1:])
+
+    return diarize
