@@ -58,10 +58,10 @@ class FrozenFront:
 
     def stored(self, waveform: np.ndarray) -> tuple[Tensor, int]:
         """The encoder's states, (T, D)."""
-        values = self.features([waveform])
+        values, device = self.features([waveform]), device_of(self.model)
         with torch.no_grad():
-            states, frames = self.model.encode(values.values, values.lengths)
-        return states[0, : int(frames[0])].clone(), int(frames[0])
+            states, frames = self.model.encode(values.values.to(device), values.lengths.to(device))
+        return states[0, : int(frames[0])].cpu().clone(), int(frames[0])
 
     def row(self, stored: Tensor, generator: torch.Generator | None, least: int) -> Tensor:
         """States are not changed."""
@@ -87,15 +87,16 @@ class SpeechFront:
 
     def stored(self, waveform: np.ndarray) -> tuple[Tensor, int]:
         """(S, 1) samples, or (T, C) of the convolutions."""
-        values = self.features([waveform])
+        values, device = self.features([waveform]), device_of(self.model)
         if not self.frozen:
             lengths = values.lengths
             for layer in self.model.base.feature_extractor.conv_layers:
                 lengths = layer.n_frames(lengths)
             return values.values[0, :, None], self._adapted(int(lengths[0]))
         with torch.no_grad():
-            convolved, lengths, _ = self.model.base.feature_extractor(values.values, values.lengths)
-        return convolved[0, : int(lengths[0])].clone(), self._adapted(int(lengths[0]))
+            samples, lengths = values.values.to(device), values.lengths.to(device)
+            convolved, lengths, _ = self.model.base.feature_extractor(samples, lengths)
+        return convolved[0, : int(lengths[0])].cpu().clone(), self._adapted(int(lengths[0]))
 
     def row(self, stored: Tensor, generator: torch.Generator | None, least: int) -> Tensor:
         """The sound itself is not changed."""
@@ -224,6 +225,11 @@ def open_front(
         return WhisperFront(model, features, augments)
     said = raw if augments else {"apply_spec_augment": False}
     return SpeechFront(model, features, said, freeze == "feature-encoder")
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model is."""
+    return next(model.parameters()).device
 
 
 def draw_spans(
