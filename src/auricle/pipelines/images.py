@@ -24,6 +24,7 @@ from auricle.vision.sources import ImageLimits, open_image
 
 RGB = 3  # channels
 SEEN_KEYS = ("image", "question")
+_FAST_DTYPES = ("auto", "None", "float32", "torch.float32", "bfloat16", "torch.bfloat16")
 _URLS = ("http://", "https://")
 # What fetching says of recordings, in the words of images.
 _WORDS = (
@@ -105,9 +106,14 @@ def engine_of(loaded: Loaded, settings: ModelSettings) -> ReferenceEngine:
     n_channels = getattr(loaded.config, "num_channels", RGB)
     if n_channels != RGB:
         raise TaskError(f"{loaded.name!r} sees {n_channels} channels; only models of pictures in RGB run here")
-    if settings.engine not in ("auto", "reference"):
+    names = ("auto", "reference", "cpu") if loaded.kind == "image" else ("auto", "reference")
+    if settings.engine not in names:
         raise OptionError(
-            f"engine={settings.engine!r} does not run models that see; leave it out, or pass 'auto' or 'reference'"
+            f"engine={settings.engine!r} does not run {loaded.name!r}, which sees; leave it out, or pass "
+            f"{' or '.join(map(repr, names))}"
         )
-    engine: Any = make_engine(loaded.model, device=settings.device, dtype=settings.dtype, name="reference")
+    # On the CPU the fast engine, unless a dtype is asked for that it does not compute; elsewhere the plain one.
+    is_fast = loaded.kind == "image" and settings.device == "cpu" and str(settings.dtype) in _FAST_DTYPES
+    name = settings.engine if settings.engine != "auto" else "cpu" if is_fast else "reference"
+    engine: Any = make_engine(loaded.model, device=settings.device, dtype=settings.dtype, name=name)
     return engine

@@ -110,8 +110,22 @@ class CpuEngine:
         """
         if self.model.kind not in CLASSIFIERS:
             raise wrong_kind(type(self.model).__name__, self.model.kind, "image")
-        logits: Tensor = self.model(values.float(), *(() if lengths is None else (lengths,)))
-        return logits.float()
+
+        def compute(rows: Any) -> Tensor:
+            given = (values[rows].float(), *(() if lengths is None else (lengths[rows],)))
+            logits: Tensor = self.model(*given)
+            return logits.float()
+
+        if self.arithmetic != "int16" or len(values) < 2 or not can_share():
+            return compute(slice(None))
+        # A group of rows on each thread.
+        work = [1] * len(values) if lengths is None else lengths.tolist()
+        groups = divided(work, torch.get_num_threads())
+        found = self._workers.each(compute, groups)
+        together = torch.empty(len(values), found[0].shape[1])  # (B, L)
+        for rows, logits in zip(groups, found, strict=True):
+            together[rows] = logits
+        return together
 
     @torch.inference_mode()
     def encode(self, features: Features) -> tuple[Tensor, Tensor]:
