@@ -405,6 +405,7 @@ def heard_words(folder: Path) -> Path:
         decoder_start_token_id=7,
     )
     model = t("Speech2TextForConditionalGeneration")(config)
+    model.generation_config.max_new_tokens = 8
     return save(folder, model, t("Speech2TextFeatureExtractor")(feature_size=8, num_mel_bins=8), tokenizer())
 
 
@@ -455,7 +456,7 @@ def sounds(folder: Path) -> Path:
 
 def bark(folder: Path) -> Path:
     """Bark, which speaks by three writers of codes."""
-    part = {"block_size": 512, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
+    part = {"block_size": 1024, "hidden_size": 16, "num_layers": 1, "num_heads": 2}
     semantic = t("BarkSemanticConfig")(**part, input_vocab_size=129_600, output_vocab_size=10_048)
     coarse = t("BarkCoarseConfig")(**part, input_vocab_size=12_096, output_vocab_size=12_096)
     fine = t("BarkFineConfig")(**part, input_vocab_size=1056, output_vocab_size=1056)

@@ -215,6 +215,7 @@ def check_extras() -> Iterator[Finding]:
     for package, extra, purpose in (
         ("kenlm", "lm", "n-gram language models (--lm)"),
         ("sounddevice", "mic", "the microphone (auricle listen)"),
+        ("transformers", "transformers", "models that are not native, which transformers runs"),
         ("rapidfuzz", "evaluate", "error rates (auricle evaluate)"),
         ("whisper_normalizer", "evaluate", "Whisper's normalisers (auricle evaluate)"),
         ("pyannote.metrics", "evaluate", "scores of diarization"),

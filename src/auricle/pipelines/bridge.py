@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from auricle.errors import AuricleError, MissingExtraError, OptionError, TaskError
+from auricle.errors import AuricleError, MissingExtraError, TaskError
 from auricle.hub import commit_of, locate, locate_config
 from auricle.pipelines.base import ModelSettings, Pipeline, unknown_parameter
 from auricle.pipelines.bridge_library import library, open_runner, said, sibling
@@ -53,7 +53,7 @@ class BridgedPipeline(Pipeline):
         self.task = task  # type: ignore[misc]  # of this pipeline, not of the class
         self.name, self.device, self.revision = name, device, revision
         self.limits = limits or ImageLimits()
-        self.takes = TASKS[task].takes
+        self.takes, self.fields = TASKS[task].takes, TASKS[task].fields
         self._siblings: dict[str, BridgedPipeline] = {}
         self._lock = threading.Lock()
         super().__init__(batch_size=batch_size, on_error=on_error, **parameters)
@@ -132,8 +132,8 @@ class BridgedPipeline(Pipeline):
             try:
                 with said(self.task):
                     return self.runner.run_batch([_copy(item) for item in batch], request)
-            except (OptionError, MissingExtraError, AuricleError):
-                pass
+            except AuricleError:
+                pass  # told below, of the input that it is about
         return [self._one(item, request) for item in batch]
 
     def _one(self, item: Any, request: dict[str, Any]) -> Any:

@@ -6,7 +6,6 @@ Code that comes with a checkpoint is never run, and nothing is fetched: a folder
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,13 +116,18 @@ class Theirs(bridge_runners.Runner):
         return list(self.pipe(items, batch_size=len(items), **parameters))
 
 
+def theirs_own() -> type[Exception]:
+    """The error by which pipelines of transformers refuse an input."""
+    from transformers.pipelines.base import PipelineException
+
+    refused: type[Exception] = PipelineException
+    return refused
+
+
 @contextmanager
 def said(task: str) -> Iterator[None]:
     """Say what goes wrong in a call in our errors: their words, after what was being done."""
-    with warnings.catch_warnings(), _said(f"transformers could not do {task}", BridgeError):
-        # They tell their own users of their own plans.
-        warnings.filterwarnings("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+    with _said(f"transformers could not do {task}", BridgeError):
         yield
 
 
@@ -215,6 +219,8 @@ def _said(what: str, kind: type[AuricleError]) -> Iterator[None]:
     except (ValueError, TypeError, KeyError, OSError) as error:
         wrong = ConfigError if kind is CheckpointError else OptionError
         raise wrong(f"{what} ({type(error).__name__}): {_short(error)}") from error
+    except theirs_own() as error:
+        raise OptionError(f"{what}: {_short(error)}") from error
     # A library of a thousand models raises anything; whatever it is, it is theirs, and is told as such.
     except Exception as error:
         raise kind(f"{what} ({type(error).__name__}): {_short(error)}") from error

@@ -81,6 +81,7 @@ def brief_row(repository: Repository) -> dict[str, Any]:
             "languages": list(card.languages),
             "size": card.size,
             "default": card.is_default,
+            "bridged": card.is_bridged,
             "summary": card.summary,
             "model_type": card.model_type,
         },

@@ -32,6 +32,7 @@ class ModelCard:
     model_type: str | None = None
     summary: str | None = None  # a sentence on how good it is
     is_default: bool = False
+    is_bridged: bool = False  # whether transformers runs it
 
 
 def checked_name(name: str) -> str:
@@ -57,7 +58,8 @@ def card_of(name: str, place: str, state: str, is_default: bool) -> ModelCard:
     about = _json(folder / "auricle.json")
     return replace(
         card,
-        task=_task(folder),
+        task=_task(folder, config),
+        is_bridged=_is_bridged(folder),
         languages=_languages(folder, config, about),
         revision=commit_of(folder),
         folder=folder,
@@ -77,12 +79,23 @@ def _folder(place: str) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _task(folder: Path) -> str | None:
+def _task(folder: Path, config: Mapping[str, Any]) -> str | None:
     from auricle.loading import task_of
+    from auricle.pipelines.bridge_tasks import task_of_config
 
+    if _is_bridged(folder):
+        return task_of_config(config)
     with suppress(AuricleError, TaskError):
         return task_of(folder)
     return None
+
+
+def _is_bridged(folder: Path) -> bool:
+    from auricle.loading import runs_natively
+
+    with suppress(AuricleError):
+        return not runs_natively(folder)
+    return False
 
 
 def _languages(folder: Path, config: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, ...]:

@@ -46,7 +46,11 @@ def load_pipeline(place: str, settings: Settings) -> Pipeline:
     from auricle.pipelines import pipeline
 
     device = None if settings.device == "auto" else settings.device
-    return pipeline(model=place, device=device, dtype=settings.dtype, engine=settings.engine)
+    loaded = pipeline(model=place, device=device, dtype=settings.dtype, engine=settings.engine)
+    speakers = getattr(loaded, "speaker_models", None)
+    if speakers is not None and settings.diarization_model is not None:
+        speakers.default = settings.diarization_model
+    return loaded
 
 
 @dataclass(eq=False)
@@ -64,6 +68,18 @@ class ServedModel:
     def task(self) -> str:
         """What the model does, such as "automatic-speech-recognition"."""
         return str(self.pipeline.task)
+
+
+def refuse_bridged(model: ServedModel) -> None:
+    """Refuse a model that transformers runs, on routes that need one of our own.
+
+    Raises:
+        Refused: 422.
+    """
+    if getattr(model.pipeline, "is_bridged", False):
+        raise Refused(
+            422, f"Model {model.name} is run by transformers: ask it at POST /models/{model.name}", code="bridged_model"
+        )
 
 
 @dataclass(eq=False)
@@ -153,11 +169,17 @@ class Registry:
         """
         if name in self._models:
             return self._models[name].task
-        task = (await asyncio.to_thread(self.card, name)).task
-        if task is not None:
-            return task
+        card = await asyncio.to_thread(self.card, name)
+        if card.task is not None and not card.is_bridged:
+            return card.task
         async with self.use(name, wait) as model:
             return model.task
+
+    def is_bridged(self, name: str) -> bool:
+        """Say whether transformers runs a model; blocks."""
+        if name in self._models:
+            return bool(getattr(self._models[name].pipeline, "is_bridged", False))
+        return self.settings.engine == "transformers" or self.card(name).is_bridged
 
     def loaded(self) -> list[ServedModel]:
         """Return the models in memory."""
@@ -236,7 +258,7 @@ class Registry:
         told = self.on_batch
         on_batch = None if told is None else lambda n_rows: told(name, n_rows)
         batcher: Places
-        if pipeline.task == "text-generation":
+        if pipeline.task == "text-generation" and not getattr(pipeline, "is_bridged", False):
             batcher = Desk(pipeline.writer, on_batch, name)  # type: ignore[attr-defined]  # of this task
         else:
             batcher = Batcher(self.settings.batch_size, on_batch, name)

@@ -26,7 +26,7 @@ from auricle.errors import OptionError
 from auricle.server.cache import ResultCache, cache_key
 from auricle.server.desk import Desk
 from auricle.server.errors import Refused
-from auricle.server.registry import Registry, ServedModel
+from auricle.server.registry import Registry, ServedModel, refuse_bridged
 from auricle.server.revisions import Revisions
 from auricle.server.runner import Runner
 from auricle.server.settings import Settings
@@ -172,6 +172,7 @@ class Writings:
         model = await stack.enter_async_context(self.registry.use(name, wait))
         if model.task != TASK:
             raise Refused(422, f"Model {model.name} does {model.task}, not {TASK}", code="wrong_task", param="model")
+        refuse_bridged(model)
         if not isinstance(model.batcher, Desk):
             raise Refused(501, f"Model {model.name} runs elsewhere, and writes no texts from there", code="no_desk")
         await stack.enter_async_context(self.runner.place())
@@ -252,6 +253,8 @@ class Writings:
             )
         pipeline = model.pipeline
         request, _, _ = pipeline.read_call(self._limited(order), None, "raise")
+        for name in ("eos_token_id", "suppress_tokens", "bad_words_ids"):
+            pipeline.tokenizer.refuse_strange(_ids(order.parameters.get(name)))
         prompts = [pipeline.preprocess(item, request) for item in order.items]
         seed = new_seed(request)
         options = request.manner.options
@@ -317,9 +320,16 @@ def refuse_ours(parameters: Mapping[str, Any]) -> None:
             refuse_ours(value)
         if name in ("repetition_penalty", "presence_penalty", "frequency_penalty", "temperature"):
             refuse_heavy(name, value)
-        if name == "logit_bias" and isinstance(value, Mapping):
-            for one in value.values():
-                refuse_heavy(name, one)
+        if name == "logit_bias" and isinstance(value, Mapping | list):
+            for one in value.values() if isinstance(value, Mapping) else value:
+                refuse_heavy(name, one[-1] if isinstance(one, list) and one else one)
+
+
+def _ids(value: Any) -> list[int]:
+    """Return the numbers that a parameter has, in lists or alone."""
+    if isinstance(value, list):
+        return [id for one in value for id in _ids(one)]
+    return [value] if isinstance(value, int) else []
 
 
 def refuse_heavy(name: str, value: Any) -> None:

@@ -102,17 +102,21 @@ def _open_text(source: str, limits: ImageLimits) -> Image:
             )
         return _decode(_of_base64(body, head), "<data URL>", limits)
     path = os.path.expanduser(source) if source.startswith("~/") else source
+    content = None
     try:
         if os.path.isfile(path):
-            size = os.path.getsize(path)
-            _check_bytes(size, path, limits)
-            return _decode(Path(path).read_bytes(), path, limits)
+            _check_bytes(os.path.getsize(path), path, limits)
+            content = Path(path).read_bytes()
+    except ImageError:  # is a ValueError, too
+        raise
     except OSError as error:
         raise ImageError(
             f"{path} cannot be read: {error.strerror}; check its permissions, or give the bytes"
         ) from error
     except ValueError:  # a zero byte
         pass
+    if content is not None:
+        return _decode(content, path, limits)
     if len(source) >= _SHORTEST_BASE64 and _BASE64.fullmatch(source):
         return _decode(_of_base64(source, "a text"), "<base64>", limits)
     raise ImageNotFoundError(_not_found(path))

@@ -37,7 +37,7 @@ def test_list_has_every_served_model_the_default_first(live) -> None:
     assert {"transformers", "safetensors", "wav2vec2", "en", "de"} <= set(tiny["tags"])
     assert tiny["auricle"] == {
         "state": "absent", "languages": ["en", "de"], "size": tiny["auricle"]["size"], "default": True,
-        "summary": "a tiny one", "model_type": "wav2vec2",
+        "summary": "a tiny one", "model_type": "wav2vec2", "bridged": False,
     }  # fmt: skip
     assert rows[1]["sha"] == COMMIT
     assert rows[3]["sha"] is None

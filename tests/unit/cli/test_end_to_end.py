@@ -166,7 +166,8 @@ def test_models_lists_as_text_and_json() -> None:
     listed = auricle("models", "--json")
     assert listed.returncode == 0
     found = json.loads(listed.stdout)
-    assert all({"name", "revision", "size", "folder"} == set(one) for one in found)
+    assert all({"name", "revision", "size", "folder", "runs"} == set(one) for one in found)
+    assert next(one for one in found if one["name"] == "bundled")["runs"] == "native"
     assert auricle("models").returncode == 0
 
 

@@ -121,6 +121,12 @@ def test_what_is_no_image_is_refused_in_words(kind: str) -> None:
         open_image(source, LIMITS)
 
 
+def test_a_file_that_is_no_image_is_not_told_to_be_absent(tmp_path: Path) -> None:
+    (tmp_path / "page.png").write_text("<!doctype html>")
+    with pytest.raises(ImageFormatError, match="is no image that can be decoded"):
+        open_image(tmp_path / "page.png", ImageLimits())
+
+
 def test_a_mistyped_name_gets_the_nearest(path: Path) -> None:
     with pytest.raises(ImageNotFoundError, match=r"did you mean 'parrots\.png'"):
         open_image(path.with_name("parots.png"), LIMITS)

@@ -18,6 +18,7 @@ from auricle.server.cache import is_cacheable
 from auricle.server.errors import Refused
 from auricle.server.hf_calls import Call, choice, named_model, options_of, read_call
 from auricle.server.hf_images import answer_image, read_image_call
+from auricle.server.hf_others import AUDIO, answer_other, fits
 from auricle.server.hf_replies import reply
 from auricle.server.hf_schemas import REQUEST, RESPONSES
 from auricle.server.hf_texts import answer_text, read_text_call
@@ -66,7 +67,12 @@ class Answering:
             body = await stack.enter_async_context(read_body(request, settings))
             served = registry.resolve(named_model(body), lenient=True) if served is None else served
             does = await while_present(request, self._task(request, body, served))
-            if does in (TEXTS, CLASSIFICATION, QUESTIONS):
+            if await asyncio.to_thread(registry.is_bridged, served) or does == AUDIO:
+                if task is not None and not fits(does, task):
+                    raise _wrong_task(served, str(does), task)
+                working = answer_other(request, body, self._services, self._fetcher, served, stack)
+                response = await while_present(request, working)
+            elif does in (TEXTS, CLASSIFICATION, QUESTIONS):
                 if task not in (None, does):
                     raise _wrong_task(served, does, task)
                 response = await self._other(request, body, served, does, stack)

@@ -43,6 +43,10 @@ async function follow() {
 
 /** The widget of a model's task; without one, that of speech says what there is. */
 async function widgetOf(model) {
+  const others = await import("./task-widget.js");
+  if (model && (model.auricle?.bridged || model.pipeline_tag === "audio-classification") && others.isOther(model.pipeline_tag)) {
+    return el("auricle-task-widget", { model: id, task: model.pipeline_tag });
+  }
   if (model?.pipeline_tag === "text-generation") {
     await import("./text-widget.js");
     return el("auricle-text-widget", { model: id, chats: model.tags.includes("conversational") });
