@@ -158,11 +158,13 @@ class _QuickEnglish:
 
     def __init__(self, whole: Callable[[str], str]) -> None:
         self.whole = whole
-        numbers: Any = getattr(whole, "standardize_numbers")  # noqa: B009  (a callable has no such attribute)
+        rules: Any = whole
+        numbers, self.spellings = rules.standardize_numbers, rules.standardize_spellings.mapping
+        self.replaced = re.compile("|".join([*rules.replacers, rules.ignore_patterns]))
         # Without a number beside it, "and" is a word like others, but "one and a half" stays together.
         neighbours = "been gone done got half hmm mm mhm mmm uh um"  # the last six vanish from between others
         self.dependent = frozenset({*numbers.words, *neighbours.split()} - {"and"})
-        self.piece = lru_cache(maxsize=200_000)(lambda piece: whole(piece).strip())
+        self.piece = lru_cache(maxsize=200_000)(self._piece)
         self.is_dependent = lru_cache(maxsize=200_000)(self._is_dependent)
 
     def __call__(self, text: str) -> str:
@@ -178,6 +180,11 @@ class _QuickEnglish:
             run = [words[place] for place in places]
             pieces.extend([" ".join(run)] if joined else run)
         return " ".join(map(self.piece, pieces))
+
+    def _piece(self, piece: str) -> str:
+        if piece.isalpha() and not self.is_dependent(piece) and not self.replaced.search(piece):
+            return str(self.spellings.get(piece, piece))
+        return self.whole(piece).strip()
 
     def _is_dependent(self, word: str) -> bool:
         return not self.dependent.isdisjoint(self._WORDS.findall(word))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 MAX_FILE_BYTES = 4 * 2**20
 MAX_FILES = 2000
+TASK = "automatic-speech-recognition"
 
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=300)]
@@ -68,7 +69,13 @@ class _UnreadableError(Exception):
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     """Yield a file's rows only when all of them are right, so that a file counts whole or not at all."""
-    yield from [_checked(entry, where) for where, entry in _entries(_parsed(path))]
+    entries = [(where, entry) for where, entry in _entries(_parsed(path)) if not _is_of_another_task(entry)]
+    yield from [_checked(entry, where) for where, entry in entries]
+
+
+def _is_of_another_task(entry: Any) -> bool:
+    """Say whether a row tells of something else than texts, such as who spoke when; the page has no place for it."""
+    return isinstance(entry, dict) and entry.get("task", TASK) != TASK
 
 
 def _parsed(path: Path) -> Any:
