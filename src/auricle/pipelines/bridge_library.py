@@ -109,11 +109,18 @@ class Theirs(bridge_runners.Runner):
                 item = {{"image": "images"}.get(key, key): value for key, value in item.items()}
                 return self.pipe(**item, **parameters)
             return self.pipe(text=item, **parameters)
-        return self.pipe(item, **parameters)
+        return self.pipe(self._samples(item), **parameters)
 
     def run_batch(self, items: list[Any], parameters: Mapping[str, Any]) -> list[Any]:
         """Compute prepared inputs together."""
-        return list(self.pipe(items, batch_size=len(items), **parameters))
+        results = list(self.pipe([self._samples(item) for item in items], batch_size=len(items), **parameters))
+        # Of several texts each has its label without the list that a single one has around it.
+        is_bare = self.task == "text-classification" and isinstance(results[0], Mapping)
+        return [[one] for one in results] if is_bare else results
+
+    def _samples(self, item: Any) -> Any:
+        """One task takes samples without their rate."""
+        return item["raw"] if self.task == "zero-shot-audio-classification" else item
 
 
 def theirs_own() -> type[Exception]:

@@ -126,6 +126,15 @@ def test_lists_generators_and_batches_give_what_each_gives(fill: Any) -> None:
         assert [[round(one["score"], 5) for one in result] for result in found] == expected
 
 
+def test_labels_of_a_text_are_a_list_alone_and_in_a_batch(tmp_path: Path) -> None:
+    choose = pipeline(model=_tiny_models().classes(tmp_path))
+    alone = choose("the quick")
+    assert [one["label"] for one in alone] == [alone[0]["label"]]
+    for found in (choose(["the quick", "fox"]), choose(["the quick", "fox"], batch_size=2)):
+        assert found[0][0]["label"] == alone[0]["label"]
+        assert found[0][0]["score"] == pytest.approx(alone[0]["score"], abs=1e-5)
+
+
 def test_an_input_that_fails_is_an_item_and_the_others_go_on(fill: Any) -> None:
     good, bad, other = fill(["the [MASK]", "no mask", 3], on_error="return", batch_size=2)
     assert good[0]["sequence"].startswith("the")
