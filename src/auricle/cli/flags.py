@@ -11,7 +11,7 @@ _MODEL, _HEARING, _DECODING, _WRITING = "Model", "Recordings", "Text", "Output"
 _SPEAKERS = "Speakers"
 
 Sources = Annotated[
-    list[str], typer.Argument(help="Files, folders (with their subfolders), globs, URLs, or - for stdin.")
+    list[str] | None, typer.Argument(help="Files, folders (with their subfolders), globs, URLs, or - for stdin.")
 ]
 
 Model = Annotated[

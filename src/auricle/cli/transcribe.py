@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from auricle.cli import flags
+from auricle.cli import dataset_flags, flags
 from auricle.cli.border import SOME_FAILED, border, say, write_utf8
+from auricle.cli.datasets import DatasetOrder, run_dataset
+from auricle.cli.load import load
 from auricle.cli.order import (
     Order,
     read_channels,
@@ -23,8 +25,7 @@ from auricle.cli.order import (
 )
 from auricle.cli.outputs import check_journals, check_outputs, deliver, pending, remove
 from auricle.cli.sources import Source, find_sources
-from auricle.cli.startup import quick_imports
-from auricle.errors import AudioError, AuricleError
+from auricle.errors import AudioError, AuricleError, OptionError
 from auricle.results import Transcript
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def transcribe(
-    sources: flags.Sources,
+    sources: flags.Sources = None,
     model: flags.Model = None,
     target_lang: flags.TargetLang = None,
     device: flags.Device = None,
@@ -73,11 +74,25 @@ def transcribe(
     max_lines: flags.MaxLines = None,
     max_chars_per_second: flags.MaxCharsPerSecond = None,
     min_gap: flags.MinGap = None,
+    data: dataset_flags.Data = None,
+    out: dataset_flags.Out = None,
+    split: dataset_flags.Split = None,
+    text_column: dataset_flags.TextColumn = None,
+    audio_column: dataset_flags.AudioColumn = None,
+    shard_size: dataset_flags.ShardSize = 1000,
+    output_format: dataset_flags.OutputFormat = "jsonl",
+    strict: dataset_flags.Strict = False,
+    cluster: dataset_flags.OnCluster = False,
+    workers: dataset_flags.WorkerCount = 1,
+    worker_cpus: dataset_flags.WorkerCpus = 1.0,
+    worker_gpus: dataset_flags.WorkerGpus = 0.0,
+    ray_address: dataset_flags.RayAddress = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Transcribe recordings. The text goes to stdout and everything else to stderr.
 
     With several recordings each line is the recording's name, a tab and its text; JSON is one object a line.
+    With --out, the source or --data is a dataset, and its rows are written in shards; see docs/datasets.md.
     Exit codes: 0 all is well, 1 some recordings failed, 2 wrong usage, 3 no model, 130 interrupted.
     """
     with border():
@@ -121,8 +136,20 @@ def transcribe(
             overwrite=overwrite,
             quiet=quiet,
         )
-        if run(order, find_sources(sources)):
+        dataset = DatasetOrder(
+            *(data, read_folder(out), split, text_column, audio_column, shard_size, output_format, strict),
+            *(cluster, workers, worker_cpus, worker_gpus, ray_address),
+        )
+        if _has_failed(order, sources or [], dataset):
             raise typer.Exit(SOME_FAILED)
+
+
+def _has_failed(order: Order, sources: list[str], dataset: DatasetOrder) -> bool:
+    if dataset.is_asked:
+        return run_dataset(order, sources, dataset)
+    if not sources:
+        raise OptionError("there is nothing to transcribe; name recordings, or a dataset with --data and --out")
+    return run(order, find_sources(sources)) > 0
 
 
 def run(order: Order, sources: list[Source]) -> int:
@@ -157,22 +184,6 @@ def run(order: Order, sources: list[Source]) -> int:
     if not order.quiet:
         _summarise(len(sources) - n_failed, n_failed, seconds, time.monotonic() - started)
     return n_failed
-
-
-def load(order: Order) -> AutomaticSpeechRecognitionPipeline:
-    """Make the pipeline. This is where torch is loaded."""
-    with quick_imports():
-        from auricle.audio.limits import AudioLimits
-        from auricle.pipelines import pipeline
-
-        made: Any = pipeline(
-            "automatic-speech-recognition",
-            # Named, the bundled model does not announce itself.
-            "bundled" if order.model is None and order.quiet else order.model,
-            limits=AudioLimits(allow_private_urls=order.allow_private_urls),
-            **order.model_settings,
-        )
-        return made
 
 
 def _results(

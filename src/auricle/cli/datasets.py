@@ -1,0 +1,184 @@
+"""`auricle transcribe --data … --out …`: whole datasets in, shards of rows out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auricle.cli.border import say
+from auricle.cli.load import load
+from auricle.cli.order import Order
+from auricle.errors import MissingExtraError, OptionError
+
+if TYPE_CHECKING:
+    from auricle.bulk import BulkOptions, Progress, Summary
+    from auricle.corpora import Corpus
+
+_EVERY_S = 0.5  # a terminal's line is written anew
+_EVERY_S_IN_A_LOG = 60.0
+
+
+@dataclass(frozen=True)
+class DatasetOrder:
+    """What is asked for of a dataset."""
+
+    data: str | None = None  # the dataset; None: the one source there is
+    out: Path | None = None
+    split: str | None = None
+    text_column: str | None = None
+    audio_column: str | None = None
+    shard_size: int = 1000
+    form: str = "jsonl"
+    strict: bool = False
+    cluster: bool = False
+    workers: int = 1
+    worker_cpus: float = 1.0
+    worker_gpus: float = 0.0
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.is_asked:
+            for flag, name in (("--split", "split"), ("--strict", "strict"), ("--cluster", "cluster")):
+                if getattr(self, name):
+                    raise OptionError(f"{flag} is for datasets; add --out FOLDER")
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether this is about a dataset at all."""
+        return self.data is not None or self.out is not None
+
+    def source(self, sources: list[str]) -> str:
+        """Return the dataset's name.
+
+        Raises:
+            OptionError: there is none, or more than one, or no place for its rows.
+        """
+        given = [*([self.data] if self.data is not None else []), *sources]
+        if len(given) != 1:
+            raise OptionError(f"--out is for one dataset and {len(given)} were given; run each by itself")
+        if self.out is None:
+            raise OptionError(f"--data {given[0]} writes shards of rows; add --out FOLDER")
+        return given[0]
+
+
+def run_dataset(order: Order, sources: list[str], wanted: DatasetOrder) -> bool:
+    """Transcribe a dataset; return whether rows failed where none may."""
+    source = wanted.source(sources)
+    options = _options(order, wanted)
+    from auricle.corpora import open_corpus
+
+    corpus = open_corpus(source, split=wanted.split, text_column=wanted.text_column, audio_column=wanted.audio_column)
+    if not order.quiet:
+        say(str(corpus.report))
+    line = ProgressLine(order.quiet)
+    try:
+        summary = (_on_cluster if wanted.cluster else _here)(order, wanted, source, corpus, options, line)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("finished rows are kept, and the same command goes on from there") from None
+    finally:
+        line.end()
+    if not order.quiet:
+        _summarise(summary, wanted)
+    return wanted.strict and summary.failed > 0
+
+
+class ProgressLine:
+    """One line on a terminal's stderr, written anew; in a log a line a minute."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._is_quiet, self._is_live = quiet, sys.stderr.isatty()
+        self._last = time.monotonic() if not self._is_live else 0.0
+        self._width = 0
+
+    def show(self, progress: Progress) -> None:
+        """Show how far it is, unless that was done just now."""
+        now = time.monotonic()
+        if self._is_quiet or now - self._last < (_EVERY_S if self._is_live else _EVERY_S_IN_A_LOG):
+            return
+        self._last = now
+        text = str(progress)
+        if self._is_live:
+            sys.stderr.write(f"\r{text:<{self._width}}")
+            sys.stderr.flush()
+            self._width = len(text)
+        else:
+            say(text)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._width:
+            sys.stderr.write("\n")
+            self._width = 0
+
+
+def _options(order: Order, wanted: DatasetOrder) -> BulkOptions:
+    """Return the options of a run, and refuse those of single recordings."""
+    for flag, is_given in {
+        "--output-dir": order.output_dir is not None,
+        "--format": order.formats != ("txt",),
+        "--paragraphs": order.paragraphs,
+        "--word-cues": order.word_cues,
+        "the shape of subtitles": bool(order.rules),
+    }.items():
+        if is_given:
+            raise OptionError(f"{flag} is for single recordings; rows of a dataset go to --out (--output-format)")
+    from auricle.bulk import BulkOptions
+
+    size = {} if order.batch_size is None else {"batch_size": order.batch_size}
+    return BulkOptions(
+        shard_size=wanted.shard_size,
+        form=wanted.form,
+        timestamps=None if order.timestamps == "none" else order.timestamps,
+        parameters=order.parameters,
+        **size,
+    )
+
+
+def _here(
+    order: Order, wanted: DatasetOrder, source: str, corpus: Corpus, options: BulkOptions, line: ProgressLine
+) -> Summary:
+    from auricle.bulk import transcribe_corpus
+
+    assert wanted.out is not None
+    return transcribe_corpus(load(order), corpus, wanted.out, options, overwrite=order.overwrite, progress=line.show)
+
+
+def _on_cluster(
+    order: Order, wanted: DatasetOrder, source: str, corpus: Corpus, options: BulkOptions, line: ProgressLine
+) -> Summary:
+    try:
+        from auricle.cluster.bulk import Setup, Workers, transcribe_on_cluster
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("auricle"):
+            raise
+        raise MissingExtraError(
+            f"--cluster needs {error.name}, which is not installed; run: pip install 'auricle[ray]'"
+        ) from None
+    assert wanted.out is not None
+    is_here = os.path.exists(os.path.expanduser(source))
+    setup = Setup(
+        source=os.path.abspath(os.path.expanduser(source)) if is_here else source,
+        split=wanted.split,
+        text_column=wanted.text_column,
+        audio_column=wanted.audio_column,
+        model=order.model or "bundled",
+        model_settings=order.model_settings,
+        allow_private_urls=order.allow_private_urls,
+        options=options,
+    )
+    workers = Workers(wanted.workers, wanted.worker_cpus, wanted.worker_gpus, wanted.ray_address)
+    return transcribe_on_cluster(setup, corpus, wanted.out, workers, overwrite=order.overwrite, progress=line.show)
+
+
+def _summarise(summary: Summary, wanted: DatasetOrder) -> None:
+    failed = f", {summary.failed} failed (failures.jsonl)" if summary.failed else ""
+    before = summary.rows - summary.new_rows
+    earlier = f", {before} of them before" if before else ""
+    say(
+        f"auricle: {summary.rows} rows in {summary.shards} shards in {wanted.out}{earlier}{failed}; "
+        f"{summary.seconds:.1f} s of audio in {summary.took:.1f} s"
+    )

@@ -1,0 +1,27 @@
+"""The recognizer that an order asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from auricle.cli.order import Order
+from auricle.cli.startup import quick_imports
+
+if TYPE_CHECKING:
+    from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
+
+
+def load(order: Order) -> AutomaticSpeechRecognitionPipeline:
+    """Make the pipeline. This is where torch is loaded."""
+    with quick_imports():
+        from auricle.audio.limits import AudioLimits
+        from auricle.pipelines import pipeline
+
+        made: Any = pipeline(
+            "automatic-speech-recognition",
+            # Named, the bundled model does not announce itself.
+            "bundled" if order.model is None and order.quiet else order.model,
+            limits=AudioLimits(allow_private_urls=order.allow_private_urls),
+            **order.model_settings,
+        )
+        return made
