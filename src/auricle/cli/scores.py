@@ -98,7 +98,7 @@ def _print_table(table: Table) -> None:
     from rich.console import Console
     from rich.table import Table as Drawn
 
-    drawn = Drawn(title=table.title, title_justify="left", title_style="bold")
+    drawn = Drawn()
     for place, name in enumerate(table.columns):
         is_name = place < table.n_names
         width = 16 if is_name else None
@@ -107,6 +107,7 @@ def _print_table(table: Table) -> None:
     for row in table.rows:
         drawn.add_row(*row)
     # Names are folded to a terminal's width; figures that are cut off would be worse than lines that are too long.
+    print(table.title)
     wide = Console(file=sys.stdout, width=10_000)
     least, most = wide.measure(drawn).minimum, wide.measure(drawn).maximum
     wished = Console(file=sys.stdout).width if sys.stdout.isatty() else most

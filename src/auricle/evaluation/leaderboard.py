@@ -86,7 +86,7 @@ class Duel:
             better, worse, share, difference, low, high = worse, better, 1 - share, -difference, -high, -low
         return (
             f"{self.dataset}: {better} better than {worse} in {_percent_of_resamples(share)} of resamples "
-            f"(difference {-100 * difference:.2f} points, {-100 * high:.2f} to {-100 * low:.2f}; "
+            f"(difference {_points(-difference)} points, {_points(-high)} to {_points(-low)}; "
             f"{one.n_utterances} utterances, drawn by {one.drawn})"
         )
 
@@ -207,3 +207,7 @@ def _failed(entry: Entry) -> bool:
 
 def _percent_of_resamples(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference + 0.0:.2f}".replace("-0.00", "0.00")

@@ -1,0 +1,219 @@
+"""`auricle evaluate` and `auricle leaderboard` as a shell sees them, with the bundled model on the samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from auricle.cli import app
+from auricle.pipelines.provenance import ModelIdentity
+from auricle.results import SpeakerTurn, Transcript
+from auricle.speech.diarization import Diarization
+
+SAMPLES = Path(__file__).parents[3] / "samples"
+JFK = "And so, my fellow Americans, ask not what your country can do for you, ask what you can do for your country."
+
+
+def call(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+class Fake:
+    """Writes each file's text; hears the file named broken.wav not at all."""
+
+    identity = ModelIdentity("fake", "abc", engine="reference", dtype="float32")
+    dialect = SimpleNamespace(fields={})
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def transcripts(self, sources: Any, **parameters: Any) -> Iterator[Any]:
+        for source in sources:
+            self.heard.append(Path(source).name)
+            text = Path(source).read_text()
+            if text == "broken":
+                raise RuntimeError("no sound")
+            yield Transcript(text, duration=1.0)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    made = Fake()
+    monkeypatch.setattr("auricle.cli.evaluate_models.load", lambda model, plan: made)
+    return made
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Four recordings of two corpora and two languages, the last of which cannot be heard."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = []
+    for name, text, heard, corpus, language in (
+        ("a", "Hello there.", "hello there", "one", "en"),
+        ("b", "Good night, all!", "good knight all", "one", "en"),
+        ("c", "Guten Abend", "guten tag", "two", "de"),
+        ("d", "Nothing", "broken", "two", "en"),
+    ):
+        (folder / f"{name}.wav").write_text(heard)
+        rows.append({"path": f"{name}.wav", "text": text, "corpus": corpus, "language": language, "split": "test"})
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "manifest.jsonl"
+
+
+@pytest.mark.timeout(120)
+def test_the_bundled_model_on_two_recordings(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.jsonl"
+    row = {"path": str(SAMPLES / "jfk.flac"), "text": JFK, "language": "en"}
+    manifest.write_text(json.dumps(row) + "\n")
+    out = tmp_path / "results"
+    done = call("evaluate", "-m", "bundled", "-d", f"jfk={manifest}", "-o", out, "-f", "json", "-q")
+    assert done.exit_code == 0, done.output
+    [result] = json.loads(done.stdout)["results"]
+    assert (result["model"], result["dataset"], result["n_utterances"], result["words"]) == ("bundled", "jfk", 1, 22)
+    assert 0 <= result["wer"] < 0.7
+    assert result["raw"]["wer"] > result["wer"]  # the reference has capitals and commas
+    assert result["normalizer"]["name"] == "whisper-english"
+    assert result["rtfx"] > 0
+    assert "cores" in result["hardware"]
+    assert "torch" in result["hardware"]
+    assert result["revision"]
+    [line] = (out / "bundled" / "jfk.jsonl").read_text().splitlines()
+    assert json.loads(line)["text"] == JFK
+    assert json.loads(line)["duration"] == pytest.approx(11.0)
+
+
+def test_rows_are_chosen_and_failures_told(fake: Fake, data: Path, tmp_path: Path) -> None:
+    done = call("evaluate", "-m", "fake", "-d", data, "--language", "en", "-o", tmp_path / "out", "-f", "json")
+    assert done.exit_code == 1
+    [row] = json.loads(done.stdout)["results"]
+    assert (row["n_utterances"], row["n_failed"], row["wer"]) == (2, 1, 1 / 5)
+    assert row["failures"] == [{"id": row["failures"][0]["id"], "error": "RuntimeError: no sound"}]
+    assert row["dropped"] == {"it is in another language": {"n": 1, "ids": []}}
+    assert "RuntimeError: no sound" in done.stderr
+
+
+def test_where_and_limit_are_part_of_the_data_sets_name(fake: Fake, data: Path) -> None:
+    done = call("evaluate", "-m", "fake", "-d", data, "--where", "corpus=one", "--limit", 1, "-f", "json")
+    [row] = json.loads(done.stdout)["results"]
+    assert (row["dataset"], row["n_utterances"]) == ("data corpus=one first 1", 1)
+    done = call("evaluate", "-m", "fake", "-d", data, "--where", "corpse=one")
+    assert done.exit_code == 2
+    assert "has no column 'corpse'; it has id, language, speaker" in done.stderr
+
+
+def test_a_second_run_hears_nothing_and_says_the_same(fake: Fake, data: Path, tmp_path: Path) -> None:
+    arguments = ("evaluate", "-m", "fake", "-d", data, "--where", "corpus=one", "-o", tmp_path / "out", "-f", "json")
+    first = json.loads(call(*arguments).stdout)["results"]
+    fake.heard.clear()
+    assert json.loads(call(*arguments).stdout)["results"] == first
+    assert fake.heard == []
+    call(*arguments, "--overwrite")
+    assert fake.heard == ["a.wav", "a.wav", "b.wav"]
+
+
+def test_models_are_compared_and_differences_shown(fake: Fake, data: Path) -> None:
+    arguments = ("-d", data, "--where", "corpus=one", "--differences", 2)
+    done = call("evaluate", "-m", "a=fake", "-m", "b=fake", *arguments)
+    assert done.exit_code == 0, done.output
+    assert "data corpus=one: a better than b in 50.0 % of resamples" in done.stdout
+    assert "good [night -> knight] all" in done.stdout
+    assert "confused: night -> knight 1" in done.stdout
+
+
+def test_predictions_of_others_are_scored_and_scored_again(tmp_path: Path) -> None:
+    (tmp_path / "hyp.txt").write_text("hello there\ngood knight\n")
+    (tmp_path / "ref.txt").write_text("Hello there.\nGood night!\n")
+    out = tmp_path / "out"
+    done = call("evaluate", "-p", tmp_path / "hyp.txt", "--references", tmp_path / "ref.txt", "-o", out,
+                "--language", "en", "-f", "json")  # fmt: skip
+    [row] = json.loads(done.stdout)["results"]
+    assert (row["model"], row["dataset"], row["wer"], row["raw"]["wer"]) == ("hyp", "ref", 0.25, 1.0)
+    done = call("evaluate", "--rescore", out, "--normalizer", "none", "-f", "json")
+    assert json.loads(done.stdout)["results"][0]["wer"] == 1.0
+    assert json.loads((out / "hyp" / "ref.json").read_text())["normalizer"]["name"] == "none"
+
+
+def test_an_unknown_language_is_said_and_not_guessed(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"text": "Twenty one.", "pred_text": "twenty one"}\n')
+    done = call("evaluate", "-p", tmp_path / "p.jsonl", "-f", "json")
+    assert json.loads(done.stdout)["results"][0]["normalizer"]["name"] == "basic"
+    assert "give --language en for English" in done.stderr
+
+
+def test_the_leaderboard_in_every_form(fake: Fake, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    call("evaluate", "-m", "a=fake", "-m", "b=fake", "-d", data, "--where", "corpus=one", "-o", out)
+    shown = call("leaderboard", out)
+    assert shown.exit_code == 0, shown.output
+    assert "20.00 (100.00)" in shown.stdout
+    assert "b" in call("leaderboard", out, "-f", "markdown").stdout
+    board = json.loads(call("leaderboard", out, "-f", "json").stdout)
+    assert len(board["results"]) == 2
+    assert board["comparisons"][0]["first_better"] == 0.5
+    done = call("leaderboard", out, "--out", tmp_path / "page.html")
+    assert "wrote" in done.stderr
+    page = (tmp_path / "page.html").read_text()
+    assert '<del class="sub">night</del> <ins class="sub">knight</ins>' in page
+    assert call("leaderboard", out, "--out", tmp_path / "page.txt").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-m", "x"], "--model is given and --data is not"),
+        (["-m", "x", "-d", "y", "-p", "z"], "several of them arrived"),
+        (["--references", "z"], "none of them arrived"),
+        (["-m", "x", "-d", "y", "-f", "html"], "--format 'html' is none of table, json, markdown"),
+        (["-m", "x", "-d", "y", "--task", "speech"], "--task 'speech' is none of"),
+        (["-m", "x", "-d", "y", "--where", "corpus"], "is not KEY=VALUE"),
+    ],
+)
+def test_conflicts_are_refused_before_anything_is_loaded(arguments: list[str], told: str) -> None:
+    done = call("evaluate", *arguments)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
+class FakeDiarizer:
+    identity = ModelIdentity("who", "abc", engine="reference", dtype="float32")
+
+    def diarizations(self, sources: Any, **parameters: Any) -> Iterator[Diarization]:
+        turns = (SpeakerTurn("SPEAKER_00", 0.0, 5.0), SpeakerTurn("SPEAKER_01", 6.0, 9.0))
+        yield Diarization(turns, ("SPEAKER_00", "SPEAKER_01"), duration=10.0)
+
+
+def test_a_diarization_model_on_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("auricle.cli.evaluate_diarization.load", lambda model, plan: FakeDiarizer())
+    folder = tmp_path / "meetings"
+    folder.mkdir()
+    (folder / "rec.wav").write_bytes(b"")
+    (folder / "all.rttm").write_text(
+        "SPEAKER rec 1 0.0 5.0 <NA> <NA> ann <NA> <NA>\nSPEAKER rec 1 5.0 5.0 <NA> <NA> bob <NA> <NA>\n"
+        "SPEAKER elsewhere 1 5.0 5.0 <NA> <NA> bob <NA> <NA>\n"
+    )
+    arguments = ("evaluate", "--task", "speaker-diarization", "-m", "who", "-d", folder, "-o", tmp_path / "out")
+    done = call(*arguments, "-f", "json")
+    assert done.exit_code == 0, done.output
+    [row] = json.loads(done.stdout)["results"]
+    assert (row["der"], row["missed"], row["confusion"], row["jer"]) == pytest.approx((0.2, 0.2, 0.0, 0.2))
+    assert "1 recordings of the references are not in" in done.stderr
+    assert (tmp_path / "out" / "who" / "meetings.rttm").read_text().startswith("SPEAKER rec 1 0.000 5.000")
+    board = call("leaderboard", tmp_path / "out")
+    assert "collar 0.0 s, overlap scored" in board.stdout
+
+
+def test_words_with_speakers_are_scored(tmp_path: Path) -> None:
+    (tmp_path / "ref.stm").write_text("rec 1 ann 0 2 red green blue\nrec 1 bob 2 4 black white\n")
+    (tmp_path / "hyp.stm").write_text("rec 1 x 0 3 red green blue black\nrec 1 y 3 4 white\n")
+    done = call("evaluate", "--task", "speaker-diarization", "-p", tmp_path / "hyp.stm", "--references",
+                tmp_path / "ref.stm", "--language", "en", "-f", "json")  # fmt: skip
+    [row] = json.loads(done.stdout)["results"]
+    assert (row["cpwer"], row["wder"], row["der"]) == pytest.approx((2 / 5, 1 / 5, 1 / 4))
