@@ -153,9 +153,9 @@ class Diarizer:
             log_probs = self.networks.segment(samples, [stretch.starts[place] for place in heard])  # (B, T, P)
             best = log_probs.max(2)
             sets[heard], probabilities[heard] = best.indices.numpy(), best.values.exp().numpy()
-        active = self.sets[sets]  # (B, T, S)
-        talks = active.any(1)  # (B, S)
-        spoken = np.flatnonzero(talks.any(1)).tolist()
+        active: np.ndarray = self.sets[sets]  # (B, T, S)
+        talks: np.ndarray = active.max(1) > 0  # (B, S)
+        spoken = np.flatnonzero(talks.sum(1)).tolist()
         if voices is None:
             vectors[talks] = 0
         elif spoken:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.models.pyannet import PyanNet
+from auricle.models.pyannet import PyanNet, SincFilters
 from auricle.models.wespeaker import BasicBlock, WeSpeakerResNet
 
 # Chunks whose images go through the residual network at a time: few, so that they stay in the processor's caches.
@@ -30,7 +30,9 @@ class FastNetworks:
         self.segmentation, self.embedding = segmentation.config, embedding.config
         self.sets = segmentation.sets
         with torch.inference_mode():
-            self.filters = segmentation.sincnet.conv1d[0].filters()  # (F, 1, kernel)
+            first = segmentation.sincnet.conv1d[0]
+            assert isinstance(first, SincFilters)
+            self.filters = first.filters()  # (F, 1, kernel)
             self.filter_sums = self.filters.sum(2)  # (F, 1)
             self.images = _FoldedResNet(embedding)
 
@@ -91,9 +93,12 @@ class _FoldedConvolution:
     """A convolution that the norm behind it was folded into."""
 
     def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
+        mean, variance = norm.running_mean, norm.running_var
+        assert mean is not None
+        assert variance is not None
+        scale = norm.weight / (variance + norm.eps).sqrt()
         self.weight = (convolution.weight * scale[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-        self.bias = norm.bias - norm.running_mean * scale  # type: ignore[operator]
+        self.bias = norm.bias - mean * scale
         self.stride, self.padding = convolution.stride, convolution.padding
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -118,7 +123,7 @@ class _FoldedResNet:
 
     def __init__(self, model: WeSpeakerResNet) -> None:
         self.first = _FoldedConvolution(model.resnet.conv1, model.resnet.bn1)
-        self.blocks = [_FoldedBlock(block) for stage in model.resnet.stages() for block in stage]  # type: ignore[attr-defined]
+        self.blocks = [_FoldedBlock(block) for stage in model.resnet.stages() for block in stage]
 
     def __call__(self, energies: Tensor) -> Tensor:
         """What is seen in energies (B, T, M) less their mean: (B, C Y, X)."""
