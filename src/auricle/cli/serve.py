@@ -41,6 +41,9 @@ def serve(
     idle_unload: Annotated[
         float | None, typer.Option(help="Seconds without use after which a model is unloaded.", rich_help_panel=_WHAT)
     ] = None,
+    diarization_model: Annotated[
+        str | None, typer.Option(help="What tells speakers apart; default: the bundled one.", rich_help_panel=_WHAT)
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.", rich_help_panel=_WHAT)] = None,
     engine: Annotated[str | None, typer.Option(help="auto or reference.", rich_help_panel=_WHAT)] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16.", rich_help_panel=_WHAT)] = None,
@@ -74,6 +77,9 @@ def serve(
     ] = None,
     max_duration: Annotated[
         float | None, typer.Option(help="Seconds of one recording; default: any.", rich_help_panel=_MUCH)
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="Tokens of one text that is written; default 4096.", rich_help_panel=_MUCH)
     ] = None,
     token_required: Annotated[
         bool | None,

@@ -54,6 +54,9 @@ class RemotePipeline(AutomaticSpeechRecognitionPipeline):
         )
         self._replicas = replicas
 
+    def prepare(self, request: Any) -> None:
+        """Leave what tells speakers apart to the replica that hears the recording."""
+
     def transcripts(
         self,
         sources: Any,

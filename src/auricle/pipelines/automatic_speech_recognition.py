@@ -6,8 +6,8 @@ import copy
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from functools import partial
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
@@ -181,7 +181,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             told=told,
         )
         if request.speakers is not None:
-            self.speaker_models.of(request.speakers)  # what is not there is told before anything is heard
+            self.prepare(request)  # what is not there is told before anything is heard
         items = [sources] if arrangement(sources) is Many.ONE else rows(sources)
         return (output for _, output in self.outputs(items, request, batch_size, on_error))
 
@@ -191,6 +191,15 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         one.recognizer = copy.copy(self.recognizer)
         one.recognizer.scheduler = scheduler
         return one
+
+    def prepare(self, request: Request) -> None:
+        """Load what tells speakers apart, and hear those that are known, if a request asks for speakers.
+
+        Raises:
+            CheckpointError: there is no such model. AudioError: nobody is heard in a known speaker's recording.
+        """
+        if request.speakers is not None:
+            self.speaker_models.prepare(request.speakers)
 
     def joint(self, request: Request) -> str | None:
         """Return what stands between the texts of segments as they are told; None where they are told in any order."""
@@ -220,7 +229,7 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         opened = Opened([GuardedAudio(audio) for audio in audios], request.channels == "split")
         try:
             if request.speakers is not None:
-                self.speaker_models.of(request.speakers)
+                self.prepare(request)
                 opened.again = [audio.again() for audio in audios]
             if request.has_provenance:
                 opened.sha256 = audios[0].sha256()

@@ -16,7 +16,7 @@ from auricle.pipelines.speakers import SpeakerModels
 from auricle.pipelines.speech_parameters import Request
 from auricle.results import Provenance
 
-_FILES = frozenset({".json", ".txt", ".model", ".safetensors", ".bin"})
+_FILES = frozenset({".json", ".yaml", ".txt", ".model", ".safetensors", ".bin"})
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
 _WHOLE_BYTES = 1 << 20  # smaller files are read whole
 
@@ -60,7 +60,8 @@ def folder_digest(folder: Path) -> str:
     were trained differently differ in every piece, and gigabytes need not be read.
     """
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.iterdir() if path.suffix in _FILES and path.is_file()):
+    parts = [*folder.iterdir(), *(path for part in ("segmentation", "embedding") for path in folder.glob(f"{part}/*"))]
+    for path in sorted(path for path in parts if path.suffix in _FILES and path.is_file()):
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode("utf-8", "surrogateescape"))
         with path.open("rb") as file:

@@ -10,7 +10,7 @@ from os import PathLike, fspath
 from typing import Any, Protocol
 
 from auricle.audio.decode import open_audio
-from auricle.errors import AuricleError, OptionError, nearest
+from auricle.errors import AudioError, AuricleError, OptionError, nearest
 from auricle.pipelines.recordings import Opened
 from auricle.results import SpeakerTurn, Transcript, Warning
 from auricle.speech.diarization import Diarization, DiarizationOptions
@@ -30,6 +30,7 @@ class SpeakersAsked:
     max_speakers: int | None = None
     known: Mapping[str, Any] = field(default_factory=dict)  # name -> a recording of that speaker alone
     model: Any = None  # of the task speaker-diarization; None: the pipeline's own
+    voices: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)  # of known ones, once heard
 
     def counts(self) -> dict[str, int]:
         """Return what is said of the number of speakers, by the names of parameters."""
@@ -42,6 +43,10 @@ class Diarizing(Protocol):
 
     def diarizations(self, sources: Any, **parameters: Any) -> Any:
         """Give a `Diarization` for each source."""
+        ...
+
+    def voice(self, source: Any) -> Any:
+        """Return the vector of the one voice in a recording."""
         ...
 
 
@@ -58,7 +63,7 @@ def read_speakers(value: Any) -> SpeakersAsked | None:
     if isinstance(value, int):
         asked = SpeakersAsked(num_speakers=value)
     elif isinstance(value, Mapping):
-        names = [one.name for one in fields(SpeakersAsked)]
+        names = [one.name for one in fields(SpeakersAsked) if one.name != "voices"]
         for name in value:
             if name not in names:
                 raise OptionError(f"speakers has {name!r}; it takes {', '.join(names)}{nearest(str(name), names)}")
@@ -81,7 +86,7 @@ class SpeakerModels:
 
     def __init__(self, default: Any = None, device: str = "cpu") -> None:
         """Take the model of calls that name none: a name, a folder, or what is a pipeline already."""
-        self.default = DEFAULT_MODEL if default is None else default
+        self.default: Any = DEFAULT_MODEL if default is None else default
         self._device = device
         self._loaded: dict[str, Diarizing] = {}
         self._lock = threading.Lock()
@@ -103,6 +108,21 @@ class SpeakerModels:
                 loaded: Any = pipeline("speaker-diarization", model, device=self._device)
                 self._loaded[str(model)] = loaded
             return self._loaded[str(model)]
+
+    def prepare(self, asked: SpeakersAsked) -> None:
+        """Load the model, and hear the known speakers, each once.
+
+        Raises:
+            AuricleError: as `of`, or a known speaker's recording cannot be used.
+        """
+        model = self.of(asked)
+        for name, source in asked.known.items():
+            if name in asked.voices:
+                continue
+            try:
+                asked.voices[name] = source if _is_vector(source) else model.voice(source)
+            except AudioError as error:
+                raise type(error)(f"the known speaker {name}: {error}") from error
 
     def scheduled(self, asked: SpeakersAsked, scheduler: Scheduler) -> Diarizing:
         """Return the same, with its batches computed by `scheduler`."""
@@ -141,7 +161,7 @@ def tell_apart(
         channel = (row.audio.channel or 0) if opened.is_split else None
         parameters: dict[str, Any] = {**asked.counts(), "on_error": "return", "progress": progress}
         if asked.known:
-            parameters["known_speakers"] = asked.known
+            parameters["known_speakers"] = asked.voices
         (found,) = one.diarizations([recording], **parameters)
         if isinstance(found, AuricleError):
             return found
@@ -167,10 +187,15 @@ def _digest(source: Any) -> str:
         return f"sha256:{hashlib.sha256(source).hexdigest()}"
     if isinstance(source, str | PathLike) and "://" in fspath(source):
         return fspath(source)
-    if isinstance(source, Sequence) and not isinstance(source, str):
+    if _is_vector(source):
         return f"sha256:{hashlib.sha256(repr([float(one) for one in source]).encode()).hexdigest()}"
     with open_audio(source) as audio:
         return f"sha256:{audio.sha256()}"
+
+
+def _is_vector(source: Any) -> bool:
+    """Say whether a known speaker is given as the numbers of a voice."""
+    return isinstance(source, Sequence) and not isinstance(source, str | bytes | bytearray | memoryview)
 
 
 def _short(value: Any) -> str:

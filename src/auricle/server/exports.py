@@ -19,6 +19,8 @@ FORMATS = {
     "lrc": "text/plain",
     "ass": "text/x-ssa",
     "tsv": "text/tab-separated-values",
+    "textgrid": "text/plain",
+    "rttm": "text/plain",
 }
 
 MAX_EXPORT_BYTES = 64 * 2**20  # some days of speech
@@ -56,6 +58,7 @@ class ExportWord(BaseModel):
     start: Seconds
     end: Seconds
     confidence: float | None = None
+    speaker: str | None = None
 
 
 class ExportSegment(BaseModel):
@@ -69,6 +72,7 @@ class ExportSegment(BaseModel):
     words: list[ExportWord] = []
     channel: int | None = None
     language: str | None = None  # code; where lines are broken depends on it
+    speaker: str | None = None
 
 
 class Export(BaseModel):
@@ -103,5 +107,6 @@ def exported(body: bytes, form: str) -> str:
 
 
 def _segment(sent: ExportSegment) -> Segment:
-    words = tuple(Word(word.word, word.start, word.end, word.confidence or 0.0) for word in sent.words)
-    return Segment(sent.text, sent.start, sent.end, words, language=sent.language, channel=sent.channel)
+    words = tuple(Word(word.word, word.start, word.end, word.confidence or 0.0, word.speaker) for word in sent.words)
+    more: dict[str, Any] = {"language": sent.language, "channel": sent.channel, "speaker": sent.speaker}
+    return Segment(sent.text, sent.start, sent.end, words, **more)

@@ -27,11 +27,31 @@ _GENERATION: dict[str, Any] = {
     "penalty_alpha": {"type": "number", "minimum": 0, "maximum": 1},
     "use_cache": {"type": "boolean", "description": "of keys and values in the decoder; results have x-use-cache"},
 }
+_KNOWN = {"type": "object", "additionalProperties": {"type": "string"}, "description": "names with data: URLs"}
+_COUNT = {"type": "integer", "minimum": 1}
+_SPEAKERS = {
+    "description": "tell who says what: true, how many there are, or an object; chunks have their speaker then",
+    "oneOf": [
+        {"type": "boolean"},
+        _COUNT,
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "num_speakers": _COUNT,
+                "min_speakers": _COUNT,
+                "max_speakers": _COUNT,
+                "known": _KNOWN,
+            },
+        },
+    ],
+}
 _PARAMETERS = {
     "type": "object",
     "description": "also whatever else the model's pipeline takes, such as language or hotwords",
     "properties": {
         "return_timestamps": _TIMES,
+        "speakers": _SPEAKERS,
         "generation_parameters": {
             "type": "object",
             "description": "also called generate_kwargs, or generate",
@@ -59,7 +79,7 @@ _JSON = {
 _FORM = {
     "type": "object",
     "required": ["file"],
-    "properties": {"file": _BYTES, "return_timestamps": _TIMES, **_GENERATION},
+    "properties": {"file": _BYTES, "return_timestamps": _TIMES, "speakers": _SPEAKERS, **_GENERATION},
 }
 _FLAG = {"type": "string", "enum": ["true", "false"]}
 _TOLD = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
@@ -79,7 +99,12 @@ _RESULT = {
             "type": "array",
             "items": {
                 "type": "object",
-                "properties": {"text": {"type": "string"}, "timestamp": _SPAN, "timestamps": _SPAN},
+                "properties": {
+                    "text": {"type": "string"},
+                    "timestamp": _SPAN,
+                    "timestamps": _SPAN,
+                    "speaker": {"type": ["string", "null"]},
+                },
             },
         },
         "warnings": {
@@ -117,6 +142,7 @@ REQUEST: dict[str, Any] = {
         _header("x-use-cache", "false: compute anew, and keep no result; default true"),
         _header("x-wait-for-model", "true: wait for the model as long as it takes to load; default false"),
         _query("return_timestamps", _TIMES),
+        _query("speakers", {"oneOf": [{"type": "boolean"}, _COUNT]}),
         *(_query(name, schema) for name, schema in _GENERATION.items()),
     ],
     "requestBody": {

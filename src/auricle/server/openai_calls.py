@@ -70,7 +70,7 @@ async def answer(
         )
         if not asked.streams:
             return _written(call, await while_present(request, _named(work(), call)))
-        how = Joining(call.joint, call.speaker.judges_whole)
+        how = Joining(call.joint, call.speaker.judges_whole, "speakers" in call.parameters)
         telling = Telling(lambda on_event: _named(work(on_event=on_event), call), asked, call.reply, how)
         stack.push_async_callback(telling.end)
         await telling.begin()
@@ -120,7 +120,7 @@ async def _call(
         parameters, notes = parameters_for(asked, speaker, is_translation)
         try:
             refuse_ours(parameters)
-            asked_of_model, _, _ = model.pipeline.read_call(parameters, None, "raise")
+            asked_of_model, _, _ = model.pipeline.read_call(parameters, None, "raise")  # known voices are checked
         except OptionError as error:
             raise naming(error, parameters) from None
         joint = model.pipeline.joint(asked_of_model)
@@ -144,7 +144,7 @@ def _written(call: _Call, found: Recognized) -> Response:
         headers["x-compute-time"] = f"{found.compute_s:.3f}"
     if call.notes:
         headers["x-hf-warning"] = _latin("; ".join(note.message for note in call.notes))
-    if call.asked.form in ("json", "verbose_json"):
+    if call.asked.form in ("json", "verbose_json", "diarized_json"):
         return JSONResponse(reply.body(), headers=headers)
     content, media_type = reply.file()
     return Response(content, media_type=media_type, headers=headers)

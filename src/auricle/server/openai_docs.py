@@ -31,7 +31,7 @@ _SHARED: dict[str, Any] = {
         "list of words to listen for, with commas between",
     },
     "temperature": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
-    "response_format": {"enum": ["json", "text", "srt", "verbose_json", "vtt"], "default": "json"},
+    "response_format": {"enum": ["json", "text", "srt", "verbose_json", "vtt", "diarized_json"], "default": "json"},
     "hotwords": {**_TEXTS, "description": "names and terms to listen for"},
     "chunking_strategy": {
         "description": '"auto", or as JSON {"type": "server_vad"} with threshold, silence_duration_ms and '
@@ -45,6 +45,16 @@ _TRANSCRIPTION: dict[str, Any] = {
     "keywords": _TEXTS,
     "timestamp_granularities[]": {"type": "array", "items": {"enum": ["word", "segment"]}},
     "stream": {"type": "boolean", "default": False, "description": "answer with server-sent events"},
+    "known_speaker_names[]": {**_TEXTS, "description": "of speakers whose voices are given"},
+    "known_speaker_references[]": {
+        **_TEXTS,
+        "description": "for each name a recording of that voice alone as a data: URL; some seconds are enough",
+    },
+    "speakers": {
+        "description": "tell speakers apart in any format: true, how many there are, or as JSON num_speakers, "
+        "min_speakers, max_speakers",
+        **_TEXT,
+    },
     "include[]": {"type": "array", "items": {"enum": ["logprobs"]}},
 }
 _OF_A_MODEL = "Every further field is a parameter of the model's pipeline: vad, num_beams, seed and others."

@@ -11,8 +11,9 @@ from typing import Any
 from auricle.errors import nearest
 from auricle.server.errors import Refused
 from auricle.server.parameters import truth
+from auricle.server.speakers import named
 
-FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 GRANULARITIES = ("word", "segment")
 _SPEAKERS = ("known_speaker_names", "known_speaker_references")
 # Of `chunking_strategy`: their name -> ours, and what theirs is of ours.
@@ -37,6 +38,7 @@ class Asked:
     temperature: float | None = None  # None: not given, or 0, which both mean the model's own way
     hotwords: tuple[str, ...] = ()
     voice: Mapping[str, Any] = field(default_factory=dict)  # parameters of how voice is found
+    known: Mapping[str, str] = field(default_factory=dict)  # speakers, each with a data: URL
     further: Mapping[str, Any] = field(default_factory=dict)  # by the names that a model's pipeline has
 
     @property
@@ -57,9 +59,6 @@ def read_fields(pairs: Iterable[tuple[str, str]], is_translation: bool = False) 
         Refused: 400, a field has a wrong value, or asks for what is not there.
     """
     given = _gathered(pairs)
-    for name in _SPEAKERS:
-        if given.pop(name, None):
-            raise refuse(name, f"{name} is refused: speakers are not told apart here; leave it out")
     form = _form(given, is_translation)
     granularities = _granularities(given, form)
     includes = _listed("include", given.pop("include", []))
@@ -85,6 +84,7 @@ def read_fields(pairs: Iterable[tuple[str, str]], is_translation: bool = False) 
             word for name in ("hotwords", "keywords") for word in _listed(name, given.pop(name, []), is_text=True)
         ),
         voice=_voice(given),
+        known=_known(given),
         further={name: values[0] if len(values) == 1 else values for name, values in given.items()},
     )
 
@@ -137,14 +137,11 @@ def _listed(name: str, values: list[str], is_text: bool = False) -> list[str]:
 
 def _form(given: dict[str, list[str]], is_translation: bool) -> str:
     form = _one("response_format", given) or "json"
-    if form == "diarized_json":
-        raise refuse(
-            "response_format",
-            "response_format=diarized_json is refused: speakers are not told apart here; choose verbose_json",
-        )
     if form not in FORMATS:
         message = f"response_format={form[:80]!r} is none of {', '.join(FORMATS)}{nearest(form, FORMATS)}"
         raise refuse("response_format", message)
+    if form == "diarized_json" and is_translation:
+        raise refuse("response_format", "response_format=diarized_json is for transcriptions; choose verbose_json")
     streams = given.get("stream", [""])[0].lower() in ("true", "1")
     if streams and form in ("srt", "vtt"):
         raise refuse("stream", f"stream=true gives events, not a file; choose json, text or verbose_json, not {form}")
@@ -178,6 +175,17 @@ def _temperature(text: str | None) -> float | None:
     if not 0 <= value <= 1:
         raise refuse("temperature", f"temperature={text[:80]!r}; expected a number from 0 to 1")
     return value or None
+
+
+def _known(given: dict[str, list[str]]) -> dict[str, str]:
+    """Read the speakers that are known: two lists, or each as JSON."""
+    found = []
+    for name in _SPEAKERS:
+        values = given.pop(name, [])
+        if len(values) == 1 and values[0].lstrip().startswith("["):
+            values = _listed(name, values, is_text=True)
+        found.append([value for value in values if value])
+    return named(*found)
 
 
 def _voice(given: dict[str, list[str]]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _THEIRS = {
     "vad_threshold": "chunking_strategy",
     "min_silence_s": "chunking_strategy",
     "speech_pad_s": "chunking_strategy",
+    "known_speakers": "known_speaker_references",
 }
 
 
@@ -70,10 +71,29 @@ def parameters_for(
     parameters |= spoken(speaker, asked.languages, asked.prompt, asked.hotwords)
     if asked.temperature is not None:
         parameters["temperature"] = _temperature(asked.temperature, speaker)
+    speakers = _speakers(asked, parameters.pop("speakers", None))
+    if speakers:
+        parameters["speakers"] = speakers
     times = _times(asked, speaker)
     if times is not None:
         parameters["return_timestamps"] = times
     return parameters, found.notes
+
+
+def _speakers(asked: Asked, given: Any) -> Any:
+    """Return what is asked of speakers: by the format, by known ones, or by the pipeline's own parameter.
+
+    Raises:
+        Refused: 400, two of these do not go together.
+    """
+    if given is False and (asked.form == "diarized_json" or asked.known):
+        raise refuse("speakers", "speakers=false and diarized_json or known speakers ask for the opposite")
+    if not asked.known:
+        return given or asked.form == "diarized_json" or None
+    own = dict(given) if isinstance(given, Mapping) else {"num_speakers": given} if type(given) is int else {}
+    if own.get("known"):
+        raise refuse("speakers", "speakers.known says again what known_speaker_names does; give one of them")
+    return {**own, "known": dict(asked.known)}
 
 
 def spoken(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from auricle.server.openai_fields import Asked
 from auricle.server.parameters import Note
+from auricle.server.speakers import letters
 
 if TYPE_CHECKING:
     from auricle.results import Segment, Transcript, Word
@@ -42,7 +43,9 @@ class Reply:
         return self.transcript.text.strip()
 
     def body(self) -> dict[str, Any]:
-        """Return the reply as JSON, plain or verbose."""
+        """Return the reply as JSON: plain, verbose, or with its speakers."""
+        if self.asked.form == "diarized_json":
+            return self.diarized()
         return self.verbose() if self.asked.form == "verbose_json" else self.plain()
 
     def plain(self) -> dict[str, Any]:
@@ -51,6 +54,35 @@ class Reply:
         if self.asked.logprobs:
             found["logprobs"] = logprobs_of(self.text, self.transcript.words)
         return found
+
+    def diarized(self) -> dict[str, Any]:
+        """Return the reply to response_format diarized_json."""
+        return {
+            "task": "transcribe",
+            "duration": round(self.transcript.duration or 0.0, _DECIMALS),
+            "text": self.text,
+            "segments": self.told_segments(),
+            "usage": self.usage(),
+            "warnings": self.warnings(),
+        }
+
+    def told_segments(self) -> list[dict[str, Any]]:
+        """Return the segments as OpenAI has those with speakers: A, B, …, or the names that were given."""
+        segments = self.transcript.segments
+        of_channels = [f"channel {one.channel}" if one.channel is not None else None for one in segments]
+        speakers = [one.speaker or channel for one, channel in zip(segments, of_channels, strict=True)]
+        labels = letters(speakers, tuple(self.asked.known))
+        return [
+            {
+                "type": "transcript.text.segment",
+                "id": f"seg_{place}",
+                "start": round(segment.start, _DECIMALS),
+                "end": round(segment.start if segment.end is None else segment.end, _DECIMALS),
+                "text": segment.text.strip(),
+                "speaker": labels[speaker],
+            }
+            for place, (segment, speaker) in enumerate(zip(segments, speakers, strict=True))
+        ]
 
     def verbose(self) -> dict[str, Any]:
         """Return the reply to response_format verbose_json."""
@@ -92,10 +124,11 @@ class Reply:
         """Return the reply to response_format text, srt or vtt, and its media type."""
         from auricle.speech.formats import MEDIA_TYPES, WriteOptions, write
 
-        if self.asked.form == "text":
+        if self.asked.form == "text" and not self.transcript.turns:
             return self.text + "\n", "text/plain; charset=utf-8"
-        written = write(self.transcript, self.asked.form, WriteOptions(model=self.model))
-        return written, f"{MEDIA_TYPES[self.asked.form]}; charset=utf-8"
+        form = "txt" if self.asked.form == "text" else self.asked.form
+        written = write(self.transcript, form, WriteOptions(model=self.model))
+        return written, f"{MEDIA_TYPES[form]}; charset=utf-8"
 
 
 def language_name(code: str | None, languages: Sequence[str] = ()) -> str:
@@ -128,7 +161,7 @@ def segment_object(place: int, segment: Segment) -> dict[str, Any]:
         "compression_ratio": compression_ratio(segment.text) if ratio is None else finite(ratio),
         "no_speech_prob": finite(segment.no_speech_prob or 0.0),
     }
-    for name in ("confidence", "language", "channel"):
+    for name in ("confidence", "language", "channel", "speaker"):
         if getattr(segment, name) is not None:
             found[name] = getattr(segment, name)
     return found
@@ -136,12 +169,15 @@ def segment_object(place: int, segment: Segment) -> dict[str, Any]:
 
 def word_object(word: Word) -> dict[str, Any]:
     """Return a word as OpenAI's API has it, without spaces around it, and its confidence."""
-    return {
+    found: dict[str, Any] = {
         "word": word.text.strip(),
         "start": round(word.start, _DECIMALS),
         "end": round(word.end, _DECIMALS),
         "confidence": finite(round(word.confidence, 4)),
     }
+    if word.speaker is not None:
+        found["speaker"] = word.speaker
+    return found
 
 
 def logprobs_of(text: str, words: Iterable[Word]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """A transcription as server-sent events: its text while it is heard, then everything at once.
 
 The pieces of `transcript.text.delta`, joined, are the text of `transcript.text.done`. With response_format
-verbose_json there are also `transcript.text.segment` for each segment that is final, and `transcript.progress`.
+verbose_json there are also `transcript.text.segment` for each segment that is final, and `transcript.progress`. Where
+speakers are told apart, the segments come when all was heard: then it is known who speaks.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Joining:
     holds: (
         bool  # whether the first ones wait until there are others, or all is known: a short recording is judged whole
     )
+    tells_speakers: bool = False
 
 
 class Telling:
@@ -55,6 +57,8 @@ class Telling:
         """Begin the work."""
         self._reply_of, self._holds = reply_of, how.holds
         self._logprobs, self._is_verbose = asked.logprobs, asked.form == "verbose_json"
+        self._tells_speakers = how.tells_speakers
+        self._has_segments = asked.form in ("verbose_json", "diarized_json")
         self._deltas = Deltas(how.joint)
         self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._held: tuple[Segment, ...] = ()
@@ -118,7 +122,7 @@ class Telling:
     def _segments(self, segments: Sequence[Segment]) -> list[dict[str, Any]]:
         self._words += [word for segment in segments for word in segment.words] if self._logprobs else []
         told = self._delta(self._deltas.add([segment.text for segment in segments]))
-        if self._is_verbose:
+        if self._is_verbose and not self._tells_speakers:
             told += [segment_event(place, one) for place, one in enumerate(segments, self._n_told)]
         self._n_told += len(segments)
         return told
@@ -151,6 +155,11 @@ class Telling:
         if rest is None:
             logger.warning("the text that was streamed is not how the whole begins; clients get both")
         told += self._delta(rest or "")
+        if self._tells_speakers and self._has_segments:
+            for event, segment in zip(reply.told_segments(), transcript.segments, strict=True):
+                words = [word_object(word) for word in segment.words]
+                own = {"speaker": segment.speaker or "", "words": words} if self._is_verbose else {}
+                told.append({**event, **own})
         return [*told, {"type": "transcript.text.done", **reply.body(), "text": reply.text}]
 
 

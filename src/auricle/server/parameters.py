@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from auricle.errors import nearest
 from auricle.server.errors import Refused
+from auricle.server.speakers import read_speakers
 
 if TYPE_CHECKING:
     from auricle.pipelines.speech_parameters import Dialect
@@ -35,6 +36,7 @@ _EVERYWHERE = {
     "return_timestamps": frozenset({"bool", "str"}),
     "return_language": frozenset({"bool"}),
     "channels": frozenset({"int", "str"}),
+    "speakers": frozenset({"bool", "int"}),
 }
 _STEEPEST = 100  # a length to this power is still a number
 _CANDIDATES = 4  # of contrastive search, as its authors have it (Su et al. 2022)
@@ -215,6 +217,8 @@ def _refuse_unknown(flat: Mapping[str, Any], dialect: Dialect) -> None:
 
 def _checked(name: str, value: Any, dialect: Dialect) -> Any:
     """Return a value with its own type, within the range that it has for every model."""
+    if name == "speakers":
+        return read_speakers(value)
     kinds = _kinds_of(name, dialect)
     is_listed = isinstance(value, str) and value.lstrip().startswith("[")
     if name not in dialect.written or name in GENERATION or is_listed:

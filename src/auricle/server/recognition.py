@@ -15,10 +15,11 @@ from auricle import __version__
 from auricle.errors import AudioError, AudioTooLargeError, OptionError
 from auricle.server.cache import ResultCache, cache_key, is_cacheable
 from auricle.server.errors import Refused
-from auricle.server.registry import Registry, ServedModel
+from auricle.server.registry import Registry, ServedModel, refuse_bridged
 from auricle.server.runner import Runner
 from auricle.server.scheduling import Ticket
 from auricle.server.settings import Settings
+from auricle.server.speakers import heard
 from auricle.server.transcripts import transcript_from_json, transcript_to_json
 
 if TYPE_CHECKING:
@@ -105,10 +106,15 @@ class Recognition:
             AuricleError: the recording, a parameter or the model cannot be used.
         """
         refuse_ours(parameters)
+        if "speakers" in parameters:
+            parameters = {**parameters, "speakers": heard(parameters["speakers"])}
         async with self.registry.use(self.registry.resolve(name), wait) as model:
             if model.task != TASK:
                 raise Refused(422, f"Model {model.name} does {model.task}, not {TASK}", code="wrong_task")
+            refuse_bridged(model)
             request, _, _ = model.pipeline.read_call(parameters, None, "raise")
+            if request.speakers is not None:
+                await asyncio.to_thread(model.pipeline.prepare, request)
             key = self._key(model, source, request, parameters) if self.cache is not None and use_cache else None
             found = None if key is None else await self._cached(key, model, request)
             if found is None:
@@ -148,7 +154,7 @@ class Recognition:
             revision=identity.revision,
             engine=identity.engine,
             dtype=identity.dtype,
-            options=options_of(request, identity),
+            options=options_of(request, identity, model.pipeline.speaker_models),
             version=__version__,
         )
 
@@ -238,7 +244,7 @@ def refuse_ours(parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
         if name in _NOT_FOR_CLIENTS:
             raise OptionError(f"the parameter {name!r} is not taken over HTTP; leave it out")
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name != "speakers":
             refuse_ours(value)
 
 

@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     max_loaded: Count = 2  # models in memory; the one not used for longest makes room
     idle_unload: Positive | None = None  # seconds without use after which a model is unloaded
     hold: float = Field(20.0, ge=0)  # seconds that a request waits for its model before 503
+    diarization_model: str | None = None  # tells speakers apart: a Hub name or a folder; None: the bundled one
     device: str = "auto"
     dtype: str = "auto"
     engine: str = "auto"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from auricle.results import Provenance, Transcript
+from auricle.results import Provenance, SpeakerTurn, Transcript
 from auricle.speech.journal_entries import segment_from_json, segment_to_json, warning_from_json, warning_to_json
 
 
@@ -21,6 +21,7 @@ def transcript_to_json(transcript: Transcript) -> dict[str, Any]:
         "duration": transcript.duration,
         "warnings": [warning_to_json(warning) for warning in transcript.warnings],
         "language_probabilities": dict(transcript.language_probabilities),
+        "turns": [asdict(turn) for turn in transcript.turns],
         "provenance": None if made_by is None else {**asdict(made_by), "options": dict(made_by.options)},
     }
 
@@ -30,6 +31,7 @@ def transcript_from_json(value: Mapping[str, Any]) -> Transcript:
     parts: dict[str, Any] = {
         "segments": tuple(segment_from_json(segment) for segment in value["segments"]),
         "warnings": tuple(warning_from_json(warning) for warning in value["warnings"]),
+        "turns": tuple(SpeakerTurn(**turn) for turn in value.get("turns", ())),
         "provenance": None if value["provenance"] is None else Provenance(**value["provenance"]),
     }
     return Transcript(**{**value, **parts})

@@ -74,15 +74,16 @@ class ByLevel:
         self.schedulers.append(scheduler)
         return self
 
+    def voice(self, source: Any) -> list[float]:
+        return [float(levels(open_audio(source, RATE))[0])]
+
     def diarizations(
         self, sources: Any, *, on_error: str, progress: Any = None, **parameters: Any
     ) -> Iterator[Diarization | AuricleError]:
         self.calls.append(parameters)
         for source in sources:
             found = levels(open_audio(source, RATE))
-            known = {
-                levels(open_audio(one, RATE))[0]: name for name, one in parameters.get("known_speakers", {}).items()
-            }
+            known = {int(voice[0]): name for name, voice in parameters.get("known_speakers", {}).items()}
             names = {level: f"SPEAKER_{n:02d}" for n, level in enumerate(dict.fromkeys(filter(None, found)))} | known
             turns = tuple(SpeakerTurn(names[level], at, at + 1.0) for at, level in enumerate(found) if level)
             if progress is not None:
@@ -139,6 +140,19 @@ def test_transcripts_have_speakers_turns_and_what_told_them_apart(pipe: Any) -> 
     told = found.provenance.options["speakers"]
     assert (told["model"], told["revision"], told["num_speakers"]) == ("me/levels", "abc", 2)
     assert told["known"]["Ann"].startswith("sha256:")
+
+
+def test_known_speakers_are_heard_once_and_before_the_recording(pipe: Any, diarization: ByLevel) -> None:
+    heard: list[Any] = []
+    diarization.voice = lambda source: heard.append(source) or [50.0]  # type: ignore[method-assign,func-returns-value]
+    pipe([TALK, TALK], speakers={"known": {"Ann": "ann.wav", "Bob": [10.0]}})
+    assert heard == ["ann.wav"]
+    assert diarization.calls[1] == {"known_speakers": {"Ann": [50.0], "Bob": [10.0]}}
+
+
+def test_known_speaker_that_cannot_be_heard_is_told_by_name(pipe: Any, tmp_path: Path) -> None:
+    with pytest.raises(AudioFormatError, match="the known speaker Ann: <bytes>"):
+        pipe.transcripts(TALK, speakers={"known": {"Ann": b"nothing"}})
 
 
 def test_counts_reach_the_diarization_and_its_batches_the_scheduler(pipe: Any, diarization: ByLevel) -> None:

@@ -15,7 +15,7 @@ from auricle.server.transcripts import transcript_from_json
 
 JSON = "application/json"
 # Beside the formats of `auricle.speech.formats`, of which "json" has all that is known.
-_OTHERS = ("pipeline", "text", "verbose_json")
+_OTHERS = ("pipeline", "text", "verbose_json", "diarized_json")
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ def write_result(value: Mapping[str, Any], form: str, made: Made, choices: Mappi
     transcript = transcript_from_json(value["transcript"])
     if form == "pipeline":
         return Written(json.dumps(value["pipeline"], ensure_ascii=False), JSON)
+    if form == "diarized_json":
+        reply = Reply(transcript, Asked(form=form), made.languages, model=made.model)
+        return Written(json.dumps(reply.diarized(), ensure_ascii=False), JSON)
     if form == "text":
         form = "txt"
     if form == "verbose_json":

@@ -12,6 +12,7 @@ from auricle.results import Provenance, SpeakerTurn, Transcript
 from auricle.speech.formats.cues import chosen_cues, clock_ms, has_speakers, pieces, ticked
 from auricle.speech.formats.options import WriteOptions
 from auricle.speech.paragraphs import paragraphs
+from auricle.speech.rttm import rttm as turn_lines
 from auricle.speech.textgrid import textgrid
 from auricle.speech.timed_words import plain, segment_end
 
@@ -59,9 +60,7 @@ def grid(transcript: Transcript, options: WriteOptions) -> str:
 
 
 def rttm(transcript: Transcript, options: WriteOptions) -> str:
-    """Write a line for each turn, without the text; spaces in names become underscores.
-
-    Source: NIST, "The 2009 Rich Transcription Meeting Recognition Evaluation Plan", appendix A.
+    """Write a line for each turn, without the text.
 
     Raises: OptionError for a transcript whose speakers were not told apart.
     """
@@ -72,15 +71,7 @@ def rttm(transcript: Transcript, options: WriteOptions) -> str:
     ]
     if transcript.text.strip() and not turns:
         raise OptionError("rttm has speakers' turns, and speakers were not told apart; transcribe with speakers")
-    name = _token(options.source.rpartition("/")[2].rpartition("\\")[2]) or "recording"
-    return "".join(
-        f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {_token(turn.speaker)} <NA> <NA>\n"
-        for turn in turns
-    )
-
-
-def _token(text: str) -> str:
-    return "_".join(plain(text).split())
+    return turn_lines(turns, options.source.rpartition("/")[2].rpartition("\\")[2] or "recording")
 
 
 def as_dict(transcript: Transcript, options: WriteOptions) -> dict[str, Any]:
