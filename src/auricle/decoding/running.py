@@ -76,6 +76,7 @@ class Row:
         self.generator = generator if options.sampling_temperature > 0 else None
         self.filters = [*own_filters(options, self.n_prompt), *filters]
         self.n_best = n_best
+        self.error: Exception | None = None  # of a rule of its own, after which nothing more is written
         self._warp = warpers(options) if self.generator is not None else []
 
     @property
@@ -164,7 +165,17 @@ class Running:
 def _choose(rows: Sequence[Row], logits: Tensor) -> list[tuple[Row, Choice]]:
     if all(row.is_plain for row in rows):
         return [(row, row.write(token, logits)) for row, token in zip(rows, logits.argmax(-1).tolist(), strict=True)]
-    return [(row, row.choose(one)) for row, one in zip(rows, logits, strict=True)]
+    return [(row, _chosen(row, one)) for row, one in zip(rows, logits, strict=True)]
+
+
+def _chosen(row: Row, logits: Tensor) -> Choice:
+    try:
+        return row.choose(logits)
+    except Exception as error:
+        # Whatever a row's own rules do is no affair of its neighbours; it keeps in step with them and then goes.
+        row.error = error
+        row.tokens.append(int(logits.argmax()))
+        return Choice(row.tokens[-1])
 
 
 def read_prompts(begin: Callable[[Tensor], TextStep], prompts: Sequence[Sequence[int]]) -> tuple[TextStep, Tensor]:

@@ -253,6 +253,10 @@ class Writer:
         over: list[tuple[Writing, Row]] = []
         for row, choice in self._running.advance() if self._writings else ():
             writing = self._writings[id(row)]
+            if row.error is not None:
+                writing.fail(row.error)
+                over.append((writing, row))
+                continue
             is_full = len(row.tokens) - row.n_prompt >= (writing.manner.options.max_new_tokens or 0)
             reason = "stop" if row.ends_with(choice.token) else "length" if is_full else None
             writing.take([choice], reason)

@@ -54,7 +54,7 @@ async def complete(request: Request, services: Services, path_model: str | None 
     given = await read_object(request)
     asked = read_shared(given, is_chat=False)
     items = _prompts(given.get("prompt"))
-    echoes = flag(given, "echo")
+    echoes = flag(given, "echo") or flag(given, "return_full_text")
     if echoes and asked.n_logprobs is not None:
         raise refuse("echo", "echo with logprobs asks for the prompt's own probabilities, which are not computed here")
     best_of = whole(given, "best_of", 1, MOST_CHOICES, asked.n) or asked.n

@@ -23,7 +23,7 @@ _OURS = frozenset(
     """
     top_k min_p typical_p repetition_penalty no_repeat_ngram_size min_new_tokens epsilon_cutoff eta_cutoff max_time
     continue_final_message chat_template_kwargs documents skip_special_tokens eos_token_id bad_words_ids suppress_tokens
-    include_stop_string add_special_tokens
+    include_stop_string add_special_tokens do_sample
     """.split()
 )
 # What changes nothing here: bookkeeping, and services of theirs.
@@ -37,6 +37,7 @@ _TOLD = {
     "reasoning_effort": "how much a model thinks is its template's affair: chat_template_kwargs",
     "verbosity": "ask for it in the prompt",
     "prediction": "nothing is predicted here",
+    "details": "ask for logprobs",
 }
 _REFUSED = {
     "audio": "texts are not spoken here",
@@ -58,7 +59,8 @@ _CHAT = frozenset(
         "modalities",
     }
 )
-_COMPLETION = frozenset({"prompt", "max_tokens", "best_of", "echo", "logprobs", "suffix"})
+# The Hub's newest client for JavaScript sends parameters of its own API here, by their names there.
+_COMPLETION = frozenset("prompt max_tokens best_of echo logprobs suffix return_full_text stop_sequences".split())
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def read_shared(given: Mapping[str, Any], is_chat: bool) -> Asked:
         raise refuse("stream_options", f"stream_options is {kind_of(options)}; expected {{'include_usage': true}}")
     parameters = {name: given[name] for name in _OURS if given.get(name) is not None}
     parameters |= {name: _number(given, name) for name in _NUMBERS if given.get(name) is not None}
-    parameters = {**_stops(given.get("stop")), **parameters, **_bias(given.get("logit_bias"))}
+    parameters = {**_stops(given.get("stop") or given.get("stop_sequences")), **parameters, **_bias(given.get("logit_bias"))}
     seed = whole(given, "seed", -(2**63), 2**64)
     if seed is not None:
         parameters["seed"] = seed % 2**63

@@ -159,3 +159,8 @@ def test_an_error_amid_a_stream_is_an_event(start_writer: Any, monkeypatch: pyte
     reply = ask(server.url, stream=True)
     events = [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: {")]
     assert events[-1]["error"]["message"] == "unknown error"
+
+
+def test_ids_that_are_none_of_the_vocabulary_are_refused_before_anything_is_written(text_server: Any) -> None:
+    for way in ({"eos_token_id": 9999, "min_new_tokens": 2}, {"suppress_tokens": [-400]}, {"bad_words_ids": [[9999]]}):
+        assert ask(text_server.url, **way).status_code == 400

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -122,8 +123,71 @@ def test_the_client_for_javascript(
     told = json.loads(done.stdout)
     (chat,) = write(CHAT, max_new_tokens=8, seed=1)
     assert told["chat"] == "".join(told["chunks"]) == chat["generated_text"][-1]["content"]
-    assert told["text"]
-    assert len(told["tokens"]) == 8
-    assert "".join(one["token"]["text"] for one in told["tokens"])
+    # The new one asks /v1/completions, and yields what comes from there.
+    (text,) = write("the quick", max_new_tokens=8, seed=1, return_full_text=client == "inference-old")
+    assert told["text"] == text["generated_text"]
+    pieces = [one["token"]["text"] if "token" in one else one["choices"][0]["text"] for one in told["tokens"]]
+    assert text["generated_text"].endswith("".join(pieces))
+    assert "".join(pieces).strip()
     assert told["labels"][0]["label"].startswith("label")
     assert isinstance(told["answer"]["score"], float)
+
+
+OPENAI = r"""
+import OpenAI from "openai";
+const [baseURL, model] = process.argv.slice(2);
+const client = new OpenAI({ baseURL, apiKey: "none", maxRetries: 0 });
+const messages = [{ role: "user", content: "the quick" }];
+const asked = { model, messages, max_tokens: 40, seed: 1 };
+const told = { chunks: [] };
+told.text = (await client.chat.completions.create(asked)).choices[0].message.content;
+for await (const chunk of await client.chat.completions.create({ ...asked, stream: true }))
+  told.chunks.push(chunk.choices[0].delta.content ?? "");
+const properties = { n: { type: "integer" } };
+const parameters = { type: "object", properties, required: ["n"], additionalProperties: false };
+const tools = [{ type: "function", function: { name: "count", parameters } }];
+const runner = client.chat.completions.stream({ ...asked, tools, tool_choice: "required", max_tokens: 80 });
+told.call = (await runner.finalChatCompletion()).choices[0].message.tool_calls[0].function;
+const response_format = { type: "json_schema", json_schema: { name: "counted", strict: true, schema: parameters } };
+const parsed = await client.chat.completions.parse({ ...asked, response_format });
+told.parsed = JSON.parse(parsed.choices[0].message.content);
+const completion = await client.completions.create({ model, prompt: "the quick", max_tokens: 4 });
+told.completion = completion.usage.completion_tokens;
+try {
+  await client.chat.completions.create({ ...asked, temperature: -1 });
+} catch (error) {
+  told.error = { status: error.status, param: error.param, isBad: error instanceof OpenAI.BadRequestError };
+}
+console.log(JSON.stringify(told));
+"""
+
+
+def test_openais_client_for_javascript(text_server: Any, write: Any, tmp_path: Path) -> None:
+    given = os.environ.get("AURICLE_NODE_MODULES")
+    if shutil.which("node") is None or (given is None and shutil.which("npm") is None):
+        pytest.skip("node or npm is not installed")
+    if given is not None:
+        (tmp_path / "node_modules").symlink_to(Path(given) / "node_modules")
+    else:
+        install = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "openai"]
+        done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
+        if done.returncode:
+            pytest.skip(f"npm cannot install openai: {done.stderr.strip()[-200:]}")
+    (tmp_path / "chat.mjs").write_text(OPENAI)
+    done = subprocess.run(
+        ["node", "chat.mjs", f"{text_server.url}/v1", NAME],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (expected,) = write(CHAT, max_new_tokens=40, seed=1)
+    assert told["text"] == "".join(told["chunks"]) == expected["generated_text"][-1]["content"]
+    assert told["call"]["name"] == "count"
+    assert isinstance(json.loads(told["call"]["arguments"])["n"], int)
+    assert isinstance(told["parsed"]["n"], int)
+    assert told["completion"] == 4
+    assert told["error"] == {"status": 400, "param": "temperature", "isBad": True}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 from pathlib import Path
@@ -292,3 +293,22 @@ def test_a_vocabulary_of_another_program_is_refused_in_words(text_checkpoint: Pa
     (tmp_path / "tokenizer.model").write_bytes(b"sentencepiece")
     with pytest.raises(ConfigError, match=r"only tokenizer\.model, a vocabulary of SentencePiece.*save_pretrained"):
         pipeline("text-generation", tmp_path)
+
+
+def test_a_rule_that_fails_ends_its_own_text_and_no_other(write: Any) -> None:
+    alone = write("the quick", do_sample=False)[0]["generated_text"]
+
+    def broken(tokens: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        if tokens.shape[1] > 6:
+            raise RuntimeError("a rule of one")
+        return logits
+
+    request, _, _ = write.read_call({"do_sample": False}, None, None)
+    other = write.write("the quick", do_sample=False)
+    prompt = write.preprocess("a", request)
+    manner = dataclasses.replace(request.manner, filters=(broken,))
+    bad = write.writer.write(prompt.ids, manner)
+    with pytest.raises(RuntimeError, match="a rule of one"):
+        bad.wait()
+    assert "the quick" + other.wait().text == alone
+    assert write("the quick", do_sample=False)[0]["generated_text"] == alone
