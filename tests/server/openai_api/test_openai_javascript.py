@@ -35,7 +35,7 @@ told.events = [];
 for await (const event of await create({ stream: true })) told.events.push(event);
 told.models = (await client.models.list()).data.map(({ id }) => id);
 try {
-  await create({ response_format: "diarized_json" });
+  await create({ response_format: "diarised_json" });
 } catch (error) {
   const { status, param, message } = error;
   told.error = { status, param, message, isBad: error instanceof OpenAI.BadRequestError };
@@ -81,4 +81,4 @@ def test_the_client_for_javascript_gets_what_the_one_for_python_does(
     assert "bundled" in told["models"]
     assert told["error"]["isBad"]
     assert (told["error"]["status"], told["error"]["param"]) == (400, "response_format")
-    assert "speakers are not told apart" in told["error"]["message"]
+    assert "did you mean 'diarized_json'" in told["error"]["message"]

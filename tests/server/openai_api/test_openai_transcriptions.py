@@ -152,7 +152,6 @@ def test_repeated_requests_are_answered_from_the_cache_unless_they_say_no(
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"response_format": "diarized_json"}, "response_format", "speakers are not told apart"),
     ({"response_format": "xml"}, "response_format", "none of json, text"),
     ({"timestamp_granularities": ["word"]}, "timestamp_granularities", "verbose_json"),
     ({"response_format": "verbose_json", "timestamp_granularities": ["char"]}, "timestamp_granularities", "'char'"),
@@ -165,7 +164,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"chunking_strategy": {"type": "client_vad"}}, "chunking_strategy", "server_vad"),
     ({"chunking_strategy": {"type": "server_vad", "treshold": 1}}, "chunking_strategy", "threshold"),
     ({"chunking_strategy": {"type": "server_vad", "threshold": 3}}, "chunking_strategy", "vad_threshold"),
-    ({"known_speaker_names": ["agent"]}, "known_speaker_names", "leave it out"),
+    ({"known_speaker_names": ["agent"]}, "known_speaker_names", "one reference for each name"),
     ({"extra_body": {"vad_treshold": 0.4}}, "vad_treshold", "vad_threshold"),
     ({"extra_body": {"beam_width": "wide"}}, "beam_width", "beam_width"),
     ({"extra_body": {"lm": "/etc/passwd"}}, "lm", "not taken over HTTP"),
