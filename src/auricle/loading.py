@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from auricle.audio.features import open_features
 from auricle.checkpoints.config import build_config, read_features, read_generation, read_json
+from auricle.checkpoints.lora import read_lora
 from auricle.checkpoints.tensors import load_tensors, read_adapter, read_tensors
 from auricle.errors import ConfigError, OptionError, TaskError, TensorError, nearest
 from auricle.hub import commit_of, locate, locate_config
@@ -103,20 +104,24 @@ def load(
         raise OptionError(f"target_lang {target_lang!r} is no language code such as 'fra' or 'deu'.")
     place, wanted = _device(device), _dtype(dtype)
     extra = (f"adapter.{target_lang}.*",) if target_lang else ()
-    folder = locate(name, revision=revision, token=token, extra_files=extra)
+    folder = own = locate(name, revision=revision, token=token, extra_files=extra)
+    lora = read_lora(folder)
+    if lora is not None:
+        folder = locate(lora.base, token=token, extra_files=extra)
     where = str(folder / "config.json")
     raw = _writing_part(read_json(folder, "config.json", required=True), where)
     model_class = _model_class(raw, where)
     adapter = _read_adapter(folder, raw, target_lang) if target_lang else {}
-    if "lm_head.weight" in adapter:
-        raw = {**raw, "vocab_size": len(adapter["lm_head.weight"])}  # each language has its own alphabet
+    if "lm_head.weight" in (head := {**adapter, **(lora.whole(model_class.RENAMES) if lora else {})}):
+        raw = {**raw, "vocab_size": len(head["lm_head.weight"])}  # each language has its own alphabet
     config = build_config(model_class, raw, where)
     model = _build(model_class, config, where)
     if adapter:
         _refuse_partial_adapter(model, adapter, f"adapter.{target_lang} in {folder}")
+    tensors = {**read_tensors(folder), **adapter}
     load_tensors(
         model,
-        {**read_tensors(folder), **adapter},
+        lora.merged(tensors, model_class.RENAMES) if lora else tensors,
         model_class.RENAMES,
         model_class.IGNORED_TENSORS,
         wanted,
@@ -135,9 +140,14 @@ def load(
         model=model.eval().to(place),
         config=config,
         features=_features(folder, model_class.kind, raw["model_type"]),
-        tokenizer=_tokenizer(folder, model_class.kind, raw["model_type"], target_lang),
+        tokenizer=_tokenizer(_written(own, folder), model_class.kind, raw["model_type"], target_lang),
         generation=read_generation(folder, raw),
     )
+
+
+def _written(own: Path, base: Path) -> Path:
+    """The folder that says how text is written: an adapter may bring a vocabulary of its own."""
+    return own if any((own / name).is_file() for name in ("vocab.json", "tokenizer.json")) else base
 
 
 def _features(folder: Path, kind: str, model_type: str) -> Any:
@@ -166,6 +176,9 @@ def task_of(name: str | Path, *, revision: str | None = None, token: str | bool 
         CheckpointError: There is no such model, or its config.json cannot be used.
     """
     folder = locate_config(name, revision=revision, token=token)
+    lora = read_lora(folder)
+    if lora is not None:
+        folder = locate_config(lora.base, token=token)
     return _task(read_json(folder, "config.json", required=True), str(folder / "config.json"))
 
 

@@ -23,6 +23,9 @@ def finetune(
     validation_split: Annotated[str | None, typer.Option(help="The split to choose by. (default: dev, if any)")] = None,
     validation_share: Annotated[float, typer.Option(help="Held out where there is no such split, by speaker.")] = 0.05,
     method: Annotated[str | None, typer.Option(help="ctc, seq2seq or lora. (default: by the model)")] = None,
+    target_lang: Annotated[
+        str | None, typer.Option(help="Train only the adapters of this language (ISO 639-3), for MMS and XLS-R.")
+    ] = None,
     freeze: Annotated[str | None, typer.Option(help="feature-encoder, encoder, none. (default: by model)")] = None,
     language: Annotated[str | None, typer.Option(help="Code of the language: rows, letters' case, model card.")] = None,
     new_vocabulary: Annotated[
@@ -47,6 +50,21 @@ def finetune(
     min_duration: Annotated[float, typer.Option(help="Shorter recordings are left out, in seconds.")] = 0.1,
     max_duration: Annotated[float, typer.Option(help="Longer recordings are left out, in seconds.")] = 20.0,
     augment: Annotated[bool, typer.Option("--augment/--no-augment", help="Hide and stretch parts at random.")] = True,
+    noise: Annotated[str | None, typer.Option(help="A folder of noises to mix into the training's sound.")] = None,
+    rir: Annotated[str | None, typer.Option(help="A folder of room responses to place it in.")] = None,
+    speed: Annotated[float, typer.Option(help="Play it up to this share slower or faster, such as 0.1.")] = 0.0,
+    timed: Annotated[
+        float | None, typer.Option(help="Of a Whisper: share of windows with timestamps. (default: 0.5)")
+    ] = None,
+    label_smoothing: Annotated[float, typer.Option(help="Of a Whisper, such as 0.1.")] = 0.0,
+    lora_rank: Annotated[int, typer.Option(help="Width of what --method lora trains.")] = 16,
+    lora_alpha: Annotated[float | None, typer.Option(help="Its scale times its rank. (default: twice it)")] = None,
+    lora_dropout: Annotated[float, typer.Option(help="Of what it is given, in training.")] = 0.05,
+    lora_targets: Annotated[
+        str | None, typer.Option(help="A pattern of layers' names. (default: attention and feed-forward)")
+    ] = None,
+    adapter: Annotated[bool, typer.Option("--adapter", help="Write LoRA's part alone, as PEFT does.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train although the data has faults.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn at random.")] = 1,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's event files, too.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "auto",

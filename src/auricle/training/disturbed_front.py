@@ -19,6 +19,7 @@ class DisturbedFront:
 
     def __init__(self, inner: Front, disturbance: Disturbance) -> None:
         self.inner, self.disturbance = inner, disturbance
+        self.longest_s = inner.longest_s
 
     def stored(self, waveform: np.ndarray) -> tuple[Tensor, int]:
         """The samples, (S, 1), and the encoder frames that they have."""
@@ -30,7 +31,8 @@ class DisturbedFront:
         waveform = stored[:, 0].numpy()
         if generator is not None:
             changed, _ = self.disturbance(waveform, generator)
-            waveform = changed if len(changed) >= least else waveform
+            fits = least <= len(changed) <= self.longest_s * self.disturbance.sample_rate
+            waveform = changed if fits else waveform
         features, _ = self.inner.stored(waveform)
         share = least / max(1, len(waveform))
         return self.inner.row(features, generator, min(len(features), -int(-len(features) * share // 1)))

@@ -6,17 +6,17 @@ trainer.py, card.py, results_page.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from auricle.errors import OptionError
 from auricle.training.card import Run, best_evaluation, device_name, summary, write_card
-from auricle.training.ctc_labels import Labels, kept_labels, new_labels
-from auricle.training.ctc_objective import CTCObjective, CTCSettings
-from auricle.training.ctc_start import Start, read_start
+from auricle.training.doctor import Case, examine
 from auricle.training.journal import read_log
+from auricle.training.labels import LabelRules
+from auricle.training.methods import Base, open_objective
 from auricle.training.objective import Objective
 from auricle.training.options import FinetuneOptions
 from auricle.training.order import batches_of_epoch
@@ -25,14 +25,8 @@ from auricle.training.results_page import write_page
 from auricle.training.rows import Chosen, choose_rows
 from auricle.training.tensorboard import write_events
 from auricle.training.trainer import State, Trainer, Watch
-from auricle.training.vocabulary import build_vocabulary
+from auricle.training.watching import Watched
 from auricle.training.world import World, join_world, leave_world
-
-if TYPE_CHECKING:
-    from auricle.corpora import Utterance
-
-# A vocabulary is kept although some rows cannot be written with it: they may be mistakes or foreign names.
-RARELY = 0.01
 
 
 class Narrator(Watch, Protocol):
@@ -115,49 +109,13 @@ def finetune(
         training, validation = _prepare(objective, chosen, folder / "training_state", world, told)
         n_batches = len(batches_of_epoch(training_durations(training), options.batch_seconds, options.seed, 0))
         resolved = options.resolved(base.family, n_batches)
+        objective.model.to(world.device)  # where its step is timed
+        if world.is_first and not read_log(folder / "log.jsonl"):
+            _examine(objective, chosen, training, validation, resolved, n_batches, told)
         run = _described(folder, base, objective, resolved, (chosen, training, validation), world)
         return _train(objective, training, validation, resolved, folder, world, told, run)
     finally:
         leave_world(world)
-
-
-def open_objective(model: str | Path, options: FinetuneOptions, rows: Sequence[Utterance]) -> tuple[Objective, Start]:
-    """Read the model and decide how it learns.
-
-    Raises:
-        OptionError: a method that the model has no form for.
-    """
-    start = read_start(model)
-    freeze = options.resolved(start.family, 1).freeze or "none"
-    language = options.language or (start.languages[0] if len(start.languages) == 1 else None)
-    labels = choose_labels(start, options.vocabulary, language, [row.text or "" for row in rows])
-    settings = CTCSettings(
-        freeze=freeze,
-        augments=options.augments,
-        min_duration=options.min_duration,
-        max_duration=options.max_duration,
-        seed=options.seed,
-    )
-    return CTCObjective(start, labels, settings), start
-
-
-def choose_labels(start: Start, vocabulary: str, language: str | None, texts: Sequence[str]) -> Labels:
-    """The vocabulary that is kept, or a new one of the texts.
-
-    Raises:
-        OptionError: there is none to keep.
-    """
-    kept = None
-    if start.tokenizer is not None:
-        kept = kept_labels(start.tokenizer, start.folder, language)
-    elif vocabulary == "keep":
-        raise OptionError(f"{start.name} has no vocabulary to keep: it was not trained to write; leave it out")
-    if kept is not None and vocabulary == "auto":
-        unwritable = sum(bool(kept.missing(kept.spelled(text))) for text in texts)
-        kept = kept if unwritable <= RARELY * len(texts) else None
-    if kept is not None and vocabulary != "new":
-        return kept
-    return new_labels(build_vocabulary(texts, language), start.family)
 
 
 def training_durations(training: Prepared) -> list[float]:
@@ -186,6 +144,37 @@ def _prepare(
     return training, validation
 
 
+def _examine(
+    objective: Objective,
+    chosen: Chosen,
+    training: Prepared,
+    validation: Prepared | None,
+    options: FinetuneOptions,
+    n_batches: int,
+    told: Narrator,
+) -> None:
+    """Say what would make the run fail; stop where it surely will."""
+    n_steps = options.steps or round((options.epochs or 0) * n_batches / options.accumulate) or None
+    tokenizer = getattr(objective, "tokenizer", None)
+    case = Case(
+        training=training,
+        validation=validation,
+        training_rows=chosen.training,
+        validation_rows=chosen.validation,
+        vocabulary=getattr(getattr(objective, "labels", None), "vocabulary", None),
+        decode=getattr(tokenizer, "decode_with_timestamps", None),
+        n_steps=n_steps,
+        batch_seconds=options.batch_seconds,
+        language=options.language,
+    )
+    findings = examine(objective, case)
+    for line in findings.lines():
+        told.say(line)
+    if findings.errors and not options.force:
+        first = findings.errors[0]
+        raise OptionError(f"{first.message}. {first.advice}. Nothing was trained; --force trains all the same")
+
+
 def _reporting(told: Narrator, what: str) -> Callable[[int, int], None]:
     return lambda done, n_rows: told.preparing(what, done, n_rows)
 
@@ -203,10 +192,16 @@ def _train(
     def keep(made: Path) -> None:
         write_card(made, run, read_log(folder / "log.jsonl"))
 
-    trainer = Trainer(objective, training, validation, options, folder, world, told, keep)
+    watched = Watched(told, objective.kind, lambda: setattr(trainer, "stop_asked", True))
+    # A Whisper writes punctuation and capitals; words are compared without, as those of a CTC model are learned.
+    normalize = str if objective.kind == "ctc" else LabelRules(options.language).normalize
+    trainer = Trainer(objective, training, validation, options, folder, world, watched, keep, normalize)
     if trainer.state.step:
         told.say(f"going on after step {trainer.state.step}")
+        watched.replay(read_log(folder / "log.jsonl"), trainer.n_steps)
     state = trainer.run()
+    if watched.fatal is not None:
+        raise OptionError(str(watched.fatal))
     log = read_log(folder / "log.jsonl") if world.is_first else []
     best = best_evaluation(log, options.metric)
     if world.is_first:
@@ -222,7 +217,7 @@ def _train(
 
 def _described(
     folder: Path,
-    base: Start,
+    base: Base,
     objective: Objective,
     options: FinetuneOptions,
     data: tuple[Chosen, Prepared, Prepared | None],

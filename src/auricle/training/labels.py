@@ -30,6 +30,15 @@ DOTTED = frozenset({"az", "crh", "tr"})  # I and ı, İ and i are two letters
 # A joiner changes how a word is written, and what it means, in these.
 JOINED = frozenset("as bn ckb fa gu hi kn ku ml mr ne or pa ps ta te ur".split())
 JOINERS = frozenset("\u200c\u200d")
+# Codes of three letters (ISO 639-3), as MMS has them, of the languages that are named here.
+SHORTER = dict(
+    pair.split(":")
+    for pair in (
+        "afr:af asm:as aze:az azb:az azj:az bul:bg ben:bn spa:es fas:fa pes:fa prs:fa gle:ga guj:gu hin:hi "
+        "jpn:ja khm:km kan:kn kor:ko kmr:ku kur:ku lit:lt lao:lo mkd:mk mal:ml mar:mr mya:my nep:ne npi:ne "
+        "nld:nl ori:or ory:or pan:pa pus:ps rus:ru tam:ta tel:te tha:th tur:tr urd:ur zho:zh cmn:zh"
+    ).split()
+)
 DOT_ABOVE = "\u0307"
 _SOFT_DOTTED = re.compile(f"([ijįⅰ]){DOT_ABOVE}")  # letters that have a dot of their own
 _IRISH_PREFIX = re.compile(r"\b([nt])(?=[AEIOUÁÉÍÓÚ])")  # "nAthair" is "n-athair" in lower case
@@ -53,7 +62,8 @@ class LabelRules:
     @property
     def language(self) -> str | None:
         """The locale's language: "pt" of "pt-BR"."""
-        return re.split(r"[-_]", self.locale.lower())[0] if self.locale else None
+        code = re.split(r"[-_]", self.locale.lower())[0] if self.locale else None
+        return SHORTER.get(code, code) if code else None
 
     def normalize(self, text: str, removed: Counter[str] | None = None) -> str:
         """Return `text` as it is learned and scored; counts what is taken out of it in `removed`.

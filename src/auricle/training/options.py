@@ -12,7 +12,7 @@ from auricle.training.ctc_fronts import FREEZE
 METHODS = ("ctc", "seq2seq", "lora")
 SCHEDULES = ("linear", "cosine")
 # What may be changed when a run goes on: how long, and what is said about it.
-CHANGEABLE = frozenset({"epochs", "steps", "minutes", "patience", "tensorboard", "save_minutes", "device"})
+CHANGEABLE = frozenset({"epochs", "steps", "minutes", "patience", "tensorboard", "save_minutes", "device", "force"})
 # Without a number of epochs or steps: so many passes over the data, and of small data at least so many steps.
 DEFAULT_EPOCHS, DEFAULT_STEPS = 15, 600
 EVALUATIONS = 20  # in a run, unless --evaluate-every says otherwise
@@ -20,6 +20,8 @@ EVALUATIONS = 20  # in a run, unless --evaluate-every says otherwise
 RATES = {"encoder": 3e-3, "feature-encoder": 1e-4, "none": 1e-4}
 # Of the bundled model's size; large ones forget at such a rate.
 PARAKEET_RATE = 4e-4
+WHISPER_RATE = 1e-5  # what its authors tuned theirs with is of that order; times are forgotten at higher ones
+LORA_RATE, ADAPTER_RATE = 5e-4, 1e-3  # of what is new, upon weights that stay
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,18 @@ class FinetuneOptions:
     min_duration: float = 0.1  # seconds
     max_duration: float = 20.0
     augments: bool = True
+    noise: str | None = None  # a folder of recordings that are mixed into the training's
+    rir: str | None = None  # a folder of room impulse responses that they are placed in
+    speed: float = 0.0  # recordings are played up to this share slower or faster
+    target_lang: str | None = None  # train the adapters of this language (MMS), upon a frozen model
+    lora_rank: int = 16
+    lora_alpha: float | None = None  # None: twice the rank
+    lora_dropout: float = 0.05
+    lora_targets: str | None = None  # a pattern of layers' names; None: attention and feed-forward
+    adapter: bool = False  # write what LoRA trained alone, in PEFT's files, and not merged into the model
+    timed: float | None = None  # of a Whisper: share of windows with timestamps; None: half
+    label_smoothing: float = 0.0  # of a Whisper
+    force: bool = False  # train although the data has faults that make it fail
     seed: int = 1
     tensorboard: bool = False
     save_minutes: float = 2.0  # between snapshots, beside those at evaluations
@@ -84,9 +98,11 @@ class FinetuneOptions:
 
     def resolved(self, family: str, n_batches: float) -> FinetuneOptions:
         """The same with every default filled in, for a family and a number of batches in an epoch."""
-        default = {"whisper_ctc": "encoder", "parakeet_ctc": "none"}.get(family, "feature-encoder")
+        default = {"whisper_ctc": "encoder", "parakeet_ctc": "none", "whisper": "none"}.get(family, "feature-encoder")
+        if self.method == "lora" and default == "encoder":
+            default = "none"
         freeze = self.freeze or default
-        rate = PARAKEET_RATE if family == "parakeet_ctc" and freeze != "encoder" else RATES[freeze]
+        rate = self._rate(family, freeze)
         steps, epochs = self.steps, self.epochs
         if steps is None and epochs is None and self.minutes is None:
             epochs = max(DEFAULT_EPOCHS, math.ceil(DEFAULT_STEPS * self.accumulate / max(n_batches, 1)))
@@ -98,6 +114,16 @@ class FinetuneOptions:
             learning_rate=self.learning_rate or rate,
             evaluate_every=self.evaluate_every or max(1, round(n_steps / EVALUATIONS)),
         )
+
+    def _rate(self, family: str, freeze: str) -> float:
+        """The peak rate where none is given."""
+        if self.method == "lora":
+            return LORA_RATE
+        if self.target_lang is not None:
+            return ADAPTER_RATE
+        if family == "whisper":
+            return WHISPER_RATE
+        return PARAKEET_RATE if family == "parakeet_ctc" and freeze != "encoder" else RATES[freeze]
 
     def fixed(self) -> dict[str, Any]:
         """What must be the same when a run goes on."""

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from auricle.training.alarms import Alarm, Alarms
 
 if TYPE_CHECKING:
-    from auricle.training.finetune import Narrator
     from auricle.training.trainer import State
+
+
+class Narrator(Protocol):
+    """What tells somebody of a run."""
+
+    def say(self, message: str) -> None:
+        """Tell a sentence."""
+        ...
+
+    def preparing(self, what: str, done: int, n_rows: int) -> None:
+        """Rows are being computed."""
+        ...
+
+    def step(self, row: dict[str, Any], state: State, n_steps: int | None) -> None:
+        """A step was made."""
+        ...
+
+    def evaluation(self, row: dict[str, Any]) -> None:
+        """The model was scored."""
+        ...
+
+    def evaluating(self, done: int, n_batches: int) -> None:
+        """It is being scored."""
+        ...
 
 
 class Watched:

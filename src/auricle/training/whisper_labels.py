@@ -114,9 +114,13 @@ def shifted(labels: Sequence[int], begin: int, steps: int, speed: float = 1.0) -
 
 
 def draw_windows(
-    sizes: Sequence[tuple[int, int]], room: tuple[int, int], options: Drawing, generator: torch.Generator
+    sizes: Sequence[tuple[int, int]],
+    languages: Sequence[str | None],
+    room: tuple[int, int],
+    options: Drawing,
+    generator: torch.Generator,
 ) -> list[list[Piece]]:
-    """Divide clips of (steps, labels) among windows that have `room` for so many of both."""
+    """Divide clips of (steps, labels) among windows that have `room` for so many of both, each of one language."""
     order = torch.randperm(len(sizes), generator=generator).tolist()
     windows: list[list[Piece]] = []
     end = labels = 0
@@ -124,7 +128,9 @@ def draw_windows(
         n_steps, n_labels = sizes[place]
         chance, gap = torch.rand(2, generator=generator).tolist()
         silence = int(gap * options.longest_gap / STEP_S)
-        if windows and chance < options.joined and end + silence + n_steps <= room[0] and labels + n_labels <= room[1]:
+        fits = end + silence + n_steps <= room[0] and labels + n_labels <= room[1]
+        alike = bool(windows) and languages[windows[-1][0].place] == languages[place]
+        if alike and fits and chance < options.joined:
             windows[-1].append(Piece(place, end + silence))
         else:
             silence = min(silence, max(0, room[0] - n_steps))

@@ -99,7 +99,11 @@ class WhisperObjective:
             self.disturbance = Disturbance(self.settings.disturbance, start.features.sample_rate)
         if self.settings.freeze_encoder:
             self.model.model.encoder.requires_grad_(False)
-        prepared: dict[str, Any] = {"language": self.language, "task": self.settings.task, "max": self.settings.max_duration}
+        prepared: dict[str, Any] = {
+            "language": self.language,
+            "task": self.settings.task,
+            "max": self.settings.max_duration,
+        }
         prepared |= {"min": self.settings.min_duration, "drawing": asdict(self.settings.drawing)}
         described = json.dumps([start.fingerprint(), prepared, self.settings.label_smoothing])
         self.identity = hashlib.sha256(described.encode()).hexdigest()
@@ -160,7 +164,8 @@ class WhisperObjective:
         if generator is None:
             windows = [[Piece(place, 0)] for place in range(len(examples))]
         else:
-            windows = draw_windows(sizes, (whole, self.room), drawing, draw)
+            languages = [one.language for one in examples]
+            windows = draw_windows(sizes, languages, (whole, self.room), drawing, draw)
         pairs, rows, prompts = [], [], []
         for window in windows:
             labels = [
@@ -171,8 +176,12 @@ class WhisperObjective:
             prompt = self._prompt(examples[window[0].place].language)
             timed, told, which = torch.rand(3, generator=draw).tolist()
             before: list[int] = []
-            if told < drawing.told:
-                other = examples[int(which * len(examples))]
+            # Told its own text, a window would learn to copy it.
+            own = {piece.place for piece in window}
+            others = [one for place, one in enumerate(examples) if place not in own]
+            others = [one for one in others if one.language == examples[window[0].place].language]
+            if told < drawing.told and others:
+                other = others[int(which * len(others))]
                 most = min(self.room - len(labels), self.model.config.max_target_positions // 2) - 1
                 before = history(other.labels, self.begin, max(0, most))
             pairs.append(sequence(self.tokens, prompt, labels, timed < drawing.timed, before))

@@ -54,6 +54,16 @@ class WhisperStart:
     generation: dict[str, Any]
     tokens: WhisperTokens
 
+    @property
+    def family(self) -> str:
+        """Its model_type."""
+        return "whisper"
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The language that the checkpoint was tuned for, if it says one."""
+        return (self.tokens.language,) if self.tokens.language else ()
+
     def fingerprint(self) -> str:
         """Name the configuration, the vocabulary and every weight."""
         said = [self.raw, self.feature_settings, self.generation]

@@ -26,6 +26,7 @@ BY_HAND = [
     ("tr", "ILIK İYİ Diyarbakır", "ılık iyi diyarbakır"),
     ("tr-TR", "I\u0307YI\u0307", "iyi"),
     ("az", "QIZIL İ", "qızıl i"),
+    ("tur", "ILIK", "ılık"),
     ("lt", "I\u0307\u0300 Ė", "ì ė"),
     ("de", "Straße, GROẞ – Fußball", "straße groß fußball"),
     ("el", "Ο ΟΔΥΣΣΕΑΣ, ΕΙΣ", "ο οδυσσεας εις"),

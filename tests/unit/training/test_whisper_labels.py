@@ -75,7 +75,7 @@ def test_a_faster_clip_later_in_a_window_has_its_times_there() -> None:
 def test_windows_hold_every_clip_once_without_overlap() -> None:
     sizes = [(200 + 37 * place, 5 + place) for place in range(20)]
     generator = torch.Generator().manual_seed(4)
-    windows = draw_windows(sizes, (1500, 60), Drawing(joined=0.9), generator)
+    windows = draw_windows(sizes, ["en"] * 20, (1500, 60), Drawing(joined=0.9), generator)
     assert sorted(piece.place for window in windows for piece in window) == list(range(20))
     assert max(map(len, windows)) > 1
     for window in windows:
@@ -87,10 +87,17 @@ def test_windows_hold_every_clip_once_without_overlap() -> None:
         assert sum(sizes[piece.place][1] for piece in window) <= 60
 
 
+def test_a_window_is_of_one_language() -> None:
+    languages = ["en", "de", "en", "de", "de", "en"]
+    windows = draw_windows([(10, 2)] * 6, languages, (1500, 60), Drawing(joined=1.0), torch.Generator().manual_seed(4))
+    assert max(map(len, windows)) > 1
+    assert all(len({languages[piece.place] for piece in window}) == 1 for window in windows)
+
+
 def test_the_longest_clip_fits_its_window_whatever_gap_is_drawn() -> None:
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
-        [[piece]] = draw_windows([(1490, 4)], (1500, 60), Drawing(), generator)
+        [[piece]] = draw_windows([(1490, 4)], [None], (1500, 60), Drawing(), generator)
         assert piece.first + 1490 <= 1500
 
 

@@ -114,6 +114,19 @@ def test_joined_clips_sound_where_their_labels_say(folder: Path) -> None:
     assert float(level[outer].max()) < 0.0
 
 
+def test_no_window_is_told_its_own_text(folder: Path) -> None:
+    one = objective(folder, drawing=Drawing(told=1.0, joined=0.0))
+    batch = one.collate(prepared(one), torch.Generator().manual_seed(3))
+    previous = one.tokens.previous
+    for tokens, text in zip(batch.extra["tokens"].tolist(), batch.texts, strict=True):
+        assert tokens[0] == previous
+        before = one.tokenizer.decode(tokens[1 : tokens.index(START)])
+        assert before.strip()
+        assert before.strip() != text
+    [alone] = one.collate(prepared(one, 1), torch.Generator().manual_seed(3)).extra["tokens"].tolist()
+    assert alone[0] == START
+
+
 def test_without_a_generator_each_clip_is_alone_and_plain(folder: Path) -> None:
     one = objective(folder)
     batch = one.collate(prepared(one), None)
