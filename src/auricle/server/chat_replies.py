@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from auricle import __version__
 from auricle.server.chat_fields import Asked
 from auricle.server.writings import Answer, Answers
 from auricle.text.tool_calls import LLAMA, MISTRAL, ToolCall, ToolCallReader
@@ -257,7 +258,7 @@ def _head(kind: str, answers: Answers) -> dict[str, Any]:
         "id": f"{kind}-{uuid.uuid4().hex}",
         "created": int(time.time()),
         "model": answers.model.name,
-        "system_fingerprint": None,
+        "system_fingerprint": f"auricle-{__version__}",  # a text: one of the Hub's clients takes nothing else
     }
 
 
