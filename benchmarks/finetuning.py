@@ -88,7 +88,7 @@ def options_of(show: str, start: str, language: str | None, steps: int | None) -
     """What differs from the defaults."""
     given: dict[str, Any] = {"language": language, "steps": steps}
     if show == "digits":
-        given |= {"batch_seconds": 30.0, "steps": steps or 300}
+        given |= {"batch_seconds": 30.0, "steps": steps or (300 if start == "whisper" else 80)}
     elif show == "language":
         given |= {"batch_seconds": 60.0, "metric": "cer", "validation_share": 0.1, "steps": steps or 400}
     elif start == "bundled":

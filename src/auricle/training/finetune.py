@@ -106,10 +106,10 @@ def finetune(
         )
         told.say(_found(chosen))
         objective, base = open_objective(model, options, chosen.training)
+        objective.model.to(world.device)  # where frozen parts compute once, and where a step is timed
         training, validation = _prepare(objective, chosen, folder / "training_state", world, told)
         n_batches = len(batches_of_epoch(training_durations(training), options.batch_seconds, options.seed, 0))
         resolved = options.resolved(base.family, n_batches)
-        objective.model.to(world.device)  # where its step is timed
         if world.is_first and not read_log(folder / "log.jsonl"):
             _examine(objective, chosen, training, validation, resolved, n_batches, told)
         run = _described(folder, base, objective, resolved, (chosen, training, validation), world)

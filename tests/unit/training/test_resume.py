@@ -21,18 +21,18 @@ from auricle.training.finetune import finetune
 from auricle.training.journal import read_log
 from auricle.training.options import FinetuneOptions
 
-STEPS = 40
+STEPS = 24
 # Augmentation, dropout, averaging and accumulation draw and keep what a resumed run must find again. Snapshots come
 # whenever a moment has passed.
 OPTIONS: dict[str, Any] = {
     "steps": STEPS,
     "batch_seconds": 6.0,
     "learning_rate": 2e-3,
-    "evaluate_every": 8,
+    "evaluate_every": 10,
     "accumulate": 2,
     "averaging": 0.9,
     "patience": None,
-    "save_minutes": 0.001,
+    "save_minutes": 0.01,
     "device": "cpu",
 }
 

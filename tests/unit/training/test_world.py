@@ -50,7 +50,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     for process in pair:
         process.start()
     for process in pair:
-        process.join(60)
+        process.join(120)
     assert [process.exitcode for process in pair] == [0, 0]
     one, two = load_file(tmp_path / "one" / "model.safetensors"), load_file(tmp_path / "two" / "model.safetensors")
     for name, value in one.items():
