@@ -282,7 +282,7 @@ def _strings(own: Mapping[str, Any]) -> tuple[str, ...]:
     if len(given) > 1:
         raise OptionError("stop_sequence, stop_strings and stop are one parameter; give one of them")
     strings = given[0] if given else ()
-    found = (strings,) if isinstance(strings, str) else tuple(strings)
+    found = (strings,) if isinstance(strings, str) else tuple(strings) if isinstance(strings, list | tuple) else (None,)
     if not all(isinstance(one, str) and one for one in found):
         raise OptionError(f"stop strings are {strings!r}; expected texts that are not empty")
     return found

@@ -312,3 +312,9 @@ def test_a_rule_that_fails_ends_its_own_text_and_no_other(write: Any) -> None:
         bad.wait()
     assert "the quick" + other.wait().text == alone
     assert write("the quick", do_sample=False)[0]["generated_text"] == alone
+
+
+@pytest.mark.parametrize("stop", [1, "", [""], [None], {"a": 1}])
+def test_stop_strings_that_are_none_are_refused(write: Any, stop: Any) -> None:
+    with pytest.raises(OptionError, match="stop strings are"):
+        write.write("the", stop=stop)
