@@ -87,7 +87,7 @@ def test_differences_are_sorted_by_their_insertions(open_page: OpenPage, tmp_pat
     button.click()
     button.click()
     row = worst.locator("tbody tr").first
-    expect(row.locator("td").nth(3)).to_have_text("2")
+    expect(row.locator("td").nth(3)).to_have_text("3")
     expect(row.locator("ins").last).to_have_text("so")
 
 
