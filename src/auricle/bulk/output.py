@@ -141,7 +141,8 @@ class OutputFolder:
                         content = path.read_bytes()
                         n_failed += content.count(b"\n")
                         file.write(content)
-            self._put(part, self.path / FAILURES)
+            # Not synchronised: it is made anew whenever a run begins.
+            os.replace(part, self.path / FAILURES)
         return n_failed
 
     def add_failures(self, failed: Sequence[dict[str, Any]]) -> None:
@@ -153,6 +154,12 @@ class OutputFolder:
     def journal(self, number: int) -> ShardJournal:
         """Return the journal of a shard."""
         return ShardJournal(self.path / f".shard-{number:05}.journal")
+
+    def drop_journals(self) -> None:
+        """Remove all journals, for who does whole shards."""
+        with self._refusing():
+            for path in self.path.glob(".shard-*.journal"):
+                path.unlink(missing_ok=True)
 
     def write_whole(self, name: str, content: bytes) -> None:
         """Write a file so that it is there whole or not at all."""

@@ -82,6 +82,8 @@ def run_dataset(order: Order, sources: list[str], wanted: DatasetOrder) -> bool:
     finally:
         line.end()
     if not order.quiet:
+        if corpus.is_streamed:
+            say(str(corpus.report))
         _summarise(summary, wanted)
     return wanted.strict and summary.failed > 0
 

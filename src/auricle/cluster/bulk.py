@@ -103,6 +103,7 @@ def transcribe_on_cluster(
             folder.clear()
         header = _header(setup, workers)
         folder.begin(header)
+        folder.drop_journals()
         missing = [number for number in range(-(-n_rows // options.shard_size)) if not folder.is_done(number)]
         done, failed = folder.done_so_far(options.shard_size, n_rows)
         counter = Counter(done, n_rows, failed)
