@@ -26,7 +26,7 @@ import torch
 from auricle import pipeline
 from auricle.cli.finetune_progress import Lines
 from auricle.evaluation import character_errors, word_errors
-from auricle.training.finetune import finetune
+from auricle.training.finetuning import finetune
 from auricle.training.labels import LabelRules
 from auricle.training.options import FinetuneOptions
 

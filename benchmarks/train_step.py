@@ -63,7 +63,7 @@ def auricles(folder: Path) -> tuple[Any, dict[str, float]]:
     """What makes some steps and gives the seconds of sound in them; and what was computed before."""
     from dataclasses import dataclass
 
-    from auricle.training.finetune import Silent
+    from auricle.training.finetuning import Silent
     from auricle.training.methods import open_objective
     from auricle.training.options import FinetuneOptions
     from auricle.training.prepared import prepare_rows

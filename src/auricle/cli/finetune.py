@@ -10,7 +10,7 @@ import typer
 from auricle.cli.border import INTERRUPTED, border, say, write_utf8
 
 if TYPE_CHECKING:
-    from auricle.training.finetune import Finetuned
+    from auricle.training.finetuning import Finetuned
 
 
 def finetune(
@@ -91,7 +91,7 @@ def _run(
     model: str, data: str, out: Path, validation_data: str | None, given: dict[str, Any], quiet: bool
 ) -> Finetuned:
     from auricle.cli.finetune_progress import narrator
-    from auricle.training.finetune import finetune as train
+    from auricle.training.finetuning import finetune as train
     from auricle.training.options import FinetuneOptions
 
     with narrator(quiet) as told:

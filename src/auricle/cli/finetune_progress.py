@@ -13,7 +13,7 @@ from auricle.cli.border import say
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from auricle.training.finetune import Narrator
+    from auricle.training.finetuning import Narrator
     from auricle.training.trainer import State
 
 EVERY_S = 30.0  # between lines where there is no terminal
@@ -22,7 +22,7 @@ EVERY_S = 30.0  # between lines where there is no terminal
 @contextmanager
 def narrator(quiet: bool) -> Iterator[Narrator]:
     """What tells a run on this stderr, or tells nothing."""
-    from auricle.training.finetune import Silent
+    from auricle.training.finetuning import Silent
 
     if quiet:
         yield Silent()

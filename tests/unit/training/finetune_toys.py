@@ -9,8 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+# What a run imports when it first needs it: processes that are forked of this one have it already.
+import av  # noqa: F401
+import jiwer  # noqa: F401
 import numpy as np
 import torch
+import torch._dynamo
 
 from auricle.checkpoints.tensors import write_checkpoint
 from auricle.models.hubert import HubertCTC
@@ -18,7 +22,7 @@ from auricle.models.parakeet import ParakeetCTC
 from auricle.models.wav2vec2 import Wav2Vec2CTC
 from auricle.models.wavlm import WavLMCTC
 from auricle.models.whisper import Whisper
-from auricle.training.finetune import finetune
+from auricle.training.finetuning import finetune
 from auricle.training.options import FinetuneOptions
 
 RATE = 16000

@@ -16,7 +16,7 @@ from whisper_rows import clips, write_whisper_folder
 from auricle.errors import OptionError
 from auricle.loading import load
 from auricle.pipelines import pipeline
-from auricle.training.finetune import Finetuned, Silent, finetune
+from auricle.training.finetuning import Finetuned, Silent, finetune
 from auricle.training.methods import open_objective
 from auricle.training.options import FinetuneOptions
 from auricle.training.whisper_objective import WhisperObjective

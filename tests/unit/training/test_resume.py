@@ -17,7 +17,7 @@ from finetune_toys import finetune_toy, toy_checkpoint, write_corpus
 from safetensors.torch import load_file
 
 from auricle.errors import OptionError
-from auricle.training.finetune import finetune
+from auricle.training.finetuning import finetune
 from auricle.training.journal import read_log
 from auricle.training.options import FinetuneOptions
 
