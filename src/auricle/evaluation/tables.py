@@ -47,6 +47,7 @@ def standings(board: Board) -> Table:
 def details(board: Board) -> Table:
     """Return everything that was counted, a row for each model and data set."""
     rows = [entry.row for entry in board.entries]
+    columns: tuple[str, ...]
     if board.task == DIARIZATION:
         columns = (
             *("model", "data set", "DER %", "95 % interval", "missed", "false alarm", "confusion", "JER %"),
