@@ -29,11 +29,11 @@ def test_drawing_cells_is_drawing_utterances() -> None:
 
 def test_nineteen_intervals_of_twenty_hold_the_true_rate() -> None:
     held = 0
-    for seed in range(200):
-        found = interval(*sample(150, seed), resamples=300)
+    for seed in range(100):
+        found = interval(*sample(150, seed), resamples=200)
         assert found is not None
         held += found.low <= 0.2 <= found.high
-    assert 0.90 <= held / 200 <= 0.985  # 95 % with the spread of 200 trials
+    assert 0.88 <= held / 100 <= 0.99  # 95 % with the spread of 100 trials
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_another() -> None:
