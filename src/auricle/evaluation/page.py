@@ -129,7 +129,7 @@ def _differences(model: str, dataset: str, one: Score, n_worst: int) -> str:
     return (
         f"<details><summary>{escape(label)}, the {len(worst)} utterances with most errors</summary>"
         f'<div class="frame" role="region" aria-label="{escape(label)}" tabindex="0"><table class="sortable"><thead>'
-        f'<tr>{heads}<th scope="col">what was said, and what was heard</th></tr></thead><tbody>{rows}</tbody></table>'
+        f'<tr>{heads}<th scope="col" class="name">what was said, and what was heard</th></tr></thead><tbody>{rows}</tbody></table>'
         "</div></details>"
     )
 
@@ -149,12 +149,17 @@ def marked(reference: str, prediction: str) -> str:
 
 
 def _table(table: Table) -> str:
-    heads = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in table.columns)
+    heads = "".join(
+        f'<th scope="col"{_aligned(place, table)}><button type="button">{escape(name)}</button></th>'
+        for place, name in enumerate(table.columns)
+    )
     head_at = 1 if table.columns[0] == "rank" else 0
     rows = []
     for row in table.rows:
         cells = [
-            f'<th scope="row">{escape(text)}</th>' if place == head_at else f"<td>{escape(text)}</td>"
+            f'<th scope="row">{escape(text)}</th>'
+            if place == head_at
+            else f"<td{_aligned(place, table)}>{escape(text)}</td>"
             for place, text in enumerate(row)
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
@@ -163,6 +168,10 @@ def _table(table: Table) -> str:
         f"<caption>{escape(table.title)}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
         "</div>"
     )
+
+
+def _aligned(place: int, table: Table) -> str:
+    return ' class="name"' if place < table.n_names else ""
 
 
 def _list(texts: object) -> str:

@@ -96,7 +96,7 @@ def lines(title: str, places: Sequence[str], series: Mapping[str, Sequence[float
     height = 300
     known = [value for values in series.values() for value in values if value is not None]
     ticks = _ticks(100 * max([*known, 0.01]))
-    step = (_WIDTH - _LEFT - _RIGHT - 120) / max(len(places) - 1, 1)
+    step = (_WIDTH - _LEFT - _RIGHT - 200) / max(len(places) - 1, 1)
 
     def y_at(percent: float) -> float:
         return height - _BOTTOM - percent / ticks[-1] * (height - _TOP - _BOTTOM)
@@ -164,4 +164,4 @@ def _decades(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 34 else f"…{label[-33:]}"
+    return label if len(label) <= 30 else f"…{label[-29:]}"
