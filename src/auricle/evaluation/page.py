@@ -129,8 +129,8 @@ def _differences(model: str, dataset: str, one: Score, n_worst: int) -> str:
     return (
         f"<details><summary>{escape(label)}, the {len(worst)} utterances with most errors</summary>"
         f'<div class="frame" role="region" aria-label="{escape(label)}" tabindex="0"><table class="sortable"><thead>'
-        f'<tr>{heads}<th scope="col" class="name">what was said, and what was heard</th></tr></thead><tbody>{rows}</tbody></table>'
-        "</div></details>"
+        f'<tr>{heads}<th scope="col" class="name">what was said, and what was heard</th></tr></thead><tbody>{rows}'
+        "</tbody></table></div></details>"
     )
 
 
