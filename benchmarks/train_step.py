@@ -5,7 +5,7 @@
 Both learn the same recordings, made up, of 2 to 12 s, feature encoder frozen, masks over time as the model's
 configuration says, float32, batches of 60 s. auricle reads what the frozen convolutions give from disk, where it was
 computed once (its time is told beside), and puts recordings of like length together; Trainer groups by length, too
-(train_sampling_strategy "group_by_length"), and computes the convolutions in every step. Each is a process of its own,
+(its LengthGroupedSampler), and computes the convolutions in every step. Each is a process of its own,
 in turns; the figure is seconds of computing for a second of sound, the median of the rounds.
 """
 
@@ -110,6 +110,7 @@ def auricles(folder: Path) -> tuple[Any, dict[str, float]]:
 def transformers_(folder: Path) -> tuple[Any, dict[str, float]]:
     """The same with Trainer, as the documentation's recipe for CTC has it."""
     from transformers import Trainer, TrainingArguments, Wav2Vec2ForCTC, Wav2Vec2Processor
+    from transformers.trainer_pt_utils import LengthGroupedSampler
 
     processor = Wav2Vec2Processor.from_pretrained(folder)
     model = Wav2Vec2ForCTC.from_pretrained(folder, ctc_loss_reduction="mean", ctc_zero_infinity=True)
@@ -130,6 +131,12 @@ def transformers_(folder: Path) -> tuple[Any, dict[str, float]]:
         batch["labels"] = labels["input_ids"].masked_fill(labels["attention_mask"].ne(1), -100)
         return batch
 
+    class Grouped(Trainer):  # type: ignore[misc]
+        """Groups by length, which it does by itself for datasets of the library `datasets` alone."""
+
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return LengthGroupedSampler(self.args.train_batch_size, lengths=[row["length"] for row in rows])
+
     def work(n_steps: int) -> float:
         seconds.clear()
         arguments = TrainingArguments(
@@ -137,15 +144,13 @@ def transformers_(folder: Path) -> tuple[Any, dict[str, float]]:
             per_device_train_batch_size=max(1, round(BATCH_SECONDS / mean)),
             max_steps=n_steps,
             learning_rate=1e-4,
-            train_sampling_strategy="group_by_length",
-            length_column_name="length",
             save_strategy="no",
             logging_strategy="no",
             report_to=[],
             disable_tqdm=True,
             use_cpu=True,
         )
-        trainer = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate)
+        trainer = Grouped(model=model, args=arguments, train_dataset=rows, data_collator=collate)
         started = time.perf_counter()
         trainer.train()
         work.seconds = time.perf_counter() - started  # type: ignore[attr-defined]
@@ -187,6 +192,7 @@ def main() -> None:
         for one in CONTESTANTS:
             pipes[one], theirs = context.Pipe()
             context.Process(target=contestant, args=(one, folder, theirs), daemon=True).start()
+            theirs.close()  # so that a contestant that fails is not waited for
             found[one] = {**pipes[one].recv(), "rounds": []}
         for _ in range(arguments.rounds):
             for one, pipe in pipes.items():
