@@ -92,9 +92,7 @@ def read_text_call(request: Request, body: Body, is_tgi: bool = False, streams: 
     if call.streams and (is_list or n > 1 or best_of > 1):
         raise refuse("stream", "a stream tells one text; give one input, and neither best_of nor num_return_sequences")
     if n > 1 and best_of > 1:
-        raise refuse(
-            "best_of", "best_of gives the best of several texts, num_return_sequences all; give one of them"
-        )
+        raise refuse("best_of", "best_of gives the best of several texts, num_return_sequences all; give one of them")
     return call
 
 
