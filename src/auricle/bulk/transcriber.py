@@ -52,18 +52,25 @@ class Transcriber:
 
     def _computed(self, batch: list[Heard]) -> list[Transcript | Exception]:
         """Compute a batch; where it fails as a whole, each row by itself."""
-        results: list[Transcript | Exception]
-        try:
-            results = list(self._transcripts(batch))
-        except OptionError:
-            raise
-        except Exception as error:  # a model may fail in any way at some sound, and a million rows go on
-            results = [error] if len(batch) == 1 else [self._computed([one])[0] for one in batch]
+        tried = self._tried(batch)
+        if isinstance(tried, Exception):
+            alone = [tried] if len(batch) == 1 else [self._tried([heard]) for heard in batch]
+            results = [one if isinstance(one, Exception) else one[0] for one in alone]
+        else:
+            results = tried
         unexpected = [one for one in results if isinstance(one, Exception) and not isinstance(one, AuricleError)]
-        if unexpected and len(unexpected) == len(batch) and not self._has_worked:
+        if len(unexpected) == len(batch) and not self._has_worked:
             raise unexpected[0]
         self._has_worked = self._has_worked or any(isinstance(one, Transcript) for one in results)
         return results
+
+    def _tried(self, batch: list[Heard]) -> list[Transcript | Exception] | Exception:
+        try:
+            return list(self._transcripts(batch))
+        except OptionError:
+            raise
+        except Exception as error:  # a model may fail in any way at some sound, and a million rows go on
+            return error
 
     def _transcripts(self, batch: list[Heard]) -> Iterator[Transcript | AuricleError]:
         size = len(batch) if len(batch) > 1 else None
