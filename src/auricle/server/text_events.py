@@ -74,7 +74,7 @@ async def _kept_alive(events: AsyncIterator[Event]) -> AsyncIterator[Event | Non
     task: asyncio.Future[Event] | None = None
     try:
         while True:
-            task = task or asyncio.ensure_future(anext(events))  # type: ignore[arg-type]
+            task = task or asyncio.ensure_future(anext(events))
             done, _ = await asyncio.wait({task}, timeout=KEEP_ALIVE_S)
             if not done:
                 yield None
