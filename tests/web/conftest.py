@@ -102,14 +102,17 @@ def scripted(start_scripted: Callable[..., Scripted]) -> Scripted:
 
 
 @contextmanager
-def real(**chosen: Any) -> Iterator[str]:
-    """Serve the real application with the settings that are given, and the bundled model; its address."""
+def real(load: Any = None, **chosen: Any) -> Iterator[str]:
+    """Serve the real application with the settings that are given, and the bundled model; its address.
+
+    `load(place, settings)` stands in for loading a pipeline.
+    """
     from auricle.server.app import create_app
-    from auricle.server.registry import Registry
+    from auricle.server.registry import Registry, load_pipeline
     from auricle.server.settings import Settings
 
     settings = Settings(**chosen)
-    with running(create_app(Registry(settings), settings)) as url:
+    with running(create_app(Registry(settings, load or load_pipeline), settings)) as url:
         yield url
 
 

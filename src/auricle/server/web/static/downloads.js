@@ -2,6 +2,7 @@
 
 import { exportAs } from "./api.js";
 import { el } from "./dom.js";
+import { turnText } from "./speakers.js";
 import { withWords } from "./words.js";
 
 const KINDS = { txt: "text/plain", srt: "application/x-subrip", vtt: "text/vtt", json: "application/json" };
@@ -15,7 +16,7 @@ function save(text, name, type) {
 }
 
 async function written(kind, result) {
-  if (kind === "txt") return `${result.text.trim()}\n`;
+  if (kind === "txt") return `${turnText(result)}\n`;
   const { type: _type, ...fields } = result;
   if (kind === "json") return `${JSON.stringify(fields, null, 2)}\n`;
   return exportAs(kind, { ...fields, segments: withWords(fields.segments ?? [], fields.words) });

@@ -48,8 +48,20 @@ export class OptionsPanel {
     if (!knows.noWords) add("timestamps", "Times of", select([["word", "Words"], ["segment", "Passages only"]]));
     if (knows.prompt) add("prompt", "Prompt", el("textarea", { rows: 3 }), "Text that sets style and spelling, as if it came before.");
     if (knows.hotwords) add("hotwords", "Words to favour", el("input", { type: "text", autocomplete: "off" }), "Names and terms, with commas between.");
-    this.form.replaceChildren(...fields);
-    this.element.hidden = !fields.length;
+    this.form.replaceChildren(...fields, this.#speakers());
+    this.element.hidden = false;
+  }
+
+  /** Whether speakers are told apart, and how many there are. */
+  #speakers() {
+    const box = el("input", { type: "checkbox" });
+    const counts = [["true", "Find out"], ...Array.from({ length: 10 }, (_, i) => [String(i + 1), i ? `${i + 1} speakers` : "1 speaker"])];
+    const count = select(counts);
+    const number = field("How many speak", count);
+    number.hidden = true;
+    box.addEventListener("change", () => (number.hidden = !box.checked));
+    this.speakers = { box, count };
+    return el("div", { class: "speaker-options" }, el("label", { class: "check" }, box, "Tell who spoke"), number);
   }
 
   /** The options as api.js takes them; what is left as it was is left out. */
@@ -60,6 +72,7 @@ export class OptionsPanel {
       const isDefault = value === "" || (name === "task" && value === "transcribe") || (name === "timestamps" && value === "word");
       if (!isDefault) values[name] = value;
     }
+    if (this.speakers?.box.checked) values.speakers = this.speakers.count.value;
     return values;
   }
 }

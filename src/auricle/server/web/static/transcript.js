@@ -8,9 +8,10 @@ const SPOKEN = 5; // passages that a screen reader may still have to say
 const FOLLOW_AGAIN_MS = 4000; // after somebody scrolls, the text does not move by itself for so long
 
 export class TranscriptView {
-  /** `onSeek(seconds)` is called when a word or a time is chosen. */
-  constructor(onSeek) {
+  /** `onSeek(seconds)` is called when a word or a time is chosen; `speakers` has their names and colours. */
+  constructor(onSeek, speakers = null) {
     this.onSeek = onSeek;
+    this.speakers = speakers;
     const hint = uniqueId("transcript-hint");
     this.list = el("ol", { class: "segments", "aria-label": "Text", "aria-describedby": hint });
     this.pendingText = el("p", { class: "pending", "aria-hidden": "true" });
@@ -65,9 +66,11 @@ export class TranscriptView {
   /** The whole result. What is on the page already stays, so that neither focus nor place are lost. */
   finish(done) {
     const said = withWords(done.segments ?? [], done.words).filter((segment) => segment.text.trim());
+    // Who speaks is known at the end only, and with it the colours.
     const isSame =
+      !said.some(({ speaker }) => speaker) &&
       said.length === this.segments.length &&
-      said.every((segment, i) => segment.text.trim() === this.segments[i].text.trim() && segment.words?.length === this.segments[i].words?.length);
+      said.every((segment, i) => isAlike(segment, this.segments[i]));
     if (!isSame) this.#replace(said);
     this.pendingText.textContent = "";
     if (!this.segments.length && done.text?.trim()) this.#append({ text: done.text.trim(), start: null, words: [] });
@@ -97,11 +100,32 @@ export class TranscriptView {
       },
       hasTime ? clock(segment.start, 1) : "",
     );
-    const who = segment.speaker ?? (Number.isInteger(segment.channel) ? `Channel ${segment.channel + 1}` : null);
+    const colour = segment.speaker ? this.speakers?.colour(segment.speaker) : null;
+    const channel = Number.isInteger(segment.channel) ? `Channel ${segment.channel + 1}` : null;
+    const isTurn = isFirst || segment.speaker !== this.segments.at(-2).speaker || !segment.speaker;
+    const who = isTurn ? (this.#nameOf(segment.speaker) ?? channel) : null;
     const language = segment.language ?? this.language;
     const said = el("p", { class: "said", lang: language, dir: "auto" }, who ? el("strong", { class: "speaker" }, `${who} `) : null);
     for (const part of parts(segment.text.trim(), segment.words ?? [])) said.append(part.word ? this.#word(part) : part.text);
-    this.list.append(el("li", { class: "segment" }, hasTime ? stamp : null, said));
+    this.list.append(el("li", { class: `segment${colour ? ` voice ${colour}` : ""}`, "data-speaker": segment.speaker || null }, hasTime ? stamp : null, said));
+  }
+
+  #nameOf(speaker) {
+    return speaker ? (this.speakers?.name(speaker) ?? speaker) : null;
+  }
+
+  /** Write the speakers' names anew. */
+  rename() {
+    for (const label of this.list.querySelectorAll("[data-speaker] .speaker")) {
+      label.textContent = `${this.#nameOf(label.closest("[data-speaker]").dataset.speaker)} `;
+    }
+  }
+
+  /** Show the passages of one speaker, or all of them where it is null. */
+  showOnly(speaker) {
+    for (const item of this.list.children) item.hidden = speaker !== null && item.dataset.speaker !== speaker;
+    const stamps = [...this.list.querySelectorAll(".segment:not([hidden]) .stamp")];
+    if (stamps.length && !stamps.some((stamp) => stamp.tabIndex === 0)) this.#rove(stamps[0]);
   }
 
   #word({ text, word }) {
@@ -145,7 +169,7 @@ export class TranscriptView {
   }
 
   #key(event) {
-    const stamps = [...this.list.querySelectorAll(".stamp")];
+    const stamps = [...this.list.querySelectorAll(".segment:not([hidden]) .stamp")];
     const word = event.target.closest("[data-word]");
     if (word && (event.key === "Enter" || event.key === " ")) {
       event.preventDefault();
@@ -190,4 +214,9 @@ export class TranscriptView {
     element.removeAttribute("role");
     element.removeAttribute("aria-label");
   }
+}
+
+/** Whether a passage is on the page as it is in the result. */
+function isAlike(segment, shown) {
+  return segment.text.trim() === shown.text.trim() && segment.words?.length === shown.words?.length;
 }

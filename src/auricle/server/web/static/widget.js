@@ -2,6 +2,7 @@
 
 import { describeModel } from "./api.js";
 import { copyButton } from "./clipboard.js";
+import { showCode } from "./code.js";
 import { el, icon, notice, uniqueId } from "./dom.js";
 import { downloadButtons } from "./downloads.js";
 import { explain } from "./errors.js";
@@ -12,7 +13,7 @@ import { Progress } from "./progress.js";
 import { transcribeWithPatience } from "./run.js";
 import { snippets } from "./snippets.js";
 import { SourcePicker } from "./source.js";
-import { tabs } from "./tabs.js";
+import { SpeakersPanel, turnText } from "./speakers.js";
 import { storedToken } from "./token.js";
 import { TranscriptView } from "./transcript.js";
 
@@ -45,7 +46,8 @@ class AuricleWidget extends HTMLElement {
       live: () => ({ model: this.model, language: this.options.values.language }),
     });
     this.player = new Player((time, isPlaying) => this.transcript.highlight(time, isPlaying));
-    this.transcript = new TranscriptView((time) => this.player.seek(time));
+    this.speakers = new SpeakersPanel({ onName: () => this.transcript.rename(), onOnly: (speaker) => this.transcript.showOnly(speaker) });
+    this.transcript = new TranscriptView((time) => this.player.seek(time), this.speakers);
     this.progress = new Progress(() => this.abort?.abort());
     this.warnings = el("section", { class: "warnings", "aria-label": "Warnings", hidden: true });
     this.#buildResult();
@@ -95,10 +97,10 @@ class AuricleWidget extends HTMLElement {
       el("label", { class: "check" }, shading, "Shade doubtful words"),
     );
     this.files = downloadButtons(
-      () => ({ result: this.result, name: this.file.name }),
+      () => ({ result: this.speakers.renamed(this.result), name: this.file.name }),
       (error) => this.progress.fail(error, null),
     );
-    this.copy = copyButton("Copy text", () => this.result.text.trim());
+    this.copy = copyButton("Copy text", () => turnText(this.speakers.renamed(this.result)));
     this.outputs = el("div", { class: "row outputs", hidden: true }, this.copy, this.files, this.again);
     this.doubtNote = el("p", { class: "hint" });
     const title = uniqueId("result");
@@ -106,6 +108,7 @@ class AuricleWidget extends HTMLElement {
       "section",
       { class: "result", "aria-labelledby": title, hidden: true },
       el("div", { class: "result-head" }, el("h2", { id: title }, "Text"), this.views),
+      this.speakers.element,
       this.transcript.element,
       this.doubtNote,
       this.outputs,
@@ -150,6 +153,7 @@ class AuricleWidget extends HTMLElement {
   #reset() {
     this.result = null;
     this.transcript.clear();
+    this.speakers.clear();
     this.transcript.language = this.options.values.task === "translate" ? "en" : (this.options.values.language ?? this.language);
     this.warnings.hidden = true;
     this.doubtNote.textContent = "";
@@ -174,13 +178,16 @@ class AuricleWidget extends HTMLElement {
 
   #heard(done, duration) {
     const whole = duration || this.player.duration;
-    this.progress.busy(whole ? `Heard ${clock(done)} of ${clock(whole)}` : `Heard ${clock(done)}`, whole ? Math.min(1, done / whole) : null);
+    const isWhole = whole && done >= whole && this.options.values.speakers;
+    if (isWhole) this.progress.busy("Telling the speakers apart…");
+    else this.progress.busy(whole ? `Heard ${clock(done)} of ${clock(whole)}` : `Heard ${clock(done)}`, whole ? Math.min(1, done / whole) : null);
     this.player.waveform.update({ heard: done });
   }
 
   #finish({ done, seconds }) {
     this.result = done;
     this.resultBox.hidden = false;
+    this.speakers.show(done);
     this.transcript.finish(done);
     if (!this.player.duration && done.duration) this.player.setDuration(done.duration);
     const warnings = done.warnings ?? [];
@@ -229,18 +236,7 @@ class AuricleWidget extends HTMLElement {
 
   #showCode() {
     const request = { model: this.model, options: this.options.values, file: this.file?.name ?? "recording.wav", hasToken: Boolean(storedToken()) };
-    const entries = snippets(request).map(([name, text]) => [
-      name,
-      el("div", { class: "snippet" }, el("pre", { tabindex: "0", role: "group", "aria-label": `${name} source` }, el("code", {}, text)), copyButton("Copy", () => text)),
-    ]);
-    const chosen = this.code.querySelector('[aria-selected="true"]')?.textContent;
-    const strip = tabs("Language of the request", entries);
-    this.code.replaceChildren(
-      el("h2", { id: "code-title" }, "The same by program"),
-      el("p", { class: "hint" }, "What this page asks the server, with this server's address, the model and the options above."),
-      strip,
-    );
-    [...strip.querySelectorAll('[role="tab"]')].find((tab) => tab.textContent === chosen)?.click();
+    showCode(this.code, snippets(request));
   }
 }
 
