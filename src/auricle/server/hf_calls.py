@@ -42,7 +42,7 @@ def named_model(body: Body) -> str | None:
     if body.kind == "json":
         model = body.data.get("model") if isinstance(body.data, Mapping) else None
     else:
-        model = (body.fields.get("model") or [None])[0]
+        model = next(iter(body.fields.get("model", ())), None)
     return model if isinstance(model, str) else None
 
 
