@@ -23,6 +23,7 @@ from auricle.speech.diarization import Diarization
 OpenPage = Callable[..., Page]
 SAMPLES = Path(__file__).parents[2] / "samples"
 RATE = 16000
+COLD_MS = 120_000  # a server that was just begun loads its model first
 KENNEDY_S = 11.0  # then a reader goes on, and he again
 
 
@@ -72,12 +73,12 @@ def page_of_talk(start_real: Any, open_page: OpenPage, talk: Path, tmp_path: Pat
 
     def show(**options: Any) -> Page:
         page = open_page(f"{start_real(load=loaded, data_dir=tmp_path / 'data')}/models/bundled", **options)
-        expect(page.get_by_label("Tell who spoke")).to_be_attached()
+        expect(page.get_by_label("Tell who spoke")).to_be_attached(timeout=COLD_MS)
         if not page.get_by_label("Tell who spoke").is_visible():
             page.locator("summary", has_text="Options").click()
         page.get_by_label("Tell who spoke").check()
         page.locator("input[type=file]").set_input_files(talk)
-        expect(page.get_by_role("heading", name="Who spoke")).to_be_visible()
+        expect(page.get_by_role("heading", name="Who spoke")).to_be_visible(timeout=COLD_MS)
         return page
 
     return show
