@@ -92,7 +92,8 @@ def read_shared(given: Mapping[str, Any], is_chat: bool) -> Asked:
         raise refuse("stream_options", f"stream_options is {kind_of(options)}; expected {{'include_usage': true}}")
     parameters = {name: given[name] for name in _OURS if given.get(name) is not None}
     parameters |= {name: _number(given, name) for name in _NUMBERS if given.get(name) is not None}
-    parameters = {**_stops(given.get("stop") or given.get("stop_sequences")), **parameters, **_bias(given.get("logit_bias"))}
+    stops = _stops(given.get("stop") or given.get("stop_sequences"))
+    parameters = {**stops, **parameters, **_bias(given.get("logit_bias"))}
     seed = whole(given, "seed", -(2**63), 2**64)
     if seed is not None:
         parameters["seed"] = seed % 2**63
