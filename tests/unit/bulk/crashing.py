@@ -1,0 +1,81 @@
+"""Kills a run at each of its steps on disk, and lets another go on: run with a manifest and a folder.
+
+Each run is a process of its own that ends itself with SIGKILL right before, or right after, the k-th of its calls that
+change what is on disk. One line of JSON on stdout says for every k what was found at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from runpy import run_path
+
+import auricle.bulk.output as output
+import auricle.bulk.rows as rows
+from auricle.bulk import BulkOptions, transcribe_corpus
+from auricle.corpora import open_corpus
+
+Toy = run_path(str(Path(__file__).with_name("toys.py")))["Toy"]
+OPTIONS = BulkOptions(shard_size=3, batch_size=2)
+
+
+class Fuse:
+    """Stands for a module `os` whose steps are counted; the one at `end` is the last thing that happens."""
+
+    def __init__(self, end: int, is_before: bool) -> None:
+        self.left, self.is_before = end, is_before
+
+    def __getattr__(self, name: str) -> object:
+        call = getattr(os, name)
+        if name not in ("fsync", "replace"):
+            return call
+
+        def counted(*given: object) -> object:
+            if self.left == 0 and self.is_before:
+                os.kill(os.getpid(), signal.SIGKILL)
+            # A process that dies takes nothing from the disk's cache with it, so that this need not be waited for.
+            done = None if name == "fsync" else call(*given)
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.left -= 1
+            return done
+
+        return counted
+
+
+def run(manifest: str, out: Path, fuse: Fuse) -> int:
+    """Run in a process; return its exit status, negative for a signal."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            output.os = rows.os = fuse  # type: ignore[assignment]
+            transcribe_corpus(Toy(breaks_at=160 * 8), open_corpus(manifest), out, OPTIONS)
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main(manifest: str, out: Path) -> None:
+    """Try every step, until a run ends by itself."""
+    for is_before in (True, False):
+        for end in range(1000):
+            shutil.rmtree(out, ignore_errors=True)
+            killed = run(manifest, out, Fuse(end, is_before))
+            status = run(manifest, out, Fuse(-1, is_before))
+            found = [row["id"] for path in sorted(out.glob("shard-*")) for row in rows.read_rows(path)]
+            failed = [json.loads(line)["id"] for line in (out / "failures.jsonl").read_text().splitlines()]
+            left = sorted(path.name for path in out.iterdir() if path.suffix in (".part", ".journal"))
+            told = {"killed": killed, "status": status, "ids": found, "failed": failed, "left": left}
+            print(json.dumps(told), flush=True)
+            if killed == 0:
+                break
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

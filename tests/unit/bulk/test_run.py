@@ -1,0 +1,203 @@
+"""Whole runs without a model: order, shards, failures, and what a run that goes on refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+
+from auricle.bulk import BulkOptions, Progress, transcribe_corpus
+from auricle.bulk.output import OutputFolder
+from auricle.bulk.rows import read_rows
+from auricle.corpora import open_corpus
+from auricle.errors import OptionError
+
+Toy = run_path(str(Path(__file__).with_name("toys.py")))["Toy"]
+
+
+def rows_in(out: Path) -> list[dict]:
+    return [row for path in sorted(out.glob("shard-*")) for row in read_rows(path)]
+
+
+def test_rows_are_in_the_order_of_the_dataset_and_carry_what_is_known(dataset, tmp_path):
+    out = tmp_path / "out"
+    summary = transcribe_corpus(Toy(), open_corpus(dataset(25)), out, BulkOptions(shard_size=10, batch_size=4))
+    rows = rows_in(out)
+    assert [path.name for path in sorted(out.glob("shard-*"))] == [f"shard-0000{n}.jsonl" for n in range(3)]
+    assert [row["id"] for row in rows] == [f"row-{n}" for n in range(25)]
+    assert [row["text"] for row in rows] == [f"{160 * (1 + n * 7 % 10)} {n}" for n in range(25)]
+    assert rows[3] == {
+        "id": "row-3",
+        "text": "320 3",
+        "reference": "reference 3",
+        "duration": 0.02,
+        "language": "en",
+        "speaker": None,
+        "warnings": [{"kind": "doubtful", "message": "hm", "start": 0.0, "end": 0.02}],
+        "error": None,
+        "error_type": None,
+    }
+    assert (summary.rows, summary.new_rows, summary.failed, summary.shards) == (25, 25, 0, 3)
+    assert not list(out.glob(".shard*"))
+    assert (out / "failures.jsonl").read_text() == ""
+
+
+def test_rows_of_like_length_are_computed_together(dataset, tmp_path):
+    toy = Toy()
+    transcribe_corpus(toy, open_corpus(dataset(20)), tmp_path / "out", BulkOptions(batch_size=2))
+    assert toy.batches == [[160 * n, 160 * n] for n in range(1, 11)]
+
+
+def test_failures_are_listed_and_do_not_end_the_run(dataset, tmp_path):
+    out = tmp_path / "out"
+    toy = Toy(breaks_at=160 * 8, bug_at=160 * 5)
+    summary = transcribe_corpus(toy, open_corpus(dataset(10, broken=(6,))), out, BulkOptions(shard_size=4))
+    failed = [json.loads(line) for line in (out / "failures.jsonl").read_text().splitlines()]
+    assert [(one["id"], one["error_type"]) for one in failed] == [
+        ("row-1", "AudioError"),
+        ("row-2", "ZeroDivisionError"),
+        ("row-6", "AudioFormatError"),
+    ]
+    assert summary.failed == 3
+    rows = rows_in(out)
+    assert [row["id"] for row in rows] == [f"row-{n}" for n in range(10)]
+    assert rows[1]["text"] is None
+    assert rows[1]["error"] == "this length is not heard"
+
+
+def test_a_bug_at_the_very_first_row_is_that_row_s_failure(dataset, tmp_path):
+    summary = transcribe_corpus(Toy(bug_at=160), open_corpus(dataset(4)), tmp_path / "out")
+    assert [row["error_type"] for row in rows_in(tmp_path / "out")] == ["ZeroDivisionError", None, None, None]
+    assert summary.failed == 1
+
+
+def test_a_bug_that_fails_every_row_of_the_first_batch_ends_the_run(dataset, tmp_path, monkeypatch):
+    def always(self, samples):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Toy, "heard", always)
+    with pytest.raises(ZeroDivisionError):
+        transcribe_corpus(Toy(), open_corpus(dataset(5)), tmp_path / "out")
+
+
+def test_a_finished_run_does_nothing_again(dataset, tmp_path):
+    corpus, again = open_corpus(dataset(5)), Toy()
+    transcribe_corpus(Toy(), corpus, tmp_path / "out")
+    summary = transcribe_corpus(again, corpus, tmp_path / "out")
+    assert again.batches == []
+    assert (summary.rows, summary.new_rows) == (5, 0)
+
+
+def test_an_interrupted_run_loses_a_batch_at_most(dataset, tmp_path, monkeypatch):
+    corpus, out = open_corpus(dataset(20)), tmp_path / "out"
+    options = BulkOptions(shard_size=8, batch_size=2)
+    hear, n_heard = Toy.heard, [0]
+
+    def interrupted(self, samples):
+        n_heard[0] += 1
+        if n_heard[0] > 13:
+            raise KeyboardInterrupt
+        return hear(self, samples)
+
+    monkeypatch.setattr(Toy, "heard", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transcribe_corpus(Toy(), corpus, out, options)
+    monkeypatch.undo()
+    summary = transcribe_corpus(Toy(), corpus, out, options)
+    assert summary.new_rows == 8
+    assert [row["id"] for row in rows_in(out)] == [f"row-{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("toy", "options", "told"),
+    [
+        (Toy("other"), BulkOptions(shard_size=5), 'model.revision was "toy-1" and is "other-1"'),
+        (Toy(), BulkOptions(shard_size=6), "shard_size was 5 and is 6"),
+        (Toy(), BulkOptions(shard_size=5, timestamps="word"), 'timestamps was null and is "word"'),
+        (Toy(), BulkOptions(shard_size=5, parameters={"lm": "x"}), 'options.lm was null and is "x"'),
+    ],
+)
+def test_a_run_of_something_else_is_refused_with_both_values(dataset, tmp_path, toy, options, told):
+    corpus = open_corpus(dataset(5))
+    transcribe_corpus(Toy(), corpus, tmp_path / "out", BulkOptions(shard_size=5))
+    with pytest.raises(OptionError) as caught:
+        transcribe_corpus(toy, corpus, tmp_path / "out", options)
+    assert told in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+
+
+def test_a_changed_dataset_is_refused_and_overwrite_begins_anew(dataset, tmp_path):
+    out = tmp_path / "out"
+    transcribe_corpus(Toy(), open_corpus(dataset(5)), out)
+    (out / "notes.txt").write_text("mine")
+    larger = open_corpus(dataset(6))
+    with pytest.raises(OptionError, match=r"dataset\.fingerprint was .* and is"):
+        transcribe_corpus(Toy(), larger, out)
+    assert transcribe_corpus(Toy(), larger, out, overwrite=True).new_rows == 6
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_two_runs_cannot_write_one_folder(tmp_path):
+    with (
+        OutputFolder(tmp_path / "out", "jsonl", False),
+        pytest.raises(OptionError, match="another run writes to"),
+        OutputFolder(tmp_path / "out", "jsonl", False),
+    ):
+        pass
+
+
+def test_shards_of_nobody_are_not_written_over(dataset, tmp_path):
+    (tmp_path / "shard-00000.jsonl").write_text("something")
+    with pytest.raises(OptionError, match=r"holds shards and no auricle-bulk\.json"):
+        transcribe_corpus(Toy(), open_corpus(dataset(1)), tmp_path)
+
+
+def test_parquet_holds_the_same_rows_with_times(dataset, tmp_path):
+    pytest.importorskip("pyarrow", reason="needs the extra data")
+    corpus = open_corpus(dataset(5, broken=(1,)))
+    found = []
+    for form in ("jsonl", "parquet"):
+        options = BulkOptions(shard_size=3, form=form, timestamps="word")
+        transcribe_corpus(Toy(), corpus, tmp_path / form, options)
+        found.append(rows_in(tmp_path / form))
+    assert found[0] == found[1]
+    assert found[0][0]["chunks"] == [{"text": " 160 0", "start": 0.0, "end": 0.01, "confidence": 0.5, "speaker": None}]
+
+
+def test_an_empty_dataset_is_a_run_without_shards(tmp_path):
+    assert transcribe_corpus(Toy(), open_corpus([]), tmp_path / "out").shards == 0
+
+
+def test_a_stream_goes_on_though_nobody_knows_its_length(dataset, tmp_path):
+    rows = list(open_corpus(dataset(7)))
+    options = BulkOptions(shard_size=3)
+    transcribe_corpus(Toy(), open_corpus(iter(rows)), tmp_path / "out", options)
+    (tmp_path / "out" / "shard-00001.jsonl").unlink()
+    plan = tmp_path / "out" / "auricle-bulk.json"
+    plan.write_text(json.dumps({key: value for key, value in json.loads(plan.read_text()).items() if key != "rows"}))
+    summary = transcribe_corpus(Toy(), open_corpus(iter(rows)), tmp_path / "out", options)
+    assert summary.new_rows == 3
+    assert [row["id"] for row in rows_in(tmp_path / "out")] == [f"row-{n}" for n in range(7)]
+
+
+def test_long_recordings_are_left_to_the_pipeline(dataset, tmp_path):
+    toy, manifest = Toy(), dataset(4)
+    options = BulkOptions(long_seconds=0.05)
+    transcribe_corpus(toy, open_corpus(manifest), tmp_path / "out", options)
+    lengths = [160 * (1 + n * 7 % 10) for n in range(4)]
+    assert toy.batches == [[160, 320, 800], [1280]]
+    assert [row["text"] for row in rows_in(tmp_path / "out")] == [f"{n} {k}" for k, n in enumerate(lengths)]
+
+
+def test_progress_tells_rates_and_what_is_left():
+    progress = Progress(rows=300, total=1000, failed=2, seconds=3600.0, new_rows=200, took=50.0)
+    assert str(progress) == "300/1000 rows, 2 failed; 4.0 rows/s, 1.20 h of sound a minute, 2:55 left"
+
+
+def test_progress_comes_after_every_batch(dataset, tmp_path):
+    told: list[Progress] = []
+    transcribe_corpus(Toy(), open_corpus(dataset(6)), tmp_path / "out", BulkOptions(batch_size=2), progress=told.append)
+    assert [one.rows for one in told] == [2, 4, 6]
+    assert {one.total for one in told} == {6}
