@@ -131,6 +131,7 @@ def load(
     if finish is not None:
         with torch.no_grad():
             finish()
+    written = folder if lora is None else _written(own, folder)
     return Loaded(
         name=str(name),
         folder=folder,
@@ -140,7 +141,7 @@ def load(
         model=model.eval().to(place),
         config=config,
         features=_features(folder, model_class.kind, raw["model_type"]),
-        tokenizer=_tokenizer(_written(own, folder), model_class.kind, raw["model_type"], target_lang),
+        tokenizer=_tokenizer(written, model_class.kind, raw["model_type"], target_lang),
         generation=read_generation(folder, raw),
     )
 

@@ -141,25 +141,6 @@ class KenLM:
         return True  # a KenLM binary keeps hashes of its words, not their spelling
 
 
-def open_language_model(path: str | Path) -> LanguageModel:
-    """Open a compact model (.safetensors), an ARPA file (plain or .gz) or a KenLM binary.
-
-    The last two are told apart by their first bytes.
-
-    Raises: OptionError if the file is missing or neither; MissingExtraError for a binary without kenlm.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise OptionError(f"lm={str(path)!r} is no file; expected a compact model, an ARPA file or a KenLM binary")
-    if path.suffix == ".safetensors":
-        from auricle.decoding.compact_ngram import CompactNGram
-
-        return CompactNGram.from_file(path)
-    with path.open("rb") as file:
-        is_binary = file.read(len(KENLM_MAGIC)) == KENLM_MAGIC
-    return KenLM(path) if is_binary else NGram.from_arpa(path)
-
-
 def _read_arpa(lines: Iterable[str], name: str) -> tuple[dict[tuple[str, ...], tuple[float, float]], int]:
     grams: dict[tuple[str, ...], tuple[float, float]] = {}
     order = 0

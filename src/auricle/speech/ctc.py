@@ -20,7 +20,7 @@ from torch import Tensor
 
 from auricle.audio.features import FeatureExtractor, Features
 from auricle.decoding.ctc import BeamOptions, BeamSearch, Hypothesis, Token, greedy
-from auricle.decoding.ngram import open_language_model
+from auricle.decoding.language_models import open_language_model
 from auricle.errors import OptionError
 from auricle.results import Segment, Transcript
 from auricle.speech.ctc_options import CTCOptions

@@ -11,7 +11,8 @@ import torch
 
 from auricle.decoding.compact_ngram import CompactNGram, write_compact
 from auricle.decoding.ctc import BeamOptions, BeamSearch
-from auricle.decoding.ngram import END, LN_10, START, UNKNOWN, NGram, open_language_model
+from auricle.decoding.language_models import open_language_model
+from auricle.decoding.ngram import END, LN_10, START, UNKNOWN, NGram
 from auricle.engines.cpu.native_library import kernels
 from auricle.errors import OptionError
 from auricle.speech.ctc_search import native_search

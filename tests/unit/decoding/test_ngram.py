@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from auricle.decoding.ngram import KENLM_MAGIC, LN_10, KenLM, LanguageModel, NGram, open_language_model
+from auricle.decoding.language_models import open_language_model
+from auricle.decoding.ngram import KENLM_MAGIC, LN_10, KenLM, LanguageModel, NGram
 from auricle.errors import MissingExtraError, OptionError
 
 SINGLE = 1e-5  # kenlm keeps float32
