@@ -220,7 +220,9 @@ class ShardJournal:
             with path.open("rb") as file:
                 for line in file:
                     try:
-                        number, row = json.loads(line) if line.endswith(b"\n") else ()
+                        if not line.endswith(b"\n"):
+                            break
+                        number, row = json.loads(line)
                     except ValueError:  # it was cut off
                         break
                     self.rows[number] = row

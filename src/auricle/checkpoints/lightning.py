@@ -139,7 +139,7 @@ def read_lightning(path: Path) -> LightningCheckpoint:
 def _load(path: Path) -> Any:
     try:
         # What is allowed is the process's: two readers at a time would take it from each other.
-        with _ALLOWING, torch.serialization.safe_globals(list(STAND_INS)):  # type: ignore[arg-type]
+        with _ALLOWING, torch.serialization.safe_globals(list(STAND_INS)):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         allowed = ", ".join(name for _, name in STAND_INS)

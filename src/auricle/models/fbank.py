@@ -21,6 +21,9 @@ LEAST_ENERGY = float(torch.finfo(torch.float32).eps)
 class Fbank(nn.Module):
     """Waveforms to log-mel energies; it has no weights."""
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, n_mels: int, sample_rate: int, window_samples: int, hop_samples: int) -> None:
         super().__init__()
         self.window_samples, self.hop_samples = window_samples, hop_samples

@@ -134,6 +134,9 @@ class SincFilters(nn.Module):
     Source: arXiv 1910.10400, section 2.3: beside each even filter stands the odd one of the same band.
     """
 
+    window: Tensor
+    times: Tensor
+
     def __init__(self, config: SincNetConfig) -> None:
         super().__init__()
         self.config = config
@@ -209,6 +212,7 @@ class PyanNet(nn.Module):
     # What is computed from the configuration, and what only training uses.
     IGNORED_TENSORS: tuple[str, ...] = (r"^sincnet\.conv1d\.0\.(window_|n_)$", r"^(loss_func|validation_metric)\.")
     HARMLESS: frozenset[str] = frozenset()
+    sets: Tensor  # (P, S) of 0 and 1
 
     def __init__(self, config: PyanNetConfig) -> None:
         super().__init__()

@@ -90,19 +90,19 @@ class Head(nn.Module):
         return self.classifier(self.projector(mean.to(states.dtype))).float()
 
 
-class Wav2Vec2Classifier(Head, Wav2Vec2CTC):
+class Wav2Vec2Classifier(Head, Wav2Vec2CTC):  # type: ignore[misc]
     """wav2vec 2.0 and a classifier."""
 
-    Config: ClassVar[type[SpeechEncoderConfig]] = Wav2Vec2ClassifierConfig
+    Config: ClassVar[type[Any]] = Wav2Vec2ClassifierConfig  # type: ignore[misc]
 
 
-class HubertClassifier(Head, HubertCTC):
+class HubertClassifier(Head, HubertCTC):  # type: ignore[misc]
     """HuBERT and a classifier."""
 
-    Config: ClassVar[type[SpeechEncoderConfig]] = HubertClassifierConfig
+    Config: ClassVar[type[Any]] = HubertClassifierConfig  # type: ignore[misc]
 
 
-class WavLMClassifier(Head, WavLMCTC):
+class WavLMClassifier(Head, WavLMCTC):  # type: ignore[misc]
     """WavLM and a classifier."""
 
-    Config: ClassVar[type[SpeechEncoderConfig]] = WavLMClassifierConfig
+    Config: ClassVar[type[Any]] = WavLMClassifierConfig  # type: ignore[misc]

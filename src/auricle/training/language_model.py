@@ -108,8 +108,8 @@ def estimate(sentences: Iterable[Sequence[str]], order: int = 3, cutoffs: Sequen
             raw[n - 1].update(zip(*(padded[k:] for k in range(n)), strict=False))
     counts = [_continuations(raw, n) for n in range(1, order + 1)]
     scored: Scored = {}
-    words = {gram[0] for gram in counts[0]} | {UNKNOWN}
-    lower: dict[Gram, float] = {(word,): 1.0 / len(words) for word in words}
+    vocabulary = {gram[0] for gram in counts[0]} | {UNKNOWN}
+    lower: dict[Gram, float] = {(word,): 1.0 / len(vocabulary) for word in vocabulary}
     backoffs: list[dict[Gram, float]] = []
     probabilities: list[dict[Gram, float]] = []
     for n in range(1, order + 1):

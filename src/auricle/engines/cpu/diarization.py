@@ -10,6 +10,7 @@ Dimension key: N samples, B chunks, F filters, T frames, M mels, C channels, S s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +112,7 @@ class _FoldedBlock:
     def __init__(self, block: BasicBlock) -> None:
         self.first = _FoldedConvolution(block.conv1, block.bn1)
         self.second = _FoldedConvolution(block.conv2, block.bn2)
-        self.shortcut = _FoldedConvolution(*block.shortcut) if len(block.shortcut) else None  # type: ignore[arg-type]
+        self.shortcut = _FoldedConvolution(*block.shortcut) if len(block.shortcut) else None
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.second(self.first(x).relu_())
@@ -123,7 +124,7 @@ class _FoldedResNet:
 
     def __init__(self, model: WeSpeakerResNet) -> None:
         self.first = _FoldedConvolution(model.resnet.conv1, model.resnet.bn1)
-        self.blocks = [_FoldedBlock(block) for stage in model.resnet.stages() for block in stage]
+        self.blocks = [_FoldedBlock(block) for stage in model.resnet.stages() for block in cast(Any, stage)]
 
     def __call__(self, energies: Tensor) -> Tensor:
         """What is seen in energies (B, T, M) less their mean: (B, C Y, X)."""

@@ -107,7 +107,7 @@ class FastResNetLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         added = x
-        for part in self.parts[:-1]:  # type: ignore[union-attr]
+        for part in self.parts[:-1]:
             added = part(added, "relu")
         straight = x if self.shortcut is None else self.shortcut(x)
         return self.parts[-1](added, self.activation, straight)
@@ -118,10 +118,12 @@ class FastConvNextEncoder(nn.Module):
 
     def __init__(self, original: convnext.Encoder, config: Any, arithmetic: Arithmetic) -> None:
         super().__init__()
-        self.embeddings: Any = original.embeddings
-        self.embeddings.patch_embeddings = FastPatches(self.embeddings.patch_embeddings, arithmetic)
+        embeddings: Any = original.embeddings
+        self.embeddings = embeddings
+        embeddings.patch_embeddings = FastPatches(embeddings.patch_embeddings, arithmetic)
         self.layernorm = original.layernorm
-        activation, parts = ACTIVATIONS[config.hidden_act], []
+        activation = ACTIVATIONS[config.hidden_act]
+        parts: list[nn.Module] = []
         for stage in original.encoder.stages:
             shrinks: Any = stage.downsampling_layer
             if len(shrinks):

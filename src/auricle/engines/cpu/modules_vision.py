@@ -78,12 +78,13 @@ class FastVisionLayer(nn.Module):
         super().__init__()
         attention = layer.attention
         self.n_heads, self.arithmetic = attention.n_heads, arithmetic
+        first_scale: nn.Parameter | None = None
+        second_scale: nn.Parameter | None = None
         if isinstance(layer, dinov2.Layer):
             self.attention_norm, self.final_norm = layer.norm1, layer.norm2
             first_scale, second_scale = layer.layer_scale1.lambda1, layer.layer_scale2.lambda1
         else:
             self.attention_norm, self.final_norm = layer.layernorm_before, layer.layernorm_after
-            first_scale = second_scale = None
         self.queries_keys_values = joined_product([attention.q_proj, attention.k_proj, attention.v_proj], arithmetic)
         self.attention_out = product_of(scaled(attention.o_proj, first_scale), arithmetic)
         self.feed_forward = _feed_forward(layer.mlp, activation, arithmetic, second_scale)
