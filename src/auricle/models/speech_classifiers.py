@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from auricle.errors import ConfigError
 from auricle.models.hubert import HubertConfig, HubertCTC
 from auricle.models.labels import LabelsConfig
-from auricle.models.speech_encoder import SpeechEncoderConfig, valid_frames
+from auricle.models.speech_encoder import valid_frames
 from auricle.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2CTC
 from auricle.models.wavlm import WavLMConfig, WavLMCTC
 
