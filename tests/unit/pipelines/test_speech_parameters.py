@@ -14,6 +14,12 @@ from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
 from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
 
 DIALECTS = [pytest.param(one, id=one.model) for one in (CTC, WHISPER, SEQ2SEQ)]
+# Options that no call parameter reaches: the loader's batch, and the language model that came with a checkpoint.
+NOT_GIVEN: dict[str, set[str]] = {
+    CTC.model: {"batch_size", "own_lm", "own_weights"},
+    WHISPER.model: {"batch_size"},
+    SEQ2SEQ.model: set(),
+}
 
 
 def read(dialect: Dialect, **given: Any) -> Request:
@@ -24,11 +30,17 @@ def read(dialect: Dialect, **given: Any) -> Request:
 def test_every_name_in_a_table_is_an_option_and_none_is_in_two_tables(dialect: Dialect) -> None:
     options = {one.name for one in fields(dialect.options)}  # type: ignore[arg-type]
     assert set(dialect.fields.values()) <= options
-    assert options - set(dialect.fields.values()) <= {"batch_size"}
+    assert options - set(dialect.fields.values()) == NOT_GIVEN[dialect.model]
     assert dialect.off <= set(dialect.fields)
     for one, other in combinations((dialect.fields, dialect.refused, dialect.fixed, dialect.meant), 2):
         assert not set(one) & set(other)
     assert set(dialect.written) <= set(dialect.fields)
+
+
+@pytest.mark.parametrize("name", ["own_lm", "own_weights"])
+def test_the_language_model_of_a_checkpoint_is_no_callers_to_give(name: str) -> None:
+    with pytest.raises(OptionError, match=name):
+        read(CTC, **{name: "words.arpa"})
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
