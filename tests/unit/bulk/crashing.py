@@ -1,7 +1,8 @@
 """Kills a run at each of its steps on disk, and lets another go on: run with a manifest and a folder.
 
-Each run is a process of its own that ends itself with SIGKILL right before, or right after, the k-th of its calls that
-change what is on disk. One line of JSON on stdout says for every k what was found at the end.
+Each run is a process of its own that ends itself with SIGKILL right before the k-th of its calls that have on disk what
+was written, or give a file its name: all that is between two of them is then done. One line of JSON on stdout says for
+every k what was found at the end.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from auricle.bulk import BulkOptions, transcribe_corpus
 from auricle.corpora import open_corpus
 
 Toy = run_path(str(Path(__file__).with_name("toys.py")))["Toy"]
-OPTIONS = BulkOptions(shard_size=3, batch_size=2)
+OPTIONS = BulkOptions(shard_size=2, batch_size=1)
 
 
 class Fuse:
-    """Stands for a module `os` whose steps are counted; the one at `end` is the last thing that happens."""
+    """Stands for a module `os` whose steps are counted; the one at `end` does not happen any more."""
 
-    def __init__(self, end: int, is_before: bool) -> None:
-        self.left, self.is_before = end, is_before
+    def __init__(self, end: int) -> None:
+        self.left = end
 
     def __getattr__(self, name: str) -> object:
         call = getattr(os, name)
@@ -35,14 +36,11 @@ class Fuse:
             return call
 
         def counted(*given: object) -> object:
-            if self.left == 0 and self.is_before:
-                os.kill(os.getpid(), signal.SIGKILL)
-            # A process that dies takes nothing from the disk's cache with it, so that this need not be waited for.
-            done = None if name == "fsync" else call(*given)
             if self.left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             self.left -= 1
-            return done
+            # A process that dies takes nothing from the disk's cache with it, so that this need not be waited for.
+            return None if name == "fsync" else call(*given)
 
         return counted
 
@@ -63,18 +61,17 @@ def run(manifest: str, out: Path, fuse: Fuse) -> int:
 
 def main(manifest: str, out: Path) -> None:
     """Try every step, until a run ends by itself."""
-    for is_before in (True, False):
-        for end in range(1000):
-            shutil.rmtree(out, ignore_errors=True)
-            killed = run(manifest, out, Fuse(end, is_before))
-            status = run(manifest, out, Fuse(-1, is_before))
-            found = [row["id"] for path in sorted(out.glob("shard-*")) for row in rows.read_rows(path)]
-            failed = [json.loads(line)["id"] for line in (out / "failures.jsonl").read_text().splitlines()]
-            left = sorted(path.name for path in out.iterdir() if path.suffix in (".part", ".journal"))
-            told = {"killed": killed, "status": status, "ids": found, "failed": failed, "left": left}
-            print(json.dumps(told), flush=True)
-            if killed == 0:
-                break
+    for end in range(1000):
+        shutil.rmtree(out, ignore_errors=True)
+        killed = run(manifest, out, Fuse(end))
+        status = run(manifest, out, Fuse(-1))
+        found = [row["id"] for path in sorted(out.glob("shard-*")) for row in rows.read_rows(path)]
+        failed = [json.loads(line)["id"] for line in (out / "failures.jsonl").read_text().splitlines()]
+        left = sorted(path.name for path in out.iterdir() if path.suffix in (".part", ".journal"))
+        told = {"killed": killed, "status": status, "ids": found, "failed": failed, "left": left}
+        print(json.dumps(told), flush=True)
+        if killed == 0:
+            break
 
 
 if __name__ == "__main__":

@@ -12,23 +12,24 @@ from pathlib import Path
 def test_a_run_that_is_killed_at_any_step_on_disk_leaves_every_row_once(dataset, tmp_path):
     script = Path(__file__).with_name("crashing.py")
     told = subprocess.run(
-        [sys.executable, script, dataset(8, broken=(4,)), tmp_path / "out"],
+        [sys.executable, script, dataset(5, broken=(4,)), tmp_path / "out"],
         capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
     ends = [json.loads(line) for line in told.stdout.splitlines()]
-    assert len(ends) > 30
-    assert [one["killed"] for one in ends].count(0) == 2
+    assert len(ends) > 20
+    assert [one["killed"] for one in ends].count(0) == 1
     assert {one["killed"] for one in ends} == {0, -signal.SIGKILL}
     for one in ends:
         assert one["status"] == 0
-        assert one["ids"] == [f"row-{n}" for n in range(8)]
+        assert one["ids"] == [f"row-{n}" for n in range(5)]
         assert one["failed"] == ["row-1", "row-4"]
         assert one["left"] == []
 
 
-def test_a_journal_that_was_cut_off_anywhere_gives_its_whole_lines(tmp_path):
+def test_a_journal_that_was_cut_off_anywhere_gives_its_whole_lines(tmp_path, monkeypatch):
     from auricle.bulk.output import ShardJournal
 
+    monkeypatch.setattr("auricle.bulk.output.os.fsync", lambda file: None)  # nothing dies here
     journal = ShardJournal(tmp_path / "j")
     journal.add({3: {"id": "c"}, 1: {"id": "größer"}})
     journal.close()
