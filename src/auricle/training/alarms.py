@@ -17,7 +17,7 @@ N_STUCK = 3  # evaluations in a row
 MOST_NOT_FINITE = 5  # steps in a row, after which nothing is to be hoped for
 SMOOTHED = 20  # steps that are taken together
 LEAST_SHARE = 0.25  # of a run, by which it must have learned something
-LEARNED = 0.95  # of the first loss: above it nothing was learned
+LEARNED = 0.95  # of an earlier loss: above it nothing was learned
 DIVERGED = 2.0  # times the lowest loss
 RISEN = 1.05  # times the lowest word error rate
 N_RISING = 3  # evaluations
@@ -156,7 +156,9 @@ class Alarms:
             advice = "Lower --learning-rate, and look whether texts belong to their recordings"
             message = f"the model writes nothing for {blanks:.0%} of the recordings"
         message += f", at {self._stuck} evaluations in a row up to step {row['step']}"
-        return self._when("blanks", self._stuck >= N_STUCK, lambda: Alarm("blanks", message, advice))
+        # CTC begins with blanks alone, also where it learns: then the loss falls meanwhile.
+        still = self.kind != "ctc" or mean > LEARNED * self._means[-N_STUCK:][0]
+        return self._when("blanks", self._stuck >= N_STUCK and still, lambda: Alarm("blanks", message, advice))
 
     def _unlearned(self, row: Mapping[str, Any], mean: float, share: float) -> list[Alarm]:
         if share < LEAST_SHARE or len(self._first) < SMOOTHED or len(self._losses) < SMOOTHED:

@@ -205,6 +205,8 @@ def _train(
     log = read_log(folder / "log.jsonl") if world.is_first else []
     best = best_evaluation(log, options.metric)
     if world.is_first:
+        if state.best_step == 0:
+            told.say("no step scored better than the start did: what is written are the weights that it began with")
         write_card(folder, run, log)
         write_page(folder / "results.html", run.name, summary(run, best), log, options.metric)
         if options.tensorboard:

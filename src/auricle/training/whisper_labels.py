@@ -123,20 +123,19 @@ def draw_windows(
     """Divide clips of (steps, labels) among windows that have `room` for so many of both, each of one language."""
     order = torch.randperm(len(sizes), generator=generator).tolist()
     windows: list[list[Piece]] = []
-    end = labels = 0
+    latest: dict[str | None, tuple[list[Piece], int, int]] = {}  # by language: a window, its end and its labels
     for place in order:
         n_steps, n_labels = sizes[place]
         chance, gap = torch.rand(2, generator=generator).tolist()
         silence = int(gap * options.longest_gap / STEP_S)
+        window, end, labels = latest.get(languages[place], ([], 0, 0))
         fits = end + silence + n_steps <= room[0] and labels + n_labels <= room[1]
-        alike = bool(windows) and languages[windows[-1][0].place] == languages[place]
-        if alike and fits and chance < options.joined:
-            windows[-1].append(Piece(place, end + silence))
-        else:
+        if not (window and fits and chance < options.joined):
             silence = min(silence, max(0, room[0] - n_steps))
-            windows.append([Piece(place, silence)])
-            end = labels = 0
-        end, labels = windows[-1][-1].first + n_steps, labels + n_labels
+            window, end, labels = [], 0, 0
+            windows.append(window)
+        window.append(Piece(place, end + silence))
+        latest[languages[place]] = window, end + silence + n_steps, labels + n_labels
     return windows
 
 

@@ -21,6 +21,7 @@ from auricle.audio.whisper_mel import WhisperFeatures
 from auricle.checkpoints.config import read_features, read_json
 from auricle.checkpoints.tensors import write_checkpoint
 from auricle.errors import OptionError
+from auricle.hub import locate
 from auricle.loading import load
 from auricle.models.whisper import Whisper
 from auricle.speech.whisper_tokens import WhisperTokens, alignment_heads, read_tokens
@@ -84,11 +85,13 @@ def read_whisper(name: str | Path) -> WhisperStart:
         CheckpointError: not found, or its files cannot be used.
         OptionError: it is no Whisper, or has no decoder.
     """
-    loaded = load(name)
-    if not isinstance(loaded.model, Whisper):
+    # Told before anything else that a model of another family may lack, such as a tokenizer.
+    family = read_json(locate(name), "config.json").get("model_type")
+    loaded = load(name) if family in (None, "whisper") else None
+    if loaded is None or not isinstance(loaded.model, Whisper):
         raise OptionError(
-            f"{name} is a {loaded.model_type!r} model of kind {loaded.kind!r}; sequence-to-sequence fine-tuning is for "
-            "Whisper checkpoints with a decoder. Choose one, or another method (--method ctc)"
+            f"{name} is a {family!r} model without a decoder of text; sequence-to-sequence fine-tuning is for Whisper "
+            "checkpoints with one. Choose such a checkpoint, or another method (--method ctc)"
         )
     for parameter in loaded.model.parameters():
         parameter.data = parameter.data.clone()  # a mapped file is read-only
