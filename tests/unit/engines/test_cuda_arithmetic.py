@@ -28,7 +28,8 @@ CPU = torch.device("cpu")
 SAMPLES = Path(__file__).parents[3] / "samples"
 SEQ2SEQ = ["whisper", "moonshine"]
 SPEECH = [name for name in MODELS if name in DEFAULT_FEATURES]
-CTC = [name for name in SPEECH if name not in SEQ2SEQ]
+CLASSIFIERS = [name for name in SPEECH if name.endswith("_classifier")]
+CTC = [name for name in SPEECH if name not in SEQ2SEQ and name not in CLASSIFIERS]
 HALF = [torch.bfloat16, torch.float16]
 LAYERS = (
     whisper.EncoderLayer,
@@ -88,6 +89,19 @@ def test_ctc_in_half_precision_stays_near_float32_and_is_normalised_in_float32(
     assert (log_probs - expected)[0].abs().max() < HALF_PRECISION
 
 
+@pytest.mark.parametrize("model_type", CLASSIFIERS)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALF])
+def test_classifiers_score_as_the_reference_does(model_type: str, dtype: torch.dtype) -> None:
+    model, features = small(model_type)
+    given = (features.values, features.lengths)
+    expected = ReferenceEngine(copy.deepcopy(model), CPU, torch.float32).classify(*given)
+
+    logits = CudaEngine(model, CPU, dtype).classify(*given)
+
+    assert logits.dtype == torch.float32
+    assert relative_error(logits, expected) < (TOLERANCE if dtype == torch.float32 else 0.02)
+
+
 @pytest.mark.parametrize("dtype", HALF)
 def test_trained_model_hears_the_same_in_half_precision(dtype: torch.dtype) -> None:
     loaded = load("bundled")
@@ -131,6 +145,8 @@ def test_residual_streams_are_float32_and_products_are_not(model_type: str, dtyp
         if isinstance(module, LAYERS):
             module.register_forward_pre_hook(lambda _, inputs: streams.add(inputs[0].dtype))
             module.register_forward_hook(lambda _, __, output: streams.add(output.dtype))
+        if isinstance(module, whisper.EncoderLayer):  # whisper_ctc runs a layer's parts, with dropout between them
+            module.final_layer_norm.register_forward_pre_hook(lambda _, inputs: streams.add(inputs[0].dtype))
         if isinstance(module, nn.Linear):
             module.register_forward_hook(lambda _, __, output: products.add(output.dtype))
     engine = CudaEngine(model, CPU, dtype)
