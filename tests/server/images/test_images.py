@@ -100,7 +100,8 @@ def test_fewer_answers(ask: Any, picture: Path) -> None:
     ("path", "given", "status", "why"),
     [
         ("vit", {"content": b"no image at all"}, 400, ""),
-        ("vit", {"json": {"inputs": "/etc/passwd"}}, 400, "base64"),
+        ("vit", {"json": {"inputs": "../etc/passwd"}}, 400, "base64"),
+        ("vit", {"json": {"inputs": "/etc/passwd"}}, 400, "no image"),  # whose letters are all of base64
         ("vit", {"json": {"inputs": "a b!"}}, 400, "base64"),
         ("vit", {"json": {"inputs": {"image": "/etc/hosts"}}}, 400, ""),
         ("vit", {"json": {"inputs": ["x"]}}, 400, "one image"),

@@ -74,10 +74,11 @@ def test_details_name_every_token(text_server: Any) -> None:
     assert all(token["logprob"] <= 0 for token in details["tokens"])
 
 
-def test_stop_strings_and_end_tokens_are_told_apart(text_server: Any) -> None:
+def test_stop_strings_and_end_tokens_are_told_apart(text_server: Any, byte_level: Any) -> None:
+    ends = list(range(byte_level.get_vocab_size()))
     free = post(text_server, {"inputs": "the", "parameters": {**WAY, "return_full_text": False}}).json()
     stop = free[0]["generated_text"][4:7]
-    for way, reason in (({"stop": [stop]}, "stop_sequence"), ({"eos_token_id": list(range(303))}, "eos_token")):
+    for way, reason in (({"stop": [stop]}, "stop_sequence"), ({"eos_token_id": ends}, "eos_token")):
         (found,) = post(text_server, {"inputs": "the", "parameters": {**WAY, "details": True, **way}}).json()
         assert found["details"]["finish_reason"] == reason
 
