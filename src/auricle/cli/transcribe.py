@@ -31,6 +31,8 @@ from auricle.results import Transcript
 if TYPE_CHECKING:
     from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
 
+_DATASETS = (".parquet", ".jsonl", ".csv", ".tsv")  # what no recording's name ends in
+
 
 def transcribe(
     sources: flags.Sources = None,
@@ -149,6 +151,9 @@ def _has_failed(order: Order, sources: list[str], dataset: DatasetOrder) -> bool
         return run_dataset(order, sources, dataset)
     if not sources:
         raise OptionError("there is nothing to transcribe; name recordings, or a dataset with --data and --out")
+    for source in sources:
+        if Path(source).suffix.lower() in _DATASETS:
+            raise OptionError(f"{source} is named as a dataset is, whose rows are written in shards; add --out FOLDER")
     return run(order, find_sources(sources)) > 0
 
 

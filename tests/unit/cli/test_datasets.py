@@ -63,6 +63,8 @@ def test_a_dataset_is_written_in_shards_and_failures_are_told(manifest, tmp_path
         (["--data", "x.jsonl"], "add --out FOLDER"),
         (["a.jsonl", "b.jsonl", "--out", "o"], "one dataset and 2 were given"),
         (["a.wav", "--split", "test"], "--split is for datasets"),
+        (["small.PARQUET"], "small.PARQUET is named as a dataset is, whose rows are written in shards; add --out"),
+        (["a.wav", "rows.jsonl"], "rows.jsonl is named as a dataset is"),
         (["a.jsonl", "--out", "o", "--format", "srt"], "--format is for single recordings"),
         (["a.jsonl", "--out", "o"], "there is no dataset 'a.jsonl'"),
         (["-q"], "there is nothing to transcribe"),
