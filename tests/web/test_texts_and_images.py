@@ -20,6 +20,12 @@ from playwright.sync_api import Page, expect
 OpenPage = Callable[..., Page]
 GRAVE = ("serious", "critical")
 NARROW = {"width": 320, "height": 640}  # what WCAG asks of reflow
+# What reaches beyond the window, but for what scrolls within a box of its own.
+WIDER = """() => [...document.querySelectorAll("body *")].filter((one) => {
+  for (let box = one.parentElement; box; box = box.parentElement)
+    if (["auto", "scroll", "hidden"].includes(getComputedStyle(box).overflowX)) return false;
+  return one.getBoundingClientRect().right > innerWidth + 1;
+}).map((one) => `${one.tagName}.${one.className} ${one.getBoundingClientRect().right} ${one.textContent}`)"""
 PASTE = """async ([data, name]) => {
   const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
   const carried = new DataTransfer();
@@ -215,6 +221,7 @@ def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_a_small_phone(
     found = page.evaluate("() => axe.run(document)")
     assert [one["id"] for one in found["violations"] if one["impact"] in GRAVE] == []
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    assert page.evaluate(WIDER) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
 
 
