@@ -1,7 +1,7 @@
 """Calls of tools in what a model writes: found by the marks of its family, also while the text is still coming.
 
-Hermes, Qwen: ``<tool_call>{"name", "arguments"}</tool_call>``, several in a row. Mistral: ``[TOOL_CALLS]`` and a list of
-them, or ``[TOOL_CALLS]name{…}``, with ``[ARGS]`` between in newer ones. Llama 3: the whole text is one object
+Hermes, Qwen: ``<tool_call>{"name", "arguments"}</tool_call>``, several in a row. Mistral: ``[TOOL_CALLS]`` and a list
+of them, or ``[TOOL_CALLS]name{…}``, with ``[ARGS]`` between in newer ones. Llama 3: the whole text is one object
 ``{"name", "parameters"}``, or several with semicolons between, behind ``<|python_tag|>`` or not.
 """
 
