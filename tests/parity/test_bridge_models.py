@@ -50,7 +50,7 @@ def wrote(found: Any) -> bool:
 
 
 def spoke(found: Any) -> bool:
-    return found["audio"].dtype == np.float32 and found["audio"].size > 100 and found["sampling_rate"] > 0
+    return found["audio"].dtype == np.float32 and found["audio"].size > 0 and found["sampling_rate"] > 0
 
 
 @dataclass(frozen=True)

@@ -112,11 +112,13 @@ def test_behind_a_proxy_all_addresses_have_its_prefix(scripted_module: Any) -> N
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_transcript_is_written_in_every_format(client: TestClient, form: str) -> None:
-    sent = {"text": "and so my", "duration": 11.0, "segments": [SEGMENT], "unknown": 1}
+    # RTTM says who speaks and nothing else.
+    speaks = {"speaker": "Ann"} if form == "rttm" else {}
+    sent = {"text": "and so my", "duration": 11.0, "segments": [{**SEGMENT, **speaks}], "unknown": 1}
     answer = client.post(f"/api/export/{form}", json=sent)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith(FORMATS[form])
-    assert "and" in answer.text
+    assert ("Ann" if speaks else "and") in answer.text
 
 
 @pytest.mark.parametrize(
