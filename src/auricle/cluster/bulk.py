@@ -199,8 +199,6 @@ def _shards(
         compute=ray.data.ActorPoolStrategy(size=min(workers.count, len(missing))),
         num_cpus=workers.cpus,
         num_gpus=workers.gpus or None,
-        max_restarts=-1,
-        max_task_retries=-1,
     )
     try:
         yield from told.iter_rows()
