@@ -31,12 +31,14 @@ Scored = dict[Gram, tuple[float, float]]
 
 
 def tested_runs(manifest: Path) -> set[Gram]:
-    """Return every run of `SHARED_WORDS` words of a manifest's test split."""
+    """Return every run of `SHARED_WORDS` words of a manifest's test split, and every whole text of it."""
     found: set[Gram] = set()
     for line in manifest.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         if row.get("split") == "test":
-            found.update(_runs(_words(row.get("text") or "")))
+            words = _words(row.get("text") or "")
+            found.update(_runs(words))
+            found.add(tuple(words))
     return found
 
 
@@ -60,14 +62,14 @@ def read_sentences(texts: Path, manifest: Path) -> Iterator[list[str]]:
         for line in _without_tested_books(lines, tested):
             for sentence in _SENTENCE_END.split(line.strip()):
                 words = _words(sentence)
-                if words and tested.isdisjoint(_runs(words)):
+                if words and not _is_tested(words, tested):
                     n_found += 1
                     yield words
     for line in manifest.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         words = _words(row.get("text") or "")
         is_taught = row["split"] == "train" and row.get("speaker") != DEV_SPEAKER and row.get("language") == "en"
-        if is_taught and words and tested.isdisjoint(_runs(words)):
+        if is_taught and words and not _is_tested(words, tested):
             n_found += 1
             yield words
     if not n_found:
@@ -80,6 +82,11 @@ def _words(text: str) -> list[str]:
 
 def _runs(words: Sequence[str]) -> Iterator[Gram]:
     return (tuple(words[start : start + SHARED_WORDS]) for start in range(len(words) - SHARED_WORDS + 1))
+
+
+def _is_tested(words: Sequence[str], tested: set[Gram]) -> bool:
+    """Say whether a sentence is a tested text, or shares a run with one."""
+    return tuple(words) in tested or not tested.isdisjoint(_runs(words))
 
 
 def _without_tested_books(lines: Sequence[str], tested: set[Gram]) -> Iterator[str]:

@@ -59,10 +59,13 @@ def test_what_a_tested_book_says_is_left_out_and_the_rest_is_not(tmp_path: Path)
     book = "\n".join(["the first page of the book says this", *quoted, "its last page says that"])
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "book.txt").write_text(book)
-    (tmp_path / "texts" / "other.txt").write_text("a saying that all people say again and again today\nbirds sing")
+    (tmp_path / "texts" / "other.txt").write_text(
+        "a saying that all people say again and again today\nbirds sing\nbirds fly"
+    )
     rows = [
         *({"split": "test", "text": text, "language": "en"} for text in quoted),
         {"split": "test", "text": "a saying that all people say again and again today", "language": "en"},
+        {"split": "test", "text": "Birds fly", "language": "en"},
         {"split": "train", "text": "We learn from this", "language": "en", "speaker": "x"},
         {"split": "train", "text": "nous apprenons", "language": "fr", "speaker": "y"},
     ]
