@@ -80,7 +80,10 @@ Hotword = Annotated[
     list[str] | None, typer.Option(help="A word to favour; may be repeated.", rich_help_panel=_DECODING)
 ]
 LanguageModel = Annotated[
-    Path | None, typer.Option(help="An n-gram language model, ARPA or KenLM (CTC).", rich_help_panel=_DECODING)
+    Path | None,
+    typer.Option(
+        help="An n-gram language model, ARPA or KenLM (CTC); default: the model's own.", rich_help_panel=_DECODING
+    ),
 ]
 InitialPrompt = Annotated[
     str | None, typer.Option(help="Text that sets style and names (Whisper).", rich_help_panel=_DECODING)

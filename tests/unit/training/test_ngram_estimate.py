@@ -64,7 +64,7 @@ def test_what_a_tested_book_says_is_left_out_and_the_rest_is_not(tmp_path: Path)
     )
     rows = [
         *({"split": "test", "text": text, "language": "en"} for text in quoted),
-        {"split": "test", "text": "a saying that all people say again and again today", "language": "en"},
+        {"split": "test", "text": saying, "language": "en"},
         {"split": "test", "text": "Birds fly", "language": "en"},
         {"split": "train", "text": "We learn from this", "language": "en", "speaker": "x"},
         {"split": "train", "text": "nous apprenons", "language": "fr", "speaker": "y"},
