@@ -59,9 +59,8 @@ def test_what_a_tested_book_says_is_left_out_and_the_rest_is_not(tmp_path: Path)
     book = "\n".join(["the first page of the book says this", *quoted, "its last page says that"])
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "book.txt").write_text(book)
-    (tmp_path / "texts" / "other.txt").write_text(
-        "a saying that all people say again and again today\nbirds sing\nbirds fly"
-    )
+    saying = "a saying that all people say again and again today"
+    (tmp_path / "texts" / "other.txt").write_text(f"{saying}\nbirds sing\nbirds fly")
     rows = [
         *({"split": "test", "text": text, "language": "en"} for text in quoted),
         {"split": "test", "text": saying, "language": "en"},
