@@ -220,7 +220,9 @@ def check_extras() -> Iterator[Finding]:
         ("whisper_normalizer", "evaluate", "Whisper's normalisers (auricle evaluate)"),
         ("pyannote.metrics", "evaluate", "scores of diarization"),
     ):
-        if importlib.util.find_spec(package):
+        # Of a name with a dot the package around it is imported, which raises where that is absent.
+        has_outer = importlib.util.find_spec(package.partition(".")[0]) is not None
+        if has_outer and importlib.util.find_spec(package):
             yield Finding(package, "ok", purpose)
         else:
             yield Finding(package, "note", f"not installed; needed for {purpose}", f"pip install 'auricle[{extra}]'")

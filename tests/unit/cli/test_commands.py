@@ -83,6 +83,17 @@ def test_doctor_sees_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch:
     assert findings[0].fix
 
 
+def test_doctor_notes_extras_that_are_absent_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_spec(name: str) -> None:
+        if "." in name:  # importlib imports the package around it
+            raise ModuleNotFoundError(f"No module named {name.partition('.')[0]!r}")
+
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    findings = {finding.subject: finding for finding in doctor_command.check_extras()}
+    assert findings["pyannote.metrics"].state == "note"
+    assert findings["pyannote.metrics"].fix == "pip install 'auricle[evaluate]'"
+
+
 def test_doctor_tries_to_write_instead_of_trusting_the_mode(tmp_path: Path) -> None:
     assert doctor_command._is_writable(tmp_path)
     assert list(tmp_path.iterdir()) == []
