@@ -24,11 +24,14 @@ class Task:
 
     pipeline: str | type[Pipeline]  # "module:Class", or the class itself
     default_model: str | None = None
+    other_model: str | None = None  # that is named as an example where the default is used
 
 
 TASKS: dict[str, Task] = {
     "automatic-speech-recognition": Task(
-        "auricle.pipelines.automatic_speech_recognition:AutomaticSpeechRecognitionPipeline", "bundled"
+        "auricle.pipelines.automatic_speech_recognition:AutomaticSpeechRecognitionPipeline",
+        "bundled",
+        "openai/whisper-small",
     ),
     "text-generation": Task(
         "auricle.pipelines.text_generation:TextGenerationPipeline", "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -40,7 +43,9 @@ TASKS: dict[str, Task] = {
         "auricle.pipelines.audio_classification:AudioClassificationPipeline", "superb/wav2vec2-base-superb-ks"
     ),
     "speaker-diarization": Task(
-        "auricle.pipelines.speaker_diarization:SpeakerDiarizationPipeline", "bundled-diarization"
+        "auricle.pipelines.speaker_diarization:SpeakerDiarizationPipeline",
+        "bundled-diarization",
+        "pyannote/speaker-diarization-3.1",
     ),
     "visual-question-answering": Task(
         "auricle.pipelines.visual_question_answering:VisualQuestionAnsweringPipeline", "dandelin/vilt-b32-finetuned-vqa"
@@ -127,7 +132,7 @@ def pipeline(
     found = TASKS[task]
     if model is None and found.default_model is not None:
         model = found.default_model
-        announce(model)
+        announce(model, found.other_model)
     pipeline_class = found.pipeline
     if isinstance(pipeline_class, str):
         module, _, name = pipeline_class.partition(":")
@@ -201,15 +206,16 @@ def _task_of(model: str | Path | None, revision: str | None, token: str | bool |
     return task_of(model, revision=revision, token=token)
 
 
-def announce(model: str) -> None:
-    """Say on stderr, in one line, which model is used when none was named, and how good it is."""
+def announce(model: str, other: str | None = None) -> None:
+    """Say on stderr, in one line, which model is used when none was named, how good it is, and how to name `other`."""
     from auricle.hub import locate
 
     about = locate(model) / "auricle.json"
     card = json.loads(about.read_text(encoding="utf-8")) if about.is_file() else {"name": model}
     summary = f" ({card['summary']})" if "summary" in card else ""
+    example = f'"{other}"' if other is not None else "NAME"
     print(
         f"auricle: no model was named, so the {model} one is used: {card['name']}{summary}; "
-        'choose another with model="openai/whisper-small" (on the command line: --model) or any folder',
+        f"choose another with model={example} (on the command line: --model) or any folder",
         file=sys.stderr,
     )

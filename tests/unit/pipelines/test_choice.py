@@ -12,6 +12,7 @@ import auricle.hub
 from auricle.errors import ModelNotFoundError, OptionError, TaskError
 from auricle.pipelines import pipeline
 from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline as Speech
+from auricle.pipelines.speaker_diarization import SpeakerDiarizationPipeline as Diarization
 
 
 @pytest.fixture
@@ -77,6 +78,17 @@ def test_default_model_announces_itself_in_one_line_on_stderr(
     assert shown.err.count("\n") == 1
     assert "auricle-small-en (English; 20 % errors)" in shown.err
     assert 'model="' in shown.err
+
+
+@pytest.mark.usefixtures("bundled")
+def test_the_default_of_another_task_advises_a_model_of_that_task(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Diarization, "load", classmethod(lambda cls, *given, **named: None))
+    pipeline("speaker-diarization")
+    shown = capsys.readouterr().err
+    assert "whisper" not in shown
+    assert 'choose another with model="pyannote/speaker-diarization-3.1"' in shown
 
 
 @pytest.mark.usefixtures("bundled")
