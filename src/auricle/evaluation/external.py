@@ -15,9 +15,10 @@ from pathlib import Path
 
 from auricle.errors import OptionError
 from auricle.evaluation.predictions import Prediction, prediction_of, read_jsonl, read_text
+from auricle.evaluation.turns import IGNORED, records, seconds
 
 _TRN_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<id>[^()]+)\)\s*$")
-_STM_IGNORED = "ignore_time_segment_in_scoring"
+_COMMENTS = (";;",)  # in .ctm and .stm
 
 
 def read_external(predictions: Path, references: Path | None = None) -> list[Prediction]:
@@ -116,18 +117,18 @@ def _by_name(heard: dict[str, str], said: dict[str, str], predictions: Path, ref
 
 def _stm_with_ctm(predictions: Path, references: Path) -> list[Prediction]:
     words: dict[tuple[str, str], list[tuple[float, str]]] = {}
-    for fields, where in _records(predictions, 5):
-        start, duration = _seconds(fields[2], where), _seconds(fields[3], where)
+    for fields, where in records(predictions, 5, _COMMENTS):
+        start, duration = seconds(fields[2], where), seconds(fields[3], where)
         words.setdefault((fields[0], fields[1].upper()), []).append((start + duration / 2, fields[4]))
     found = []
-    for fields, where in _records(references, 5):
-        place, (start, end) = (fields[0], fields[1].upper()), (_seconds(fields[3], where), _seconds(fields[4], where))
+    for fields, where in records(references, 5, _COMMENTS):
+        place, (start, end) = (fields[0], fields[1].upper()), (seconds(fields[3], where), seconds(fields[4], where))
         text = " ".join(part for part in fields[5:] if not (part.startswith("<") and part.endswith(">")))
         heard = [word for middle, word in sorted(words.get(place, [])) if start <= middle < end]
         found.append(
             Prediction(
                 id=f"{fields[0]}-{fields[1]}-{fields[3]}-{fields[4]}",
-                reference=text.replace(_STM_IGNORED.upper(), _STM_IGNORED),
+                reference=text.replace(IGNORED.upper(), IGNORED),
                 prediction=" ".join(heard),
                 audio=fields[0],
                 duration=end - start,
@@ -135,22 +136,3 @@ def _stm_with_ctm(predictions: Path, references: Path) -> list[Prediction]:
             )
         )
     return found
-
-
-def _records(path: Path, n_fields: int) -> list[tuple[list[str], str]]:
-    records = []
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip() or line.startswith(";;"):
-            continue
-        fields = line.split()
-        if len(fields) < n_fields:
-            raise OptionError(f"{path}, line {number} has {len(fields)} fields; expected {n_fields} or more: {line!r}")
-        records.append((fields, f"{path}, line {number}"))
-    return records
-
-
-def _seconds(text: str, where: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise OptionError(f"{where}: {text!r} is no number of seconds") from None

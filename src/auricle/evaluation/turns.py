@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from auricle.errors import OptionError
 from auricle.evaluation.predictions import read_text
+from auricle.results import SpeakerTurn
+from auricle.speech.rttm import rttm
 
 IGNORED = "ignore_time_segment_in_scoring"
 
@@ -53,35 +55,35 @@ def read_uem(path: Path) -> dict[str, list[tuple[float, float]]]:
         OptionError: the file cannot be read, or a line is wrong.
     """
     found: dict[str, list[tuple[float, float]]] = {}
-    for fields, where in _records(path, 4):
-        found.setdefault(fields[0], []).append((_seconds(fields[2], where), _seconds(fields[3], where)))
+    for fields, where in records(path, 4):
+        found.setdefault(fields[0], []).append((seconds(fields[2], where), seconds(fields[3], where)))
     return found
 
 
 def write_rttm(path: Path, turns: Mapping[str, Sequence[Turn]]) -> None:
     """Write turns as RTTM; spaces in names become underscores, since fields are divided by spaces."""
-    lines = [
-        f"SPEAKER {_field(recording)} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {_field(turn.speaker)} "
-        "<NA> <NA>\n"
-        for recording, spoken in turns.items()
-        for turn in spoken
-    ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8")
+    path.write_text(
+        "".join(
+            rttm((SpeakerTurn(turn.speaker, turn.start, turn.end) for turn in spoken), recording)
+            for recording, spoken in turns.items()
+        ),
+        encoding="utf-8",
+    )
 
 
 def _rttm(path: Path) -> Iterable[tuple[str, Turn]]:
-    for fields, where in _records(path, 8):
+    for fields, where in records(path, 8):
         if fields[0] == "SPEAKER":
-            start, duration = _seconds(fields[3], where), _seconds(fields[4], where)
+            start, duration = seconds(fields[3], where), seconds(fields[4], where)
             yield fields[1], Turn(fields[7], start, start + duration)
 
 
 def _stm(path: Path) -> Iterable[tuple[str, Turn]]:
-    for fields, where in _records(path, 5):
+    for fields, where in records(path, 5):
         text = " ".join(part for part in fields[5:] if not (part.startswith("<") and part.endswith(">")))
         if text.lower() != IGNORED:
-            yield fields[0], Turn(fields[2], _seconds(fields[3], where), _seconds(fields[4], where), text)
+            yield fields[0], Turn(fields[2], seconds(fields[3], where), seconds(fields[4], where), text)
 
 
 def _seglst(path: Path) -> Iterable[tuple[str, Turn]]:
@@ -101,9 +103,14 @@ def _seglst(path: Path) -> Iterable[tuple[str, Turn]]:
             ) from None
 
 
-def _records(path: Path, n_fields: int) -> Iterable[tuple[list[str], str]]:
+def records(path: Path, n_fields: int, comments: tuple[str, ...] = (";;", "#")) -> Iterator[tuple[list[str], str]]:
+    """Give the fields of every line that begins with none of `comments`, and how the line is named in messages.
+
+    Raises:
+        OptionError: the file cannot be read, or a line has fewer than `n_fields`.
+    """
     for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip() or line.startswith((";;", "#")):
+        if not line.strip() or line.startswith(comments):
             continue
         fields = line.split()
         if len(fields) < n_fields:
@@ -111,12 +118,13 @@ def _records(path: Path, n_fields: int) -> Iterable[tuple[list[str], str]]:
         yield fields, f"{path}, line {number}"
 
 
-def _seconds(text: str, where: str) -> float:
+def seconds(text: str, where: str) -> float:
+    """Return a field as seconds.
+
+    Raises:
+        OptionError: it is no number.
+    """
     try:
         return float(text)
     except ValueError:
         raise OptionError(f"{where}: {text!r} is no number of seconds") from None
-
-
-def _field(name: str) -> str:
-    return "_".join(name.split()) or "unnamed"
