@@ -191,6 +191,7 @@ class Writer:
         self._most_rows, self._most_remembered = most_rows, most_remembered
         self._turn = threading.Lock()
         self._waiting: deque[Writing] = deque()
+        self._entering: list[Writing] = []  # whose prompts are being read
         self._running = Running()
         self._writings: dict[int, Writing] = {}  # by the identity of their rows
         self._memories: list[_Memory] = []  # the one used last comes last
@@ -229,12 +230,16 @@ class Writer:
                 self._write()
             except BaseException as error:
                 # Nobody knows what the memories of the rows hold now.
-                for writing in [*self._writings.values(), *self._waiting]:
-                    writing.fail(error)
+                for writing in [*self._writings.values(), *self._entering]:
+                    if not writing.is_over:  # a search is, once it has been entered
+                        writing.fail(error)
+                while self._waiting:  # others may come meanwhile
+                    self._waiting.popleft().fail(error)
                 self._writings.clear()
-                self._waiting.clear()
                 self._running.clear()
                 raise
+            finally:
+                self._entering.clear()
 
     def sweep(self) -> None:
         """Let go of texts that were closed; the next token does that, too, where one is written."""
@@ -289,21 +294,26 @@ class Writer:
                 self._waiting.popleft()
                 continue
             if writing.manner.is_search:
-                self._search(self._waiting.popleft())
+                self._search(self._next())
                 continue
             memory, n_shared = self._best_memory(writing.prompt)
             if memory is not None:
-                self._go_on(self._waiting.popleft(), memory, n_shared)
+                self._go_on(self._next(), memory, n_shared)
                 continue
             longest = max(longest, len(writing.prompt))
             n_tokens = longest * (len(together) + 1)
             if together and (len(together) == MOST_PROMPTS or n_tokens > MOST_TOKENS):
                 break
-            together.append(self._waiting.popleft())
+            together.append(self._next())
         if together:
             step, logits = read_prompts(self._begin, [one.prompt for one in together])
             self.n_read += sum(map(len, {one.prompt for one in together}))
             self._running.add([self._row(one) for one in together], step, logits)
+
+    def _next(self) -> Writing:
+        """Take the text that has waited longest; it is told if reading its prompt fails."""
+        self._entering.append(self._waiting.popleft())
+        return self._entering[-1]
 
     def _row(self, writing: Writing) -> Row:
         manner = writing.manner

@@ -85,16 +85,17 @@ class Desk:
                 for order in left:
                     order.ended(Cancelled("the model is being unloaded"))
                 return
-            if left:
-                self._advance(left)
-            else:
-                self._writer.sweep()
+            self._advance(left)
 
     def _advance(self, orders: list[_Order]) -> None:
-        if self._on_batch is not None:
+        """Write a token of each text; where none is left, let go of what they needed."""
+        if orders and self._on_batch is not None:
             self._on_batch(len(orders))
         try:
-            self._writer.advance(orders[0].writing)
+            if orders:
+                self._writer.advance(orders[0].writing)
+            else:
+                self._writer.sweep()
         except Exception as error:
             # Every text that was being written has it, and is told.
             logger.error("writing has failed: %s", error, exc_info=error)

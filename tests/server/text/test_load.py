@@ -144,6 +144,26 @@ def test_a_model_that_fails_tells_so_and_serves_the_next(start_writer: Any, monk
     assert ask(server.url).json()["choices"] == expected
 
 
+@pytest.mark.parametrize("way", ["read_prompts", "Writer._go_on"])
+def test_a_prompt_whose_reading_fails_is_told_so(start_writer: Any, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    server = start_writer()
+    again = body(messages=[{"role": "user", "content": "the " * 20}])  # its beginning is known the second time
+    expected = httpx.post(f"{server.url}/v1/chat/completions", json=again, timeout=60).json()["choices"]
+    writer = desk_of(server)._writer
+    if way == "read_prompts":
+        writer.forget()
+    with monkeypatch.context() as patch:
+
+        def broken(*_: Any) -> Any:
+            raise RuntimeError("no more memory")
+
+        patch.setattr(f"auricle.pipelines.writer.{way}", broken)
+        reply = httpx.post(f"{server.url}/v1/chat/completions", json=again, timeout=10)
+    assert (reply.status_code, reply.json()["error"]["message"]) == (500, "unknown error")
+    reply = httpx.post(f"{server.url}/v1/chat/completions", json=again, timeout=60)
+    assert reply.json()["choices"] == expected
+
+
 def test_an_error_amid_a_stream_is_an_event(start_writer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     server = start_writer()
     ask(server.url)
