@@ -5,6 +5,7 @@ Dimension key: B batch, S tokens.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ _DETECTION_THRESHOLD = 0.0
 _LONGEST_ANSWER = 15  # tokens
 
 
-class Runner:
+class Runner(ABC):
     """A model with what stands before and behind it."""
 
     model: Any
@@ -24,9 +25,9 @@ class Runner:
     generation: frozenset[str] = frozenset()  # names of generate(), where the model writes
     sample_rate: int = 16000
 
+    @abstractmethod
     def run(self, item: Any, parameters: Mapping[str, Any]) -> Any:
         """Compute one prepared input."""
-        raise NotImplementedError
 
     def run_batch(self, items: list[Any], parameters: Mapping[str, Any]) -> list[Any]:
         """Compute prepared inputs together; here, one by one."""
