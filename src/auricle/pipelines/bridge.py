@@ -8,15 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from auricle.errors import AuricleError, MissingExtraError, TaskError
+from auricle.audio.limits import AudioLimits
+from auricle.errors import AuricleError, MissingExtraError, OptionError, TaskError
 from auricle.hub import commit_of, locate, locate_config
 from auricle.pipelines.base import ModelSettings, Pipeline, unknown_parameter
 from auricle.pipelines.bridge_library import library, open_runner, said, sibling
 from auricle.pipelines.bridge_runners import Runner
 from auricle.pipelines.bridge_tasks import ALIASES, TASKS, task_of_config
-from auricle.pipelines.bridge_values import is_one, named, plain, prepared
+from auricle.pipelines.bridge_values import is_one, named, plain, prepared, read_limits
 from auricle.vision.sources import ImageLimits
 
+ENGINES = ("auto", "transformers")
 # What transformers can compute together without a word on which of the inputs went wrong.
 _IN_BATCHES = ("text", "audio", "image")
 
@@ -44,7 +46,7 @@ class BridgedPipeline(Pipeline):
         name: str = "",
         device: str = "cpu",
         revision: str | None = None,
-        limits: ImageLimits | None = None,
+        limits: AudioLimits | ImageLimits | None = None,
         batch_size: int | None = None,
         on_error: str = "raise",
         **parameters: Any,
@@ -52,7 +54,7 @@ class BridgedPipeline(Pipeline):
         self.runner = runner
         self.task = task  # type: ignore[misc]  # of this pipeline, not of the class
         self.name, self.device, self.revision = name, device, revision
-        self.limits = limits or ImageLimits()
+        self.limits = read_limits(limits, TASKS[task])
         self.takes, self.fields = TASKS[task].takes, TASKS[task].fields
         self._siblings: dict[str, BridgedPipeline] = {}
         self._lock = threading.Lock()
@@ -73,6 +75,11 @@ class BridgedPipeline(Pipeline):
                 f"{', '.join(sorted(TASKS))}"
             )
         what = f"{(config.get('architectures') or ['?'])[0]} (model_type {config.get('model_type')!r})"
+        if settings.engine not in ENGINES:
+            raise OptionError(
+                f"engine={settings.engine!r} does not run {what}, which is not native to auricle; leave it out, or "
+                f"pass {' or '.join(map(repr, ENGINES))}"
+            )
         try:
             version = library().__version__
         except MissingExtraError as error:

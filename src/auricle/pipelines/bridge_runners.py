@@ -43,6 +43,7 @@ class Rewriter(Runner):
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.source = getattr(tokenizer, "src_lang", None)  # the language that it reads unless a call names one
         self.generation = frozenset(name for name in model.generation_config.to_dict() if not name.startswith("_"))
         self.names = frozenset({*self.generation, "generate_kwargs", "src_lang", "tgt_lang", "prefix"})
 
@@ -51,7 +52,7 @@ class Rewriter(Runner):
         """Return [{key: text}]."""
         wanted = {**parameters.get("generate_kwargs", {}), **parameters}
         wanted.pop("generate_kwargs", None)
-        source, target = wanted.pop("src_lang", None), wanted.pop("tgt_lang", None)
+        source, target = wanted.pop("src_lang", self.source), wanted.pop("tgt_lang", None)
         if source is not None:
             self.tokenizer.src_lang = source
         if target is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,20 @@ def is_one(value: Any, task: BridgedTask) -> bool:
     return task.takes == "images" and len(value) == _PAIR and not isinstance(value[0], list | tuple)
 
 
-def prepared(item: Any, task: BridgedTask, sample_rate: int, limits: ImageLimits) -> Any:
+def read_limits(limits: Any, task: BridgedTask) -> Any:
+    """Check the `limits` of a pipeline: AudioLimits where the task takes recordings, ImageLimits elsewhere.
+
+    Raises: OptionError
+    """
+    usual = AUDIO_LIMITS if task.takes == "audio" else ImageLimits()
+    if not isinstance(limits, type(usual) | None):
+        raise OptionError(f"limits is {limits!r}; it must be an {type(usual).__name__}, or None for the default ones")
+    if isinstance(limits, AudioLimits):
+        return replace(limits, max_read_duration=min(limits.max_read_duration, AUDIO_LIMITS.max_read_duration))
+    return limits or usual
+
+
+def prepared(item: Any, task: BridgedTask, sample_rate: int, limits: Any) -> Any:
     """Return an input as transformers takes it: text as it is, samples at a rate, pictures.
 
     Raises:
@@ -41,7 +55,7 @@ def prepared(item: Any, task: BridgedTask, sample_rate: int, limits: ImageLimits
     takes = task.takes
     if takes == "audio":
         source = recording_of(item) if isinstance(item, Mapping) else item
-        return {"raw": load_audio(source, sample_rate, limits=AUDIO_LIMITS), "sampling_rate": sample_rate}
+        return {"raw": load_audio(source, sample_rate, limits=limits), "sampling_rate": sample_rate}
     if takes == "image":
         return picture_of(item, limits)
     if takes == "images":
@@ -127,4 +141,4 @@ def named(given: dict[str, Any], inputs: Any, task: BridgedTask) -> Any:
     return next(iter(parts.values()))
 
 
-__all__ = ["is_chat", "is_one", "named", "plain", "prepared"]
+__all__ = ["is_chat", "is_one", "named", "plain", "prepared", "read_limits"]

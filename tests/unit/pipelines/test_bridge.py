@@ -6,18 +6,22 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import BatchEncoding
 
-from auricle.errors import CheckpointError, MissingExtraError, OptionError, TaskError, TensorError
+from auricle.audio.limits import AudioLimits
+from auricle.errors import AudioTooLargeError, CheckpointError, MissingExtraError, OptionError, TaskError, TensorError
 from auricle.pipelines import pipeline
+from auricle.pipelines.bridge_runners import Translator
 from auricle.pipelines.bridge_tasks import task_of_config
 from auricle.pipelines.bridge_values import plain
+from auricle.vision.sources import ImageLimits
 
 
 def _tiny_models() -> ModuleType:
@@ -96,6 +100,44 @@ def test_a_native_model_stays_native_unless_transformers_is_asked_for(
     for one, other in zip(native(picture), theirs(picture), strict=True):
         assert one["label"] == other["label"]
         assert one["score"] == pytest.approx(other["score"], abs=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu", "referense"])
+def test_an_engine_that_cannot_run_the_family_is_refused(masked: Path, engine: str) -> None:
+    with pytest.raises(OptionError, match=rf"engine='{engine}' does not run ModernBertForMaskedLM"):
+        pipeline(model=masked, engine=engine)
+
+
+def test_limits_are_those_of_what_the_task_reads(masked: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="it must be an ImageLimits"):
+        pipeline(model=masked, limits=AudioLimits())
+    folder = _tiny_models().sounds(tmp_path)
+    with pytest.raises(OptionError, match="it must be an AudioLimits"):
+        pipeline(model=folder, limits=ImageLimits())
+    hear = pipeline(model=folder, limits=AudioLimits(max_read_duration=0.5))
+    with pytest.raises(AudioTooLargeError):
+        hear(np.zeros(16000, np.float32))
+
+
+def test_a_language_of_one_call_is_not_that_of_the_next() -> None:
+    class Tokenizer:
+        src_lang = "eng"
+        heard: ClassVar[list[str]] = []
+
+        def __call__(self, text: str, **settings: Any) -> BatchEncoding:
+            self.heard.append(self.src_lang)
+            return BatchEncoding({"input_ids": torch.zeros(1, 1, dtype=torch.long)})
+
+        def batch_decode(self, ids: Any, **settings: Any) -> list[str]:
+            return ["written"]
+
+    config = SimpleNamespace(task_specific_params=None)
+    own = SimpleNamespace(to_dict=dict)
+    model = SimpleNamespace(config=config, generation_config=own, device="cpu", generate=lambda **given: None)
+    translate = Translator(model, Tokenizer())
+    for parameters in ({}, {"src_lang": "fra"}, {}):
+        assert translate.run("text", parameters) == [{"translation_text": "written"}]
+    assert Tokenizer.heard == ["eng", "fra", "eng"]
 
 
 def test_weights_that_are_missing_are_refused_and_not_drawn(masked: Path) -> None:
