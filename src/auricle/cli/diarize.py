@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auricle.cli.border import SOME_FAILED, border, say, write_utf8
+from auricle.cli.order import read_known
 from auricle.cli.outputs import check_file, write_whole
 from auricle.cli.sources import Source, find_sources
 from auricle.cli.startup import quick_imports
@@ -93,7 +94,7 @@ def diarize(
                 "exclusive": exclusive,
                 "skip_silence": skip_silence,
             },
-            known=read_known(known or []),
+            known=read_known(known or [], "--known"),
             model=model,
             device=device,
             revision=revision,
@@ -170,20 +171,6 @@ def written(form: str, source: Source, found: Diarization, several: bool) -> str
         return json.dumps(content, ensure_ascii=False, indent=None if several else 2) + "\n"
     name = f"{source.row_name}\t" if several else ""
     return "".join(f"{name}{_clock(turn.start)} - {_clock(turn.end)}  {turn.speaker}\n" for turn in found.turns)
-
-
-def read_known(given: Sequence[str]) -> dict[str, str]:
-    """Read NAME=FILE of each speaker who is known.
-
-    Raises: OptionError if a name or a file is left out, or a name is given twice.
-    """
-    known: dict[str, str] = {}
-    for one in given:
-        name, _, place = one.partition("=")
-        if not name.strip() or not place or name in known:
-            raise OptionError(f"--known {one!r}; expected NAME=FILE, each name once, such as --known Ann=ann.wav")
-        known[name] = place
-    return known
 
 
 def _clock(seconds: float) -> str:

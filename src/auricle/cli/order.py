@@ -165,19 +165,31 @@ def read_speakers(
         OptionError: a known speaker has no name, no file, or two files.
     """
     found: dict[str, Any] = {**counts, **({} if model is None else {"model": model})}
-    for value in known or ():
-        name, sign, file = value.partition("=")
-        name, file = name.strip(), os.path.expanduser(file.strip())
-        if not (sign and name and file):
-            raise OptionError(
-                f"--known-speaker {value!r} is not NAME=FILE; expected such as --known-speaker Ann=ann.wav"
-            )
-        if name in found.setdefault("known", {}):
-            raise OptionError(f"--known-speaker {name}: the name is given twice; give it one recording")
+    recordings = read_known(known or (), "--known-speaker")
+    for name, file in recordings.items():
         if "://" not in file and not os.path.isfile(file):
             raise OptionError(f"--known-speaker {name}: there is no file {file!r}")
-        found["known"][name] = file
+    if recordings:
+        found["known"] = recordings
     return found or wanted or None
+
+
+def read_known(values: Sequence[str], flag: str) -> dict[str, str]:
+    """Read NAME=FILE of each speaker who is known; a shell leaves the ~ of a file behind a name as it is.
+
+    Raises:
+        OptionError: a name or a file is left out, or a name is given twice.
+    """
+    known: dict[str, str] = {}
+    for value in values:
+        name, _, file = value.partition("=")
+        name, file = name.strip(), os.path.expanduser(file.strip())
+        if not (name and file):
+            raise OptionError(f"{flag} {value!r} is not NAME=FILE; expected NAME=FILE, such as {flag} Ann=ann.wav")
+        if name in known:
+            raise OptionError(f"{flag} {name}: the name is given twice; give each name once, with one recording")
+        known[name] = file
+    return known
 
 
 def read_folder(folder: Path | None) -> Path | None:

@@ -79,6 +79,12 @@ def test_what_is_asked_for_arrives(made: MadeUp) -> None:
     assert "min_speakers" not in made.asked
 
 
+def test_a_known_voice_in_the_home_folder_is_found(made: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    run("talk.wav", "--known", "Ann=~/ann.wav")
+    assert made.asked["known_speakers"] == {"Ann": "/home/ann/ann.wav"}
+
+
 def test_one_that_fails_is_told_and_the_rest_is_written(made: MadeUp) -> None:
     result = run("nowhere.wav", "talk.wav")
     assert result.exit_code == 1
