@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,6 +17,7 @@ from auricle.pipelines.base import Many, ModelSettings, Pipeline, arrangement, r
 from auricle.pipelines.inputs import extra_keys, recording_of
 from auricle.pipelines.provenance import ModelIdentity
 from auricle.pipelines.recordings import GuardedAudio, Meter, Opened
+from auricle.pipelines.speakers import is_vector
 from auricle.results import Warning
 from auricle.speech.diarization import Diarization, DiarizationOptions
 from auricle.speech.diarizer import Diarizer
@@ -140,7 +141,7 @@ class SpeakerDiarizationPipeline(Pipeline):
         if not isinstance(known, Mapping) or not all(isinstance(name, str) and name.strip() for name in known):
             raise OptionError(f"known_speakers={known!r}; expected names with recordings, such as {{'Ann': 'ann.wav'}}")
         options = DiarizationOptions(**given, batch_size=batch_size)
-        vectors = {name: source if _is_vector(source) else self.voice(source) for name, source in known.items()}
+        vectors = {name: source if is_vector(source) else self.voice(source) for name, source in known.items()}
         return Request(replace(options, known=vectors), return_embeddings)
 
     def preprocess(self, item: Any, request: Request) -> Opened:
@@ -185,9 +186,3 @@ def as_dict(found: Diarization, with_embeddings: bool = False) -> dict[str, Any]
     if with_embeddings:
         result["embeddings"] = {name: list(vector) for name, vector in found.embeddings.items()}
     return result
-
-
-def _is_vector(source: Any) -> bool:
-    """Whether a known speaker is given as the numbers of a voice: a recording is no sequence of plain floats."""
-    is_sequence = isinstance(source, Sequence) and not isinstance(source, (str, bytes, bytearray, memoryview))
-    return is_sequence and len(source) > 0 and all(isinstance(value, float | int) for value in source)

@@ -120,7 +120,7 @@ class SpeakerModels:
             if name in asked.voices:
                 continue
             try:
-                asked.voices[name] = source if _is_vector(source) else model.voice(source)
+                asked.voices[name] = source if is_vector(source) else model.voice(source)
             except AudioError as error:
                 raise type(error)(f"the known speaker {name}: {error}") from error
 
@@ -187,15 +187,16 @@ def _digest(source: Any) -> str:
         return f"sha256:{hashlib.sha256(source).hexdigest()}"
     if isinstance(source, str | PathLike) and "://" in fspath(source):
         return fspath(source)
-    if _is_vector(source):
+    if is_vector(source):
         return f"sha256:{hashlib.sha256(repr([float(one) for one in source]).encode()).hexdigest()}"
     with open_audio(source) as audio:
         return f"sha256:{audio.sha256()}"
 
 
-def _is_vector(source: Any) -> bool:
-    """Say whether a known speaker is given as the numbers of a voice."""
-    return isinstance(source, Sequence) and not isinstance(source, str | bytes | bytearray | memoryview)
+def is_vector(source: Any) -> bool:
+    """Say whether a known speaker is given as the numbers of a voice: a recording is no sequence of plain floats."""
+    is_sequence = isinstance(source, Sequence) and not isinstance(source, str | bytes | bytearray | memoryview)
+    return is_sequence and len(source) > 0 and all(isinstance(value, float | int) for value in source)
 
 
 def _short(value: Any) -> str:
