@@ -23,6 +23,7 @@ from auricle.training.order import batches_of_epoch
 from auricle.training.prepared import Prepared, prepare_rows
 from auricle.training.results_page import write_page
 from auricle.training.rows import Chosen, choose_rows
+from auricle.training.snapshot import snapshots
 from auricle.training.tensorboard import write_events
 from auricle.training.trainer import State, Trainer, Watch
 from auricle.training.watching import Watched
@@ -110,7 +111,7 @@ def finetune(
         training, validation = _prepare(objective, chosen, folder / "training_state", world, told)
         n_batches = len(batches_of_epoch(training_durations(training), options.batch_seconds, options.seed, 0))
         resolved = options.resolved(base.family, n_batches)
-        if world.is_first and not read_log(folder / "log.jsonl"):
+        if world.is_first and not snapshots(folder / "training_state"):
             _examine(objective, chosen, training, validation, resolved, n_batches, told)
         run = _described(folder, base, objective, resolved, (chosen, training, validation), world)
         return _train(objective, training, validation, resolved, folder, world, told, run)

@@ -97,23 +97,24 @@ class FinetuneOptions:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; expected one of {listed}")
 
     def resolved(self, family: str, n_batches: float) -> FinetuneOptions:
-        """The same with every default filled in, for a family and a number of batches in an epoch."""
+        """The same with its defaults filled in, for a family and a number of batches in an epoch."""
         default = {"whisper_ctc": "encoder", "parakeet_ctc": "none", "whisper": "none"}.get(family, "feature-encoder")
         if self.method == "lora" and default == "encoder":
             default = "none"
         freeze = self.freeze or default
         rate = self._rate(family, freeze)
-        steps, epochs = self.steps, self.epochs
-        if steps is None and epochs is None and self.minutes is None:
+        epochs = self.epochs
+        if self.steps is None and epochs is None and self.minutes is None:
             epochs = max(DEFAULT_EPOCHS, math.ceil(DEFAULT_STEPS * self.accumulate / max(n_batches, 1)))
-        n_steps = steps or math.ceil((epochs or DEFAULT_EPOCHS) * n_batches / self.accumulate)
-        return replace(
-            self,
-            freeze=freeze,
-            epochs=epochs,
-            learning_rate=self.learning_rate or rate,
-            evaluate_every=self.evaluate_every or max(1, round(n_steps / EVALUATIONS)),
-        )
+        return replace(self, freeze=freeze, epochs=epochs, learning_rate=self.learning_rate or rate)
+
+    def pace(self, n_batches: float) -> int:
+        """Steps between evaluations, with so many batches in an epoch.
+
+        Not a part of `resolved`: it follows the run's length, which may be another when a run goes on.
+        """
+        n_steps = self.steps or math.ceil((self.epochs or DEFAULT_EPOCHS) * n_batches / self.accumulate)
+        return self.evaluate_every or max(1, round(n_steps / EVALUATIONS))
 
     def _rate(self, family: str, freeze: str) -> float:
         """The peak rate where none is given."""

@@ -94,6 +94,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=self.world.device.type in ("cpu", "cuda"))
         self.durations = [entry.duration for entry in self.training.entries]
         self.n_steps = None if self.options.minutes else self._steps()
+        n_batches = len(batches_of_epoch(self.durations, self.options.batch_seconds, self.options.seed, 0))
+        self.evaluate_every = self.options.pace(n_batches)
         log_size = self._restored()
         self.log = Log(self.folder / "log.jsonl", log_size) if self.world.is_first else None
 
@@ -111,7 +113,7 @@ class Trainer:
                     row = self._step(batches)
                     clock.tick()
                     self._tell(row)
-                    if self._is_over() or self.state.step % (self.options.evaluate_every or 1) == 0:
+                    if self._is_over() or self.state.step % self.evaluate_every == 0:
                         self._evaluate()
                         clock.tick()
                     due = time.monotonic() - saved >= 60 * self.options.save_minutes
@@ -220,6 +222,8 @@ class Trainer:
             self.state.ended = "all steps are made"
         elif self.options.minutes and self.world.agreed(self.state.seconds) >= 60 * self.options.minutes:
             self.state.ended = "the time is spent"
+        elif self.options.patience is not None and self.state.since_best >= self.options.patience:
+            self.state.ended = f"{self.state.since_best} evaluations brought nothing better"
         return bool(self.state.ended)
 
     def _average(self) -> None:
@@ -250,18 +254,18 @@ class Trainer:
             if self.options.metric == "cer":
                 rate, other = other, rate
             better = (rate, other) < (state.best, state.best_other)
+            row = evaluation_row(state.step, words, characters, references, texts)
+            if self.log is not None:
+                self.log.add(row)  # before the checkpoint, whose card tells of it
             if better:
                 state.best, state.best_other = rate, other
                 state.best_step, state.since_best = state.step, 0
                 self._write()
             elif state.best < LEARNING:
                 state.since_best += 1
-        row = evaluation_row(state.step, words, characters, references, texts)
         if self.log is not None:
-            self.log.add(row)
             self.watch.evaluation({**row, "best": better})
-        if self.options.patience is not None and state.since_best >= self.options.patience and not state.ended:
-            state.ended = f"{state.since_best} evaluations brought nothing better"
+        self._is_over()
 
     def _keep_weights(self) -> None:
         """Without validation data the last weights are the ones to keep."""
@@ -339,10 +343,8 @@ class Trainer:
                 average.copy_(saved["averages"][name])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.state = State(**saved["state"])
-        more = self.n_steps is not None and self.state.step < self.n_steps
-        longer = bool(self.options.minutes) and self.state.seconds < 60 * (self.options.minutes or 0)
-        if self.state.ended in ("all steps are made", "the time is spent") and (more or longer):
-            self.state.ended = ""
+        self.state.ended = ""  # there may be more steps, time or patience now
+        self._is_over()
         return int(saved["log_size"])
 
     def _tell(self, row: dict[str, Any]) -> None:

@@ -109,6 +109,31 @@ def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path: Path, toys: tu
     assert [row["step"] for row in read_log(tmp_path / "log.jsonl") if "loss" in row] == [1, 2, 3]
 
 
+def test_a_longer_run_is_evaluated_at_its_own_pace(tmp_path: Path, toys: tuple[str, str]) -> None:
+    few = {**OPTIONS, "evaluate_every": None}
+    finetune_toy(*toys, str(tmp_path), {**few, "steps": 2})
+    finetune_toy(*toys, str(tmp_path), {**few, "steps": 30})
+    evaluated = [row["step"] for row in read_log(tmp_path / "log.jsonl") if "wer" in row]
+    assert evaluated == [0, 1, 2, *range(4, 31, 2)]
+
+
+def test_a_run_that_lost_its_patience_goes_on_when_it_is_given_more(tmp_path: Path, toys: tuple[str, str]) -> None:
+    still = {**OPTIONS, "steps": 6, "evaluate_every": 1, "learning_rate": 1e-12}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("auricle.training.trainer.LEARNING", 10.0)
+        for patience, n_steps in ((2, 2), (2, 2), (4, 4), (None, 6)):
+            finetune_toy(*toys, str(tmp_path), {**still, "patience": patience})
+            assert len([row for row in read_log(tmp_path / "log.jsonl") if "loss" in row]) == n_steps
+
+
+def test_a_log_that_ends_within_a_line_stops_no_run(tmp_path: Path, toys: tuple[str, str]) -> None:
+    finetune_toy(*toys, str(tmp_path), {**OPTIONS, "steps": 2})
+    with (tmp_path / "log.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"step": 3, "lo')
+    finetune_toy(*toys, str(tmp_path), {**OPTIONS, "steps": 3})
+    assert [row["step"] for row in read_log(tmp_path / "log.jsonl") if "loss" in row] == [1, 2, 3]
+
+
 def test_the_last_two_snapshots_are_kept(tmp_path: Path, toys: tuple[str, str]) -> None:
     finetune_toy(*toys, str(tmp_path), {**OPTIONS, "steps": 4, "evaluate_every": 1})
     kept = sorted(path.name for path in (tmp_path / "training_state").glob("snapshot-*"))
