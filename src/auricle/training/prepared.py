@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ def _compute(
             lines.flush()
             if progress is not None:
                 progress(place, len(rows))
+        os.fsync(features.fileno())  # so that what is finished is there after a power cut, too
         lines.write(json.dumps({"finished": len(rows)}) + "\n")
 
 
@@ -160,21 +162,23 @@ def _key(objective: Objective, rows: Sequence[Utterance]) -> str:
 
 
 def _found(folder: Path, key: str) -> tuple[int, int, bool]:
-    """Rows done, numbers of their features, and whether all is done; what is half written is cut off."""
+    """Rows done, numbers of their features, and whether all is done; what is half written is cut off.
+
+    Features that lines tell of and that the disk has lost make a new start.
+    """
     path = folder / ROWS
     whole = path.read_bytes() if path.is_file() else b""
     lines = whole[: whole.rfind(b"\n") + 1].decode("utf-8").splitlines()
-    if not lines or json.loads(lines[0]) != {"key": key}:
+    told = [json.loads(line) for line in lines]
+    n_numbers = max((row["offset"] + row["shape"][0] * row["shape"][1] for row in told if "shape" in row), default=0)
+    stored = (folder / FEATURES).stat().st_size if (folder / FEATURES).is_file() else -1
+    if not told or told[0] != {"key": key} or stored < 4 * n_numbers:
         path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
         (folder / FEATURES).write_bytes(b"")
         return 0, 0, False
-    if "finished" in json.loads(lines[-1]):
+    if "finished" in told[-1]:
         return len(lines) - 2, 0, True
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    n_numbers = 0
-    for row in map(json.loads, lines[1:]):
-        if "shape" in row:
-            n_numbers = row["offset"] + row["shape"][0] * row["shape"][1]
     with (folder / FEATURES).open("r+b") as file:
         file.truncate(4 * n_numbers)
     return len(lines) - 1, n_numbers, False

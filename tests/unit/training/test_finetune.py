@@ -115,6 +115,33 @@ def test_rows_that_are_prepared_are_not_computed_again_and_half_a_row_is(tmp_pat
     assert all(again[at].features.equal(whole[at].features) for at in range(5))
 
 
+@pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.parametrize("kept", [None, 1000])
+def test_features_that_were_lost_are_computed_again(tmp_path: Path, is_finished: bool, kept: int | None) -> None:
+    objective, rows = objective_of(tmp_path, "wav2vec2"), toy_rows(5)
+    whole = prepare_rows(objective, rows, tmp_path / "whole")  # type: ignore[arg-type]
+    prepare_rows(objective, rows, tmp_path / "cut")  # type: ignore[arg-type]
+    features, lines = tmp_path / "cut" / "features.f32", tmp_path / "cut" / "rows.jsonl"
+    if not is_finished:
+        lines.write_bytes(b"".join(lines.read_bytes().splitlines(keepends=True)[:-1]))
+    if kept is None:
+        features.unlink()
+    else:
+        features.write_bytes(features.read_bytes()[:kept])
+    again = prepare_rows(objective, rows, tmp_path / "cut")  # type: ignore[arg-type]
+    assert again.fingerprint == whole.fingerprint
+    assert all(again[at].features.equal(whole[at].features) for at in range(5))
+
+
+def test_the_card_beside_a_checkpoint_has_its_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, data = toy_checkpoint(tmp_path / "start", "wav2vec2"), write_corpus(tmp_path / "data", 9)
+    written: list[list[dict[str, Any]]] = []
+    monkeypatch.setattr("auricle.training.finetuning.write_card", lambda folder, run, log: written.append(log))
+    finetune_toy(str(start), str(data), str(tmp_path / "out"), {"steps": 1, "batch_seconds": 8.0, "device": "cpu"})
+    # Written with the checkpoint of the start, and not of a log without its evaluation.
+    assert [row["step"] for row in written[0] if "wer" in row] == [0]
+
+
 def test_an_epoch_has_every_example_once_within_its_seconds_and_another_order_than_the_next() -> None:
     draw = torch.Generator().manual_seed(0)
     durations = (torch.rand(500, generator=draw) * 15 + 0.3).tolist()
