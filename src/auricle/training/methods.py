@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # A vocabulary is kept although some rows cannot be written with it: they may be mistakes or foreign names.
 RARELY = 0.01
+LORA_ALONE = ("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "adapter")  # options of that method
 
 
 class Base(Protocol):
@@ -60,6 +61,9 @@ def open_objective(model: str | Path, options: FinetuneOptions, rows: Sequence[U
         CheckpointError: the model cannot be read.
         OptionError: a method that the model has no form for, or options that contradict each other.
     """
+    given = [name for name in LORA_ALONE if getattr(options, name) != getattr(FinetuneOptions, name)]
+    if given and options.method != "lora":
+        raise OptionError(f"{', '.join(given)} is of --method lora; give that, or leave it out")
     has_decoder = _has_decoder(model)
     if options.method == "seq2seq" or (has_decoder and options.method != "ctc" and options.target_lang is None):
         return _open_seq2seq(model, options)
@@ -77,8 +81,6 @@ def open_objective(model: str | Path, options: FinetuneOptions, rows: Sequence[U
 def _detoured(objective: Objective, options: FinetuneOptions, trained: tuple[str, ...], base: str) -> Objective:
     """The same objective, with LoRA where that is the method."""
     if options.method != "lora":
-        if options.adapter:
-            raise OptionError("adapter writes what --method lora trained; give that, or leave it out")
         return objective
     chosen = lora_options(options, trained)
     add_lora(objective.model, chosen, options.seed)
@@ -127,6 +129,8 @@ def _open_ctc(model: str | Path, options: FinetuneOptions, rows: Sequence[Uttera
     if code is not None:
         if options.method == "lora":
             raise OptionError(f"target_lang {code!r} trains adapters, and method 'lora' others; leave one of them out")
+        if options.freeze is not None:
+            raise OptionError(f"target_lang {code!r} freezes all but the adapters and the head; leave freeze out")
         start = read_mms(model, code, options.seed)
         # The vocabulary of another language is not this one's.
         own = getattr(start.tokenizer, "target_lang", code) == code
@@ -146,6 +150,8 @@ def _open_seq2seq(model: str | Path, options: FinetuneOptions) -> tuple[Objectiv
         raise OptionError("target_lang is for wav2vec2 models with language adapters; give language for a Whisper")
     if options.vocabulary == "new":
         raise OptionError("a new vocabulary was asked for; a Whisper keeps its own, which writes every language")
+    if options.freeze == "feature-encoder":
+        raise OptionError("freeze is 'feature-encoder'; expected 'encoder' or 'none' of a Whisper with its decoder")
     start = read_whisper(model)
     settings = Seq2SeqSettings(
         language=options.language,

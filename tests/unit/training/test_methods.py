@@ -152,6 +152,10 @@ def test_options_of_other_methods_are_refused(tmp_path: Path) -> None:
         (whisper, {"target_lang": "tur", "method": "seq2seq"}, "language adapters"),
         (ctc, {"method": "seq2seq"}, "Whisper"),
         (ctc, {"method": "lora", "freeze": "encoder"}, "nothing for LoRA"),
+        (ctc, {"target_lang": "tur", "freeze": "none"}, "leave freeze out"),
+        (ctc, {"lora_rank": 8}, "lora_rank is of --method lora"),
+        (whisper, {"lora_targets": "q_proj", "adapter": True}, "lora_targets, adapter"),
+        (whisper, {"freeze": "feature-encoder"}, "expected 'encoder' or 'none'"),
     ):
         with pytest.raises(OptionError, match=said):
             open_objective(start, FinetuneOptions(**options), [])
