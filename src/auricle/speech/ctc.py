@@ -21,6 +21,7 @@ from torch import Tensor
 from auricle.audio.features import FeatureExtractor, Features
 from auricle.decoding.ctc import BeamOptions, BeamSearch, Hypothesis, Token, greedy
 from auricle.decoding.language_models import open_language_model
+from auricle.engines.reference import ReferenceEngine
 from auricle.errors import OptionError
 from auricle.results import Segment, Transcript
 from auricle.speech.ctc_options import CTCOptions
@@ -192,7 +193,7 @@ class CTCRecognizer:
             lm = None if lm_path is None else open_language_model(lm_path)
             beam = BeamOptions(beam_width, lm, *options.weights, options.hotwords, options.hotword_weight)
             pieces = [self.tokenizer.piece(id) for id in range(self.tokenizer.vocab_size)]
-            is_plain = getattr(self.engine, "name", "") == "reference"
+            is_plain = isinstance(self.engine, ReferenceEngine)
             search = (None if is_plain else native_search(pieces, self.tokenizer.blank, beam)) or BeamSearch(
                 pieces, self.tokenizer.blank, beam
             )

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor
 
 from auricle.audio.features import Features
+from auricle.decoding.compact_ngram import write_compact
 from auricle.decoding.ctc import Hypothesis, Token, greedy
+from auricle.engines.reference import ReferenceEngine
 from auricle.errors import OptionError
 from auricle.speech.ctc import CTCOptions, CTCRecognizer, cut_in_pause, group_by_length, make_segments
 from auricle.text import CharacterTokenizer
@@ -285,6 +287,20 @@ def test_a_language_model_is_read_once_for_many_calls(tmp_path: Path) -> None:
     one.transcribe([Recording([2])], options)
     path.unlink()
     one.transcribe([Recording([2])], options)
+
+
+def test_the_reference_engine_searches_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain(ReadingEngine, ReferenceEngine):  # type: ignore[misc]
+        pass
+
+    write_compact({("cat",): (-1.0, 0.0)}, tmp_path / "lm.safetensors")
+    asked: list[object] = []
+    monkeypatch.setattr("auricle.speech.ctc.native_search", lambda *given: asked.append(given))
+    for engine, times in ((Plain(), 0), (ReadingEngine(), 1)):
+        one = recognizer()
+        one.engine = engine
+        one.transcribe([Recording([2])], CTCOptions(lm=tmp_path / "lm.safetensors"))
+        assert len(asked) == times
 
 
 def test_a_model_that_gives_no_numbers_is_an_error_not_a_text() -> None:
