@@ -31,6 +31,11 @@ MOST_ORDER = 3
 NAMES = frozenset(
     "words starts probability1 backoff1 first2 word2 probability2 backoff2 first3 word3 probability3".split()
 )
+_NUMBERS = ("float16", "float32")
+_KINDS = {
+    "words": ("uint8",),
+    **dict.fromkeys(("probability1", "backoff1", "probability2", "backoff2", "probability3"), _NUMBERS),
+}
 NO_WORD = -1  # in a state: there was no word so far back
 
 
@@ -48,6 +53,9 @@ class CompactNGram:
         if missing:
             raise OptionError(f"{name} lacks {', '.join(missing)}; make it with `python -m auricle.training` again")
         self.arrays = {key: np.ascontiguousarray(arrays[key]) for key in sorted(NAMES)}
+        wrong = _wrong_array(self.arrays)
+        if wrong is not None:
+            raise OptionError(f"{name} has a wrong {wrong}; make it with `python -m auricle.training` again")
         written, starts = self.arrays["words"].tobytes(), self.arrays["starts"].tolist()
         words = [written[first:end].decode() for first, end in pairwise(starts)]
         if words != sorted(words) or START not in words or END not in words:
@@ -65,9 +73,9 @@ class CompactNGram:
         """
         try:
             return cls(load_file(path), f"lm={str(path)!r}")
-        except (SafetensorError, UnicodeDecodeError, ValueError) as error:
-            if isinstance(error, OptionError):
-                raise
+        except OptionError:  # is a ValueError, too
+            raise
+        except (SafetensorError, ValueError) as error:
             raise OptionError(f"lm={str(path)!r} is no language model: {error}; make it again") from error
 
     @property
@@ -114,6 +122,26 @@ class CompactNGram:
 def _find(words: np.ndarray, first: int, end: int, word: int) -> int | None:
     place = int(first) + int(np.searchsorted(words[first:end], word))
     return place if place < end and words[place] == word else None
+
+
+def _wrong_array(arrays: Mapping[str, np.ndarray]) -> str | None:
+    """Name an array that native code must not follow: of another kind or length, or with places outside the others."""
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype.name not in _KINDS.get(name, ("int32",)):
+            return name
+    sizes = {name: len(array) for name, array in arrays.items()}
+    n_words, n_pairs, n_triples = max(0, sizes["starts"] - 1), sizes["word2"], sizes["word3"]
+    lengths = dict.fromkeys(("starts", "probability1", "backoff1"), n_words + 1)
+    lengths |= {"first2": n_words + 2, "probability2": n_pairs, "backoff2": n_pairs, "first3": n_pairs + 1}
+    lengths |= {"probability3": n_triples}
+    ends = {"starts": sizes["words"], "first2": n_pairs, "first3": n_triples}
+    for name, length in lengths.items():
+        if sizes[name] != length:
+            return name
+    for name, end in ends.items():
+        if arrays[name][0] != 0 or arrays[name][-1] != end or (np.diff(arrays[name]) < 0).any():
+            return name
+    return next((name for name in ("word2", "word3") if ((arrays[name] < 0) | (arrays[name] > n_words)).any()), None)
 
 
 def write_compact(grams: Mapping[tuple[str, ...], tuple[float, float]], path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,39 @@ def test_other_files_and_long_or_shouted_grams_are_refused(tmp_path: Path) -> No
     for gram in (("a", "an", "at", "the"), ("THE",)):
         with pytest.raises(OptionError, match="at most 3 words in lower case"):
             write_compact({gram: (-1.0, 0.0)}, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("first2", lambda array: array + 1),
+        ("first3", lambda array: array[:-1]),
+        ("first3", lambda array: array[::-1]),
+        ("starts", lambda array: array.astype(np.int64)),
+        ("word2", lambda array: array + 100),
+        ("word3", lambda array: array - 100),
+        ("backoff2", lambda array: array[1:]),
+        ("probability1", lambda array: array.astype(np.float64)),
+    ],
+)
+def test_places_that_lie_outside_are_refused(both: tuple[NGram, CompactNGram], name: str, change: Any) -> None:
+    with pytest.raises(OptionError, match=f"the language model has a wrong {name}"):
+        CompactNGram({**both[1].arrays, name: change(both[1].arrays[name])})
+
+
+@pytest.mark.skipif(kernels() is None, reason="the package was built without native kernels")
+@pytest.mark.parametrize("n_pieces", [len(LETTERS) + 2, len(LETTERS) - 1])
+def test_a_vocabulary_and_a_model_of_other_sizes_are_searched_alike(
+    both: tuple[NGram, CompactNGram], n_pieces: int
+) -> None:
+    pieces = ["", *LETTERS[:-1], "", ""][:n_pieces]
+    options = BeamOptions(20, both[1])
+    plain, native = BeamSearch(pieces, 0, options), native_search(pieces, 0, options)
+    assert native is not None
+    logits = 2 * torch.randn(40, len(LETTERS), generator=torch.Generator().manual_seed(5))
+    logits[:, n_pieces:] = -20.0
+    log_probs = logits.log_softmax(-1)
+    assert native(log_probs)[0].tokens == plain(log_probs)[0].tokens
 
 
 @pytest.mark.skipif(kernels() is None, reason="the package was built without native kernels")

@@ -94,9 +94,14 @@ class CTCSearch:
         )
 
     def __call__(self, log_probs: np.ndarray) -> tuple[list[int], float, float]:
-        """Return the ids of the best reading of (T, V) float64, its score, and the language model's part of it."""
-        frames = np.ascontiguousarray(log_probs, np.float64)
-        assert frames.shape[1] == self._search.n_entries, "the vocabulary is the model's"
+        """Return the ids of the best reading of (T, V) float64, its score, and the language model's part of it.
+
+        A model may have fewer outputs than the vocabulary has entries, or more, which write nothing.
+        """
+        n_entries = int(self._search.n_entries)
+        lacking = ((0, 0), (0, max(0, n_entries - log_probs.shape[1])))
+        frames = np.pad(log_probs[:, :n_entries], lacking, constant_values=-np.inf)
+        frames = np.ascontiguousarray(frames, np.float64)
         ids, scores = np.zeros(len(frames) + 1, np.int32), np.zeros(2)
         n_ids = self._function(
             frames.ctypes.data,
