@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from auricle.errors import nearest
 from auricle.server.bodies import Body, source_of_inputs
 from auricle.server.errors import Refused
+from auricle.server.json_bodies import kind_of
 from auricle.server.parameters import Note, from_query, truth
 from auricle.server.url_inputs import MAX_URL_BYTES, Fetcher, is_url
 
@@ -91,13 +93,13 @@ def options_of(data: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     options = data.get("options") or {}
     if not isinstance(options, Mapping):
-        raise _refuse(f"'options' is {_kind(options)}; expected an object such as {{\"use_cache\": false}}")
+        raise _refuse(f"'options' is {kind_of(options)}; expected an object such as {{\"use_cache\": false}}")
     return options
 
 
 def _object(data: Any) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
-        raise _refuse(f"the JSON is {_kind(data)}; expected an object with the recording in base64 as 'inputs'")
+        raise _refuse(f"the JSON is {kind_of(data)}; expected an object with the recording in base64 as 'inputs'")
     return data
 
 
@@ -116,7 +118,7 @@ async def _source(
         hint = next((f"; it has {name!r}" for name in data if nearest(name, ["inputs"])), "")
         raise _refuse(f"the JSON has no 'inputs'{hint}; give the recording's bytes in base64 there", "no_inputs")
     raise _refuse(
-        f"'inputs' is {_kind(data['inputs'])}; automatic-speech-recognition takes a recording, whose bytes stand "
+        f"'inputs' is {kind_of(data['inputs'])}; automatic-speech-recognition takes a recording, whose bytes stand "
         "there in base64 as text",
         "invalid_inputs",
     )
@@ -132,8 +134,25 @@ def parameters_of(data: Mapping[str, Any]) -> dict[str, Any]:
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise _refuse(f"'parameters' is {_kind(given)}; expected an object such as {{\"return_timestamps\": true}}")
+        raise _refuse(f"'parameters' is {kind_of(given)}; expected an object such as {{\"return_timestamps\": true}}")
     return dict(given)
+
+
+def typed(given: Mapping[str, Any], texts: Sequence[str] = ()) -> dict[str, Any]:
+    """Return parameters that came as text with numbers, lists and truth values as JSON has them; `texts` stay text."""
+    found: dict[str, Any] = {}
+    for name, value in given.items():
+        found[name] = value
+        if isinstance(value, str) and name not in texts:
+            with suppress(ValueError, RecursionError):
+                found[name] = json.loads(value)
+    return found
+
+
+def form_parameters(body: Body, texts: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the parameters of a form, `typed`: its fields, but for those that say who is to do what."""
+    fields = from_query((name, value) for name, values in body.fields.items() for value in values)
+    return typed({name: value for name, value in fields.items() if name not in ("model", "task")}, texts)
 
 
 def unused(data: Mapping[str, Any], options: Mapping[str, Any], at_top: Sequence[str] = AT_TOP) -> tuple[Note, ...]:
@@ -152,9 +171,3 @@ def choice(request: Request, options: Mapping[str, Any], name: str, default: boo
 
 def _refuse(message: str, code: str = "invalid_request") -> Refused:
     return Refused(400, message, code=code)
-
-
-def _kind(value: Any) -> str:
-    """Name a JSON value's type in its own terms."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from starlette.responses import JSONResponse, Response
 
 from auricle.server.bodies import Body, source_of_inputs
 from auricle.server.errors import Refused
-from auricle.server.hf_calls import AT_TOP, choice, options_of, parameters_of, unused
+from auricle.server.hf_calls import AT_TOP, choice, form_parameters, options_of, parameters_of, typed, unused
+from auricle.server.hf_replies import warn
 from auricle.server.json_bodies import kind_of, refuse
 from auricle.server.parameters import Note, from_query
 from auricle.server.presence import while_present
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from auricle.server.services import Services
     from auricle.server.settings import Settings
 
+_TEXTS = ("question", "function_to_apply")  # parameters that stay text
 _QUADS = 4  # characters of base64 that stand for three bytes
 
 
@@ -50,13 +51,12 @@ async def read_image_call(
     Raises:
         Refused: 400, there is no image in it, no question, or something else that is not understood.
     """
-    query = _typed(from_query(request.query_params.multi_items()))
+    query = typed(from_query(request.query_params.multi_items()), _TEXTS)
     if body.kind == "json":
         return await _of_json(request, body, query, settings, stack, asks)
-    fields = from_query((name, value) for name, values in body.fields.items() for value in values)
     if body.source is None:
         raise refuse("inputs", "the form has no file; send the image as 'file'", "no_inputs")
-    parameters = {**query, **_typed(fields)}
+    parameters = {**query, **form_parameters(body, _TEXTS)}
     for name in ("model", "task"):
         parameters.pop(name, None)
     question = parameters.pop("question", None) if asks else None
@@ -146,19 +146,6 @@ def _question(question: Any) -> str:
     return question
 
 
-def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters that came as text with numbers as JSON has them; a question stays as it is."""
-    found: dict[str, Any] = {}
-    for name, value in given.items():
-        found[name] = value
-        if isinstance(value, str) and name not in ("question", "function_to_apply"):
-            try:
-                found[name] = json.loads(value)
-            except (ValueError, RecursionError):
-                continue
-    return found
-
-
 async def answer_image(request: Request, services: Services, name: str, call: ImageCall) -> Response:
     """Look at an image as a call asks.
 
@@ -175,7 +162,5 @@ async def answer_image(request: Request, services: Services, name: str, call: Im
         headers["x-compute-type"] = "cpu" if seen.device.startswith("cpu") else "gpu"
         headers["x-compute-time"] = f"{seen.compute_s:.3f}"
     response = JSONResponse(seen.result, headers=headers)
-    for note in call.notes[:10]:
-        line = " ".join(f"{note.name}; {note.message}".encode("ascii", "replace").decode().split())[:500]
-        response.headers.append("x-hf-warning", line)
+    warn(response, call.notes)
     return response

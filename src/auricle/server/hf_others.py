@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from auricle.errors import AudioError, AuricleError, ImageError, OptionError
 from auricle.pipelines.bridge_tasks import ALIASES
 from auricle.server.bodies import HEAD_BYTES, Body, is_media, source_of_inputs
-from auricle.server.hf_calls import choice, options_of, parameters_of
+from auricle.server.hf_calls import choice, form_parameters, options_of, parameters_of, typed
 from auricle.server.hf_values import content_of
 from auricle.server.json_bodies import kind_of, refuse
 from auricle.server.parameters import from_query
@@ -70,8 +70,11 @@ async def answer_other(
     waits = choice(request, options_of(data), "wait_for_model", False)
     async with services.registry.use(name, None if waits else services.settings.hold) as model:
         takes = getattr(model.pipeline, "takes", "audio")
-        given = parameters_of(data) if body.kind == "json" else _of_form(body)
-        parameters = _parameters({**_of_query(request), **given}, model)
+        query = typed(from_query(request.query_params.multi_items()))
+        given = parameters_of(data) if body.kind == "json" else form_parameters(body)
+        for beside in ("model", "task"):
+            query.pop(beside, None)
+        parameters = _parameters({**query, **given}, model)
         item = await _input(body, takes, services, fetcher, stack)
         pipeline = model.pipeline
         if isinstance(item, dict):
@@ -214,29 +217,6 @@ def _text(content: bytes) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         raise refuse("inputs", "the body is no UTF-8 text; this task takes a text", "invalid_inputs") from None
-
-
-def _of_query(request: Request) -> dict[str, Any]:
-    return _typed(from_query(request.query_params.multi_items()))
-
-
-def _of_form(body: Body) -> dict[str, Any]:
-    return _typed(from_query((name, value) for name, values in body.fields.items() for value in values))
-
-
-def _typed(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters that came as text with numbers, lists and truth values as JSON has them."""
-    found: dict[str, Any] = {}
-    for name, value in given.items():
-        if name in ("model", "task"):
-            continue
-        found[name] = value
-        if isinstance(value, str):
-            try:
-                found[name] = json.loads(value)
-            except (ValueError, RecursionError):
-                continue
-    return found
 
 
 def _parameters(given: Mapping[str, Any], model: ServedModel) -> dict[str, Any]:

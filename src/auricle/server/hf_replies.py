@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from auricle.server.parameters import Note
 
@@ -21,10 +21,15 @@ _HEADER_LETTERS = 500
 def reply(found: Recognized, notes: Sequence[Note], cache: str) -> JSONResponse:
     """Answer a transcript; `cache` is "hit", "miss" or "bypass"."""
     response = JSONResponse(body(found, notes), headers=headers(found, cache))
+    warn(response, notes)
+    return response
+
+
+def warn(response: Response, notes: Sequence[Note]) -> None:
+    """Tell in headers what was not used."""
     for note in notes[:_MOST_HEADERS]:
         # huggingface_hub shows the first one of each topic.
         response.headers.append("x-hf-warning", _line(f"{note.name}; {note.message}"))
-    return response
 
 
 def body(found: Recognized, notes: Sequence[Note]) -> dict[str, Any]:

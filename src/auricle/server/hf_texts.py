@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -16,7 +15,7 @@ from starlette.responses import JSONResponse, Response
 from auricle.server.bodies import Body
 from auricle.server.chat_replies import finite
 from auricle.server.errors import Refused
-from auricle.server.hf_calls import AT_TOP, choice, options_of, parameters_of, unused
+from auricle.server.hf_calls import AT_TOP, choice, form_parameters, options_of, parameters_of, typed, unused
 from auricle.server.json_bodies import flag, kind_of, refuse, refuse_halves, whole
 from auricle.server.parameters import Note, from_query
 from auricle.server.presence import while_present
@@ -35,6 +34,7 @@ _TOLD = {
     "decoder_input_details": "the prompt's own probabilities are not computed",
     "top_n_tokens": "ask /v1/chat/completions for top_logprobs",
 }
+_TEXTS = ("prefix", "stop", "stop_sequences")  # parameters that stay text
 _REFUSED = {"watermark": "texts are not marked", "adapter_id": "a model is served as it is, without adapters"}
 
 
@@ -70,7 +70,8 @@ def read_text_call(request: Request, body: Body, is_tgi: bool = False, streams: 
             raise refuse("inputs", f"the JSON is {kind_of(body.data)}; expected an object with a text as 'inputs'")
         data = body.data
     options = options_of(data)
-    parameters = {**_typed(from_query(request.query_params.multi_items())), **parameters_of(data)}
+    given = parameters_of(data) if body.kind == "json" else form_parameters(body, _TEXTS)
+    parameters = {**typed(from_query(request.query_params.multi_items()), _TEXTS), **given}
     items, is_list = _items(_inputs(body, data))
     best_of = whole(parameters, "best_of", 1, MOST_TEXTS, 1) or 1
     n = whole(parameters, "num_return_sequences", 1, MOST_TEXTS, 1) or 1
@@ -230,12 +231,8 @@ def _inputs(body: Body, data: Mapping[str, Any]) -> Any:
         if "inputs" not in data:
             raise refuse("inputs", "the JSON has no 'inputs'; give a text there", "no_inputs")
         return data["inputs"]
-    if body.kind == "form":
-        found = body.fields.get("inputs")
-        if not found:
-            raise refuse("inputs", "the form has no 'inputs'; give a text there", "no_inputs")
-        return found[0]
-    assert body.source is not None, "a raw body is on disk"
+    if body.source is None:
+        raise refuse("inputs", "the form has no 'inputs'; give a text there", "no_inputs")
     return _read(body.source.path, body.source.size)
 
 
@@ -266,19 +263,6 @@ def _items(inputs: Any) -> tuple[list[Any], bool]:
         f"'inputs' is {kind_of(inputs)}; expected a text, a list of texts, or messages with role and content",
         "invalid_inputs",
     )
-
-
-def _typed(query: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters of a query with numbers and truths as JSON has them."""
-    found = {}
-    for name, value in query.items():
-        found[name] = value
-        if isinstance(value, str) and name not in ("prefix", "stop", "stop_sequences"):
-            try:
-                found[name] = json.loads(value)
-            except (ValueError, RecursionError):
-                continue
-    return found
 
 
 def _told(parameters: Mapping[str, Any]) -> list[Note]:

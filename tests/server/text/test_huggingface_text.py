@@ -43,6 +43,15 @@ def test_a_text_may_be_the_body_and_parameters_the_query(text_server: Any, write
     assert response.json() == write("the quick", **WAY)
 
 
+def test_a_form_is_a_prompt_and_its_parameters(text_server: Any, write: Any) -> None:
+    fields = {"inputs": "the quick", "model": NAME, **{name: str(value) for name, value in WAY.items()}}
+    parts = {name: (None, value) for name, value in fields.items()}
+    response = httpx.post(f"{text_server.url}/models/{NAME}", files=parts, timeout=60)
+    assert response.json() == write("the quick", **WAY)
+    wrong = httpx.post(f"{text_server.url}/models/{NAME}", files={**parts, "top_q": (None, "1")}, timeout=60)
+    assert (wrong.status_code, "top_q" in wrong.json()["error"]) == (400, True)
+
+
 def test_a_stream_tells_each_token_and_then_everything(text_server: Any, write: Any) -> None:
     told = events(post(text_server, {"inputs": "the quick", "parameters": WAY, "stream": True}))
     (whole,) = write("the quick", return_full_text=False, **WAY)
