@@ -20,7 +20,7 @@ import torch
 import transformers
 from PIL import Image
 
-from auricle.errors import MissingExtraError, TaskError
+from auricle.errors import AudioNotFoundError, MissingExtraError, TaskError
 from auricle.pipelines import pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -188,10 +188,6 @@ EXAMPLES: dict[str, Example] = {
         parameters={**FEW, "do_sample": False},
     ),
 }
-# Those whose processors need torchvision, without which the bridge says so.
-WITH_TORCHVISION = {
-    "SAM": (tiny.masks, {"inputs": PICTURE}, {"points_per_crop": 2}),
-}
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -231,6 +227,22 @@ def test_results_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     given = EXAMPLES[name].given["inputs"]
     expected = theirs(given.copy() if isinstance(given, np.ndarray) else given, **EQUAL[name])
     assert ours(given, **EQUAL[name]) == expected
+
+
+def test_a_recording_beside_a_text_is_any_that_is_taken(tmp_path: Path) -> None:
+    from auricle.audio.decode import load_audio
+
+    path = ROOT / "samples" / "jfk.flac"
+    answer = pipeline(model=tiny.qwen_hears(tmp_path))
+    text = EXAMPLES["Qwen2-Audio"].given["text"]
+    expected = answer(audio=load_audio(path, 16000), text=text, **FEW)
+    for audio in (str(path), path, path.read_bytes(), {"path": str(path)}):
+        assert answer(audio=audio, text=text, **FEW) == expected
+    with pytest.raises(AudioNotFoundError):
+        answer(audio="no.wav", text=text)
+    heard = {"type": "audio", "path": str(path)}
+    found = answer([{"role": "user", "content": [heard, {"type": "text", "text": text}]}], **FEW)
+    assert isinstance(found[0]["generated_text"][-1]["content"], str)
 
 
 def test_videos_are_classified(tmp_path: Path) -> None:

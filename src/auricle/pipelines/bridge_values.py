@@ -54,8 +54,7 @@ def prepared(item: Any, task: BridgedTask, sample_rate: int, limits: Any) -> Any
     """
     takes = task.takes
     if takes == "audio":
-        source = recording_of(item) if isinstance(item, Mapping) else item
-        return {"raw": load_audio(source, sample_rate, limits=limits), "sampling_rate": sample_rate}
+        return {"raw": _samples(item, sample_rate, limits), "sampling_rate": sample_rate}
     if takes == "image":
         return picture_of(item, limits)
     if takes == "images":
@@ -65,9 +64,9 @@ def prepared(item: Any, task: BridgedTask, sample_rate: int, limits: Any) -> Any
     if takes == "video":
         return _video(item)
     if isinstance(item, Mapping):
-        return {key: _part(key, value, limits) for key, value in item.items()}
+        return {key: _part(key, value, sample_rate, limits) for key, value in item.items()}
     if takes == "chat" and is_chat(item):
-        return [_message(message, limits) for message in item]
+        return [_message(message, sample_rate, limits) for message in item]
     if takes == "fields":
         raise OptionError(
             f"{type(item).__name__} arrived; give {', '.join(map(repr, task.fields))} by name, or a dictionary of them"
@@ -77,22 +76,32 @@ def prepared(item: Any, task: BridgedTask, sample_rate: int, limits: Any) -> Any
     return item
 
 
-def _part(key: str, value: Any, limits: ImageLimits) -> Any:
+def _samples(item: Any, sample_rate: int, limits: AudioLimits) -> Any:
+    return load_audio(recording_of(item) if isinstance(item, Mapping) else item, sample_rate, limits=limits)
+
+
+def _part(key: str, value: Any, sample_rate: int, limits: ImageLimits) -> Any:
+    if key == "audio":
+        bounds = replace(AUDIO_LIMITS, url_timeout=limits.url_timeout, allow_private_urls=limits.allow_private_urls)
+        several = isinstance(value, list | tuple)
+        samples = [_samples(one, sample_rate, bounds) for one in (value if several else [value])]
+        return samples if several else samples[0]
     if key not in _PICTURES:
         return value
     return [picture_of(one, limits) for one in value] if isinstance(value, list | tuple) else picture_of(value, limits)
 
 
-def _message(message: Mapping[str, Any], limits: ImageLimits) -> dict[str, Any]:
-    """Return a message whose pictures are opened."""
+def _message(message: Mapping[str, Any], sample_rate: int, limits: ImageLimits) -> dict[str, Any]:
+    """Return a message whose pictures and recordings are opened."""
     content = message.get("content")
     if not isinstance(content, list | tuple):
         return dict(message)
     parts = []
     for part in content:
-        source = next((part[key] for key in ("image", "url", "path", "base64") if key in part), None)
-        is_picture = part.get("type") == "image" and source is not None
-        parts.append({"type": "image", "image": picture_of(source, limits)} if is_picture else dict(part))
+        kind = part.get("type")
+        source = next((part[key] for key in (kind, "url", "path", "base64") if key in part), None)
+        is_opened = kind in ("image", "audio") and source is not None
+        parts.append({"type": kind, kind: _part(kind, source, sample_rate, limits)} if is_opened else dict(part))
     return {**message, "content": parts}
 
 
