@@ -23,6 +23,20 @@ TEXT = {
     "pad_token_id": 0,
 }
 CAUSAL = {**TEXT, "num_key_value_heads": 1, "head_dim": 8, "bos_token_id": 6, "eos_token_id": 7}
+WRITER = {
+    "vocab_size": 40,
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 24,
+    "decoder_ffn_dim": 24,
+    "pad_token_id": 0,
+    "bos_token_id": 6,
+    "eos_token_id": 7,
+    "decoder_start_token_id": 7,
+}
 SIGHT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
 TINY_SIGHT = {**SIGHT, "image_size": 32, "patch_size": 16}
 SMALL = {"height": 32, "width": 32}
@@ -93,22 +107,7 @@ def answers(folder: Path) -> Path:
 
 def summaries(folder: Path) -> Path:
     """BART."""
-    config = t("BartConfig")(
-        vocab_size=40,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
-        max_position_embeddings=64,
-        pad_token_id=0,
-        bos_token_id=6,
-        eos_token_id=7,
-        decoder_start_token_id=7,
-        forced_eos_token_id=7,
-    )
+    config = t("BartConfig")(**WRITER, max_position_embeddings=64, forced_eos_token_id=7)
     return save(folder, t("BartForConditionalGeneration")(config), tokenizer())
 
 
@@ -386,23 +385,12 @@ def speech(folder: Path) -> Path:
 def heard_words(folder: Path) -> Path:
     """Speech2Text, which writes down what it hears."""
     config = t("Speech2TextConfig")(
-        vocab_size=40,
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
+        **WRITER,
         max_source_positions=6000,
         max_target_positions=64,
         input_feat_per_channel=8,
         input_channels=1,
         conv_channels=16,
-        pad_token_id=0,
-        bos_token_id=6,
-        eos_token_id=7,
-        decoder_start_token_id=7,
     )
     model = t("Speech2TextForConditionalGeneration")(config)
     model.generation_config.max_new_tokens = 8
