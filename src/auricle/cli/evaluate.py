@@ -10,7 +10,7 @@ import typer
 
 from auricle.cli import evaluate_flags as flags
 from auricle.cli.border import SOME_FAILED, border, say, write_utf8
-from auricle.cli.evaluate_plan import TASKS, Plan, choose_normalizer
+from auricle.cli.evaluate_plan import TASKS, Plan, choose_normalizer, refuse_other_tasks
 from auricle.cli.order import read_folder, read_options
 from auricle.cli.scores import check_form, show, show_differences
 from auricle.cli.startup import quick_imports
@@ -59,6 +59,8 @@ def evaluate(
         check_form(form)
         if task not in TASKS:
             raise OptionError(f"--task {task!r} is none of {', '.join(TASKS)}")
+        of_speech = {"--split": split, "--where": where, "--draw": draw != "auto", "--differences": differences}
+        refuse_other_tasks(task, {TASKS[0]: of_speech, TASKS[1]: {"--collar": collar, "--skip-overlap": skip_overlap}})
         plan = Plan(
             models=tuple(model or ()),
             data=tuple(data or ()),
@@ -79,8 +81,9 @@ def evaluate(
         )
         if task == TASKS[1]:
             from auricle.cli.evaluate_diarization import run_diarization
+            from auricle.evaluation.diarization import Scoring
 
-            n_failed = run_diarization(plan, collar, skip_overlap, form)
+            n_failed = run_diarization(plan, Scoring(collar, skip_overlap, resamples, seed), form)
         else:
             n_failed = run(plan, resamples, seed, draw, form, differences)
         if n_failed:

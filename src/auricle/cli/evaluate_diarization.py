@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from auricle.evaluation.turns import Turn, Turns
 
 
-def run_diarization(plan: Plan, collar: float, skip_overlap: bool, form: str) -> int:
+def run_diarization(plan: Plan, scoring: Scoring, form: str) -> int:
     """Score models on folders of recordings and references, or a file of turns; return how many recordings failed."""
-    from auricle.evaluation.diarization import Scoring
     from auricle.evaluation.leaderboard import boards
     from auricle.evaluation.tables import details
 
-    scoring = Scoring(collar, skip_overlap)
     if plan.rescore is not None:
         raise OptionError("--rescore scores texts; give --predictions HYP.rttm --references REF.rttm to score turns")
     entries, n_failed = _external(plan, scoring) if plan.predictions else _models(plan, scoring)
@@ -36,7 +34,6 @@ def run_diarization(plan: Plan, collar: float, skip_overlap: bool, form: str) ->
 
 
 def _external(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
-    from auricle.evaluation.leaderboard import Entry
     from auricle.evaluation.places import labelled
     from auricle.evaluation.turns import read_turns
 
@@ -47,16 +44,15 @@ def _external(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
     for given in plan.predictions:
         label, what = labelled(str(given))
         label = Path(label).stem if label == what else label
-        entries.append(Entry(_row(plan, label, plan.references.stem, references, read_turns(Path(what)), scoring)))
+        found = read_turns(Path(what))
+        row = _row(plan, label, plan.references.stem, references, found, scoring)
+        entries.append(_entry(plan, row, found))
     return entries, 0
 
 
 def _models(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
     from auricle.evaluation.hardware import describe, machine
-    from auricle.evaluation.leaderboard import Entry
-    from auricle.evaluation.places import labelled, place, unique
-    from auricle.evaluation.rows import write_json
-    from auricle.evaluation.turns import write_rttm
+    from auricle.evaluation.places import labelled, unique
 
     entries, n_failed = [], 0
     for label, model in unique([labelled(one) for one in plan.models], "--model"):
@@ -85,14 +81,24 @@ def _models(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
                 "revision": pipe.identity.revision,
                 "options": {**plan.parameters, "model": model},
             }
-            path = None
-            if plan.out is not None:
-                path = place(plan.out, label, dataset).with_suffix(".json")
-                row["predictions"] = path.with_suffix(".rttm").name
-                write_rttm(path.with_suffix(".rttm"), found)
-                write_json(path, row)
-            entries.append(Entry(row, path))
+            entries.append(_entry(plan, row, found))
     return entries, n_failed
+
+
+def _entry(plan: Plan, row: dict[str, Any], found: Turns) -> Entry:
+    """Return a row as an entry; where results are kept, write it and the turns."""
+    from auricle.evaluation.leaderboard import Entry
+    from auricle.evaluation.places import place
+    from auricle.evaluation.rows import write_json
+    from auricle.evaluation.turns import write_rttm
+
+    if plan.out is None:
+        return Entry(row)
+    path = place(plan.out, row["model"], row["dataset"]).with_suffix(".json")
+    row["predictions"] = path.with_suffix(".rttm").name
+    write_rttm(path.with_suffix(".rttm"), found)
+    write_json(path, row)
+    return Entry(row, path)
 
 
 def load(model: str, plan: Plan) -> Any:
@@ -141,7 +147,7 @@ def _listen(
         source = str(audio[recording])
         for _ in range(1 if is_warm else 2):
             started = time.perf_counter()
-            [result] = pipe.diarizations([source], on_error="return", **plan.parameters)
+            [result] = pipe.diarizations([source], batch_size=plan.batch_size, on_error="return", **plan.parameters)
             took = time.perf_counter() - started
         if isinstance(result, AuricleError):
             failures[recording] = f"{type(result).__name__}: {result}"

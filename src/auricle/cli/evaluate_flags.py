@@ -65,7 +65,8 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. (defau
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)]
 Engine = Annotated[str, typer.Option(help="auto, or reference: plain and slow.", rich_help_panel=_MODEL)]
 BatchSize = Annotated[
-    int | None, typer.Option(min=1, help="Recordings computed together. (default: 1)", rich_help_panel=_MODEL)
+    int | None,
+    typer.Option(min=1, help="Recordings, or windows of one (diarization), at once.", rich_help_panel=_MODEL),
 ]
 Option = Annotated[
     list[str] | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,26 @@ class Plan:
             raise OptionError(f"{there} is given and {missing} is not; a model is measured on a data set: give both")
         if self.references is not None and len(self.predictions) == 0:
             raise OptionError(f"--references {self.references} belongs to --predictions FILE; give that, too")
+        if not self.models:
+            self._refuse_what_only_models_use()
+
+    def _refuse_what_only_models_use(self) -> None:
+        rows = {"--split": self.split, "--where": self.where, "--limit": self.limit}
+        running = {"--option": self.parameters, "--batch-size": self.batch_size}
+        for flag, value in {**rows, **running}.items():
+            if value:
+                does = "chooses rows of --data" if flag in rows else "is of a model that is run"
+                raise OptionError(f"{flag} {does}; leave it out where texts or turns are there")
+        if self.rescore is not None and self.out is not None:
+            raise OptionError(f"--rescore writes to its own folder; leave --out out ({self.out})")
+
+
+def refuse_other_tasks(task: str, used: Mapping[str, Mapping[str, object]]) -> None:
+    """Refuse a flag that is given and only of use to another task; `used` has the flags of each."""
+    for other, flags in used.items():
+        for flag, value in flags.items():
+            if value and other != task:
+                raise OptionError(f"{flag} is for --task {other}; leave it out")
 
 
 def choose_normalizer(plan: Plan, languages: Sequence[str | None]) -> Normalizer:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from auricle.errors import MissingExtraError, OptionError
-from auricle.evaluation.bootstrap import Interval, interval
+from auricle.evaluation.bootstrap import RESAMPLES, SEED, Interval, interval
 from auricle.evaluation.turns import Turn
 
 Stretches = Mapping[str, Sequence[tuple[float, float]]]
@@ -22,10 +22,12 @@ Stretches = Mapping[str, Sequence[tuple[float, float]]]
 
 @dataclass(frozen=True)
 class Scoring:
-    """What is forgiven."""
+    """What is forgiven, and how the interval is drawn."""
 
     collar: float = 0.0  # seconds on each side of a reference's turn's start and end, as in md-eval; 0.25 is usual
     skip_overlap: bool = False  # do not score where several speakers talk in the reference
+    resamples: int = RESAMPLES  # of recordings, for the interval of DER
+    seed: int = SEED
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class DiarizationScore:
     recordings: tuple[RecordingScore, ...]
     all: RecordingScore
 
-    def interval(self, resamples: int = 1000, seed: int = 0) -> Interval | None:
+    def interval(self, resamples: int = RESAMPLES, seed: int = SEED) -> Interval | None:
         """Return the 95 % interval of DER, of resampled recordings; None for fewer than two."""
         errors = np.array([one.errors for one in self.recordings])
         totals = np.array([one.total for one in self.recordings])

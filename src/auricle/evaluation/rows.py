@@ -169,7 +169,7 @@ def diarization_row(
     words: Normalizer | None,
 ) -> dict[str, Any]:
     """Return the row of a model's turns; with `words`, also how their words fit the speakers."""
-    whole, between = scored.all, scored.interval()
+    whole, between = scored.all, scored.interval(scoring.resamples, scoring.seed)
     row = {
         "schema": SCHEMA,
         "task": DIARIZATION,

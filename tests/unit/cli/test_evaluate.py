@@ -174,6 +174,16 @@ def test_the_leaderboard_in_every_form(fake: Fake, data: Path, tmp_path: Path) -
         (["-m", "x", "-d", "y", "-f", "html"], "--format 'html' is none of table, json, markdown"),
         (["-m", "x", "-d", "y", "--task", "speech"], "--task 'speech' is none of"),
         (["-m", "x", "-d", "y", "--where", "corpus"], "is not KEY=VALUE"),
+        (["-m", "x", "-d", "y", "--collar", "0.25"], "--collar is for --task speaker-diarization"),
+        (["-m", "x", "-d", "y", "--skip-overlap"], "--skip-overlap is for --task speaker-diarization"),
+        (
+            ["-m", "x", "-d", "y", "--task", "speaker-diarization", "--split", "test"],
+            "--split is for --task auto",
+        ),
+        (["-m", "x", "-d", "y", "--task", "speaker-diarization", "--differences", "3"], "--differences is for --task"),
+        (["-p", "z.jsonl", "--limit", "3"], "--limit chooses rows of --data; leave it out"),
+        (["-p", "z.jsonl", "--option", "num_beams=5"], "--option is of a model that is run; leave it out"),
+        (["--rescore", "z", "--out", "y"], "--rescore writes to its own folder; leave --out out"),
     ],
 )
 def test_conflicts_are_refused_before_anything_is_loaded(arguments: list[str], told: str) -> None:
@@ -185,13 +195,18 @@ def test_conflicts_are_refused_before_anything_is_loaded(arguments: list[str], t
 class FakeDiarizer:
     identity = ModelIdentity("who", "abc", engine="reference", dtype="float32")
 
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
     def diarizations(self, sources: Any, **parameters: Any) -> Iterator[Diarization]:
+        self.asked.append(parameters)
         turns = (SpeakerTurn("SPEAKER_00", 0.0, 5.0), SpeakerTurn("SPEAKER_01", 6.0, 9.0))
         yield Diarization(turns, ("SPEAKER_00", "SPEAKER_01"), duration=10.0)
 
 
 def test_a_diarization_model_on_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("auricle.cli.evaluate_diarization.load", lambda model, plan: FakeDiarizer())
+    fake = FakeDiarizer()
+    monkeypatch.setattr("auricle.cli.evaluate_diarization.load", lambda model, plan: fake)
     folder = tmp_path / "meetings"
     folder.mkdir()
     (folder / "rec.wav").write_bytes(b"")
@@ -200,8 +215,9 @@ def test_a_diarization_model_on_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_pa
         "SPEAKER elsewhere 1 5.0 5.0 <NA> <NA> bob <NA> <NA>\n"
     )
     arguments = ("evaluate", "--task", "speaker-diarization", "-m", "who", "-d", folder, "-o", tmp_path / "out")
-    done = call(*arguments, "-f", "json")
+    done = call(*arguments, "-f", "json", "--batch-size", 3)
     assert done.exit_code == 0, done.output
+    assert [one["batch_size"] for one in fake.asked] == [3, 3]
     [row] = json.loads(done.stdout)["results"]
     assert (row["der"], row["missed"], row["confusion"], row["jer"]) == pytest.approx((0.2, 0.2, 0.0, 0.2))
     assert "1 recordings of the references are not in" in done.stderr
@@ -217,3 +233,21 @@ def test_words_with_speakers_are_scored(tmp_path: Path) -> None:
                 tmp_path / "ref.stm", "--language", "en", "-f", "json")  # fmt: skip
     [row] = json.loads(done.stdout)["results"]
     assert (row["cpwer"], row["wder"], row["der"]) == pytest.approx((2 / 5, 1 / 5, 1 / 4))
+
+
+def test_turns_of_others_are_kept_and_their_interval_is_drawn_as_asked(tmp_path: Path) -> None:
+    lines = [f"SPEAKER rec{n} 1 0.0 {5 + n} <NA> <NA> ann <NA> <NA>\n" for n in range(4)]
+    (tmp_path / "ref.rttm").write_text("".join(lines))
+    (tmp_path / "hyp.rttm").write_text("".join(lines[:3]))
+    out = tmp_path / "out"
+    found = []
+    for seed in (0, 1):
+        done = call("evaluate", "--task", "speaker-diarization", "-p", tmp_path / "hyp.rttm", "--references",
+                    tmp_path / "ref.rttm", "-o", out, "--resamples", 1, "--seed", seed, "-f", "json")  # fmt: skip
+        [row] = json.loads(done.stdout)["results"]
+        assert row["der_low"] == row["der_high"]
+        found.append(row["der_low"])
+    assert found[0] != found[1]
+    assert json.loads((out / "hyp" / "ref.json").read_text())["der"] == row["der"]
+    assert (out / "hyp" / "ref.rttm").read_text().startswith("SPEAKER rec0 1 0.000 5.000")
+    assert "hyp" in call("leaderboard", out).stdout
