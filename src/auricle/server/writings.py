@@ -13,7 +13,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -226,21 +225,20 @@ class Writings:
 
     async def _begun(self, model: ServedModel, order: Order) -> Answers:
         """Read the prompts in a thread; if the request goes away meanwhile, nothing of it is written."""
-        gone = threading.Event()
 
         def work() -> Answers:
             made, seed = self._answers(model, order)
-            answers = Answers(model, made, seed, self._done)
-            if gone.is_set():
-                answers.close()
-            return answers
+            return Answers(model, made, seed, self._done)
+
+        def leave(done: asyncio.Task[Answers]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                done.result().close()
 
         task = asyncio.ensure_future(asyncio.to_thread(work))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            gone.set()
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task.add_done_callback(leave)
             raise
 
     def _answers(self, model: ServedModel, order: Order) -> tuple[list[Answer], int]:

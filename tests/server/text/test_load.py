@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -11,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from auricle.server.writings import Order
 
 NAME = "org/writer"
 
@@ -162,6 +165,31 @@ def test_a_prompt_whose_reading_fails_is_told_so(start_writer: Any, monkeypatch:
     assert (reply.status_code, reply.json()["error"]["message"]) == (500, "unknown error")
     reply = httpx.post(f"{server.url}/v1/chat/completions", json=again, timeout=60)
     assert reply.json()["choices"] == expected
+
+
+def test_what_was_begun_for_a_request_that_went_away_is_closed(
+    start_writer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_writer()
+    ask(server.url)
+    (model,) = server.services.registry.loaded()
+    made: list[Any] = []
+
+    async def gone_once_begun() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        async def to_thread(work: Any) -> Any:
+            made.append(work())
+            task.cancel()
+            return made[0]
+
+        monkeypatch.setattr("auricle.server.writings.asyncio.to_thread", to_thread)
+        await server.services.writings._begun(model, Order(["the"], {}))
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(gone_once_begun())
+    assert all(answer.writing.is_over for answer in made[0].answers)
 
 
 def test_an_error_amid_a_stream_is_an_event(start_writer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
