@@ -217,6 +217,13 @@ def test_what_cannot_be_done_is_told(url: str, name: str, body: dict[str, Any], 
     assert "/incoming/" not in answer.text
 
 
+def test_what_stands_in_the_wrong_place_is_told(url: str) -> None:
+    body = {"inputs": "the quick [MASK] fox", "top_k": 2}
+    answer = requests.post(f"{url}/models/org/fill", json=body, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert "'top_k' beside 'inputs' is not used" in answer.headers["x-hf-warning"]
+
+
 def test_the_catalogue_says_who_runs_a_model(url: str) -> None:
     told = requests.get(f"{url}/models/org/fill/info", timeout=60).json()
     assert told["model_pipeline_tag"] == "fill-mask"

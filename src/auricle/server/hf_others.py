@@ -21,7 +21,8 @@ from starlette.responses import JSONResponse, Response
 from auricle.errors import AudioError, AuricleError, ImageError, OptionError
 from auricle.pipelines.bridge_tasks import ALIASES
 from auricle.server.bodies import HEAD_BYTES, Body, is_media, source_of_inputs
-from auricle.server.hf_calls import choice, form_parameters, options_of, parameters_of, typed
+from auricle.server.hf_calls import choice, form_parameters, options_of, parameters_of, typed, unused
+from auricle.server.hf_replies import warn
 from auricle.server.hf_values import content_of
 from auricle.server.json_bodies import kind_of, refuse
 from auricle.server.parameters import from_query
@@ -67,7 +68,8 @@ async def answer_other(
         Refused, AuricleError: as the statuses of the API tell.
     """
     data = body.data if body.kind == "json" and isinstance(body.data, Mapping) else {}
-    waits = choice(request, options_of(data), "wait_for_model", False)
+    options = options_of(data)
+    waits = choice(request, options, "wait_for_model", False)
     async with services.registry.use(name, None if waits else services.settings.hold) as model:
         takes = getattr(model.pipeline, "takes", "audio")
         query = typed(from_query(request.query_params.multi_items()))
@@ -96,9 +98,10 @@ async def answer_other(
         "x-compute-type": "cpu" if device.startswith("cpu") else "gpu",
         "x-compute-time": f"{time.monotonic() - began:.3f}",
     }
-    if kind is not None:
-        return Response(content, media_type=kind, headers=headers)
-    return JSONResponse(content, headers=headers)
+    response = JSONResponse(content) if kind is None else Response(content, media_type=kind)
+    response.headers.update(headers)
+    warn(response, unused(data, options))
+    return response
 
 
 def _work(pipeline: Any, item: Any, request: Any, ticket: Any, key: Any) -> Any:
