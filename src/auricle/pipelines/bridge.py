@@ -103,12 +103,17 @@ class BridgedPipeline(Pipeline):
         takes there: the labels of zero-shot tasks, the question of a document or table.
 
         Raises:
-            OptionError: a parameter has an unknown name, or transformers refuses a value.
+            OptionError: a parameter has an unknown name or comes twice, or transformers refuses a value.
             AuricleError: an input fails and `on_error` is "raise".
         """
         if more:
             names = {"document-question-answering": "question", "table-question-answering": "query"}
-            parameters.setdefault(names.get(self.task, "candidate_labels"), more[0])
+            name = names.get(self.task, "candidate_labels")
+            if len(more) > 1:
+                raise OptionError(f"{1 + len(more)} inputs arrived without a name; give several as a list")
+            if name in parameters:
+                raise OptionError(f"{name!r} arrived twice: by its name and without; give it once")
+            parameters[name] = more[0]
         whole = named(parameters, inputs, TASKS[self.task])
         if isinstance(whole, list | tuple) and is_one(whole, TASKS[self.task]):
             return super().__call__([whole], **parameters)[0]

@@ -195,6 +195,16 @@ def test_a_parameter_that_the_task_does_not_have_is_refused_at_once(fill: Any, m
     assert len(pipeline(model=masked, top_k=1)("the [MASK]")) == 1
 
 
+def test_more_inputs_than_the_task_takes_are_refused(tmp_path: Path) -> None:
+    choose = pipeline("zero-shot-classification", _tiny_models().entailment(tmp_path))
+    labels = ["fox", "dog"]
+    assert choose("the quick", labels) == choose("the quick", candidate_labels=labels)
+    with pytest.raises(OptionError, match="3 inputs arrived without a name"):
+        choose("the quick", labels, "a third")
+    with pytest.raises(OptionError, match="'candidate_labels' arrived twice"):
+        choose("the quick", labels, candidate_labels=["dog"])
+
+
 def test_numbers_of_results_are_pythons() -> None:
     found = plain({"score": np.float32(0.5), "n": torch.tensor(3), "box": (1, 2), "states": torch.ones(2, 2)})
     assert found["score"] == 0.5
