@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _EVERY_S = 0.5  # a terminal's line is written anew
 _EVERY_S_IN_A_LOG = 60.0
+_FLAGS = {"form": "output_format"}  # of fields that are called otherwise
+_ON_CLUSTER = ("workers", "worker_cpus", "worker_gpus", "ray_address")
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,12 @@ class DatasetOrder:
     ray_address: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.is_asked:
-            for flag, name in (("--split", "split"), ("--strict", "strict"), ("--cluster", "cluster")):
-                if getattr(self, name):
-                    raise OptionError(f"{flag} is for datasets; add --out FOLDER")
+        for name in (one.name for one in fields(self) if getattr(self, one.name) != one.default):
+            flag = f"--{_FLAGS.get(name, name).replace('_', '-')}"
+            if not self.is_asked:
+                raise OptionError(f"{flag} is for datasets; add --out FOLDER")
+            if name in _ON_CLUSTER and not self.cluster:
+                raise OptionError(f"{flag} is for --cluster; add that, or leave it out")
 
     @property
     def is_asked(self) -> bool:
