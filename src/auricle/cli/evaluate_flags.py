@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+from auricle.cli.flags import Device as Device
+from auricle.cli.flags import Dtype as Dtype
+from auricle.cli.flags import Engine as Engine
+from auricle.cli.flags import any_parameter
+
 _WHAT, _MODEL, _SCORING, _WRITING = "What is measured", "Model", "Scoring", "Output"
 
 Models = Annotated[
@@ -61,21 +66,11 @@ Rescore = Annotated[
     ),
 ]
 
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps. (default: the best)", rich_help_panel=_MODEL)]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.", rich_help_panel=_MODEL)]
-Engine = Annotated[str, typer.Option(help="auto, or reference: plain and slow.", rich_help_panel=_MODEL)]
 BatchSize = Annotated[
     int | None,
     typer.Option(min=1, help="Recordings, or windows of one (diarization), at once.", rich_help_panel=_MODEL),
 ]
-Option = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Any parameter of the pipeline as NAME=VALUE, the value as JSON or text; may be repeated.",
-        metavar="NAME=VALUE",
-        rich_help_panel=_MODEL,
-    ),
-]
+Option = Annotated[list[str] | None, any_parameter(_MODEL)]
 
 Normalizer = Annotated[
     str,

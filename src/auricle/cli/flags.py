@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 _MODEL, _HEARING, _DECODING, _WRITING = "Model", "Recordings", "Text", "Output"
 _SPEAKERS = "Speakers"
+
+
+def any_parameter(panel: str) -> Any:
+    """Return the option that takes any parameter of a pipeline, for a panel of a command's help."""
+    return typer.Option(
+        help="Any parameter of the pipeline as NAME=VALUE, the value as JSON or text; may be repeated.",
+        metavar="NAME=VALUE",
+        rich_help_panel=panel,
+    )
+
 
 Sources = Annotated[
     list[str] | None, typer.Argument(help="Files, folders (with their subfolders), globs, URLs, or - for stdin.")
@@ -97,14 +107,7 @@ Condition = Annotated[
         rich_help_panel=_DECODING,
     ),
 ]
-Option = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Any parameter of the pipeline as NAME=VALUE, the value as JSON or text; may be repeated.",
-        metavar="NAME=VALUE",
-        rich_help_panel=_DECODING,
-    ),
-]
+Option = Annotated[list[str] | None, any_parameter(_DECODING)]
 
 Speakers = Annotated[
     bool, typer.Option("--speakers", help="Tell who says what; the text stays the same.", rich_help_panel=_SPEAKERS)
