@@ -170,7 +170,7 @@ class Corpus:
         if self._wanted is not None:
             wanted = [1 + scan.splits.index(split) for split in self._wanted if split in scan.splits]
         n_rows = 0
-        for row in self._layout.rows(self._wanted_files, _untold):
+        for row in self._layout.rows(self._wanted_files, untold):
             if n_rows >= len(scan.marks):
                 raise self._changed()
             if scan.marks[n_rows] in wanted:
@@ -277,5 +277,5 @@ def _fault(row: Row, needs_text: bool) -> tuple[str, int]:
     return (EMPTY if needs_text and one.text is None else ""), n_bytes
 
 
-def _untold(where: str, reason: str) -> None:
-    """Leave out what the scan has told."""
+def untold(where: str, reason: str) -> None:
+    """Tell nobody: what is left out is told by another reading."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from auricle.corpora.corpus import Told
+from auricle.corpora.corpus import Told, untold
 from auricle.corpora.report import NOT_UTF8, UNREADABLE
 from auricle.errors import OptionError
 
@@ -80,7 +80,7 @@ def table(path: Path, told: Told) -> Iterator[tuple[int, dict[str, str]]]:
 
 def columns_of(path: Path) -> list[str]:
     """Return the names of a table's columns; nothing where it has none that can be read."""
-    found = _csv_rows(path, _untold) if path.suffix.lower() == ".csv" else _tsv_rows(path, _untold)
+    found = _csv_rows(path, untold) if path.suffix.lower() == ".csv" else _tsv_rows(path, untold)
     return [name.strip() for name in next(found, (0, []))[1]]
 
 
@@ -112,7 +112,3 @@ def _csv_rows(path: Path, told: Told) -> Iterator[tuple[int, list[str]]]:
             told(line_name(path, place[0]), UNREADABLE)
             continue
         yield place[0], fields
-
-
-def _untold(where: str, reason: str) -> None:
-    """Leave out what is told when the rows are read."""

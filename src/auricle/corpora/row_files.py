@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from auricle.corpora.corpus import Row, Told
+from auricle.corpora.corpus import Row, Told, untold
 from auricle.corpora.fields import Base, Fields, Unusable, split_in, utterance
 from auricle.corpora.lines import columns_of, line_name, records, table
 from auricle.corpora.utterance import Utterance
@@ -36,7 +36,7 @@ class RowFile:
         """Return its columns; of JSON lines the keys of the first rows."""
         if self.path.suffix.lower() in TABLES:
             return columns_of(self.path)
-        first = islice(records(self.path, _untold), _LOOKED_AT)
+        first = islice(records(self.path, untold), _LOOKED_AT)
         return list(dict.fromkeys(key for _, record in first for key in record))
 
 
@@ -108,7 +108,3 @@ def only_kind(path: Path) -> None:
                     f"{path} is one JSON array, which must be in memory whole; write one object in each line: "
                     f"jq -c '.[]' {path.name} > {path.stem}.jsonl"
                 )
-
-
-def _untold(where: str, reason: str) -> None:
-    """Leave out what is told when the rows are read."""
