@@ -17,15 +17,15 @@ from auricle.server.chat_replies import ChatReply, CompletionReply
 from auricle.server.errors import Refused, as_refused, openai_error
 from auricle.server.json_bodies import flag, kind_of, read_object, refuse, whole
 from auricle.server.openai_calls import resolved
+from auricle.server.parameters import warned
 from auricle.server.presence import while_present
-from auricle.server.text_events import TextEvents
+from auricle.server.text_events import DONE, TextEvents
 from auricle.server.writings import Answers, Order
 
 if TYPE_CHECKING:
     from auricle.server.services import Services
 
 USUAL_COMPLETION = 16  # tokens of a completion, as theirs
-DONE = "data: [DONE]\n\n"
 
 Reply = ChatReply | CompletionReply
 
@@ -88,22 +88,16 @@ async def _answer(
             raise _naming(error, order) from None
         reply = reply_of(answers)
         if asked.streams:
-            return TextEvents(reply.events(), _failed, stack.pop_all(), DONE, warned(asked))
+            return TextEvents(reply.events(), _failed, stack.pop_all(), DONE, warned(asked.notes))
         body = await while_present(request, reply.body())
         headers = {
             "x-compute-time": f"{time.monotonic() - began:.3f}",
             "x-prompt-tokens": str(answers.n_prompt),
             "x-generated-tokens": str(answers.n_new),
-            **warned(asked),
+            **warned(asked.notes),
         }
         return JSONResponse(body, headers=headers)
     raise AssertionError("a call is answered or raises")
-
-
-def warned(asked: Asked) -> dict[str, str]:
-    """Return a header with what was not used."""
-    told = "; ".join(note.message for note in asked.notes)
-    return {"x-hf-warning": " ".join(told.encode("ascii", "replace").decode().split())[:500]} if told else {}
 
 
 def _failed(refused: Refused) -> dict[str, Any]:

@@ -163,7 +163,7 @@ class CompletionReply:
         for item in sorted({answer.item for answer in self._answers.answers}):
             of_prompt = [answer for answer in self._answers.answers if answer.item == item]
             if self._n_kept < len(of_prompt):
-                of_prompt = sorted(of_prompt, key=_mean_logprob, reverse=True)[: self._n_kept]
+                of_prompt = sorted(of_prompt, key=mean_logprob, reverse=True)[: self._n_kept]
             kept += of_prompt
         choices = [
             self._choice(
@@ -249,7 +249,8 @@ def _named(tokenizer: Any, id: int) -> str:
     return str(tokenizer.decode([id], skip_special_tokens=False))
 
 
-def _mean_logprob(answer: Answer) -> float:
+def mean_logprob(answer: Answer) -> float:
+    """Return how probable a text is, by its tokens; the best of several has the most."""
     return math.fsum(finite(choice.logprob) for choice in answer.writing.choices) / max(answer.writing.n_new, 1)
 
 

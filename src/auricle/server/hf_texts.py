@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from auricle.server.bodies import Body
-from auricle.server.chat_replies import finite
+from auricle.server.chat_replies import finite, mean_logprob
 from auricle.server.errors import Refused
 from auricle.server.hf_calls import AT_TOP, choice, form_parameters, options_of, parameters_of, typed, unused
 from auricle.server.json_bodies import flag, kind_of, refuse, refuse_halves, whole
-from auricle.server.parameters import Note, from_query
+from auricle.server.parameters import Note, from_query, warned
 from auricle.server.presence import while_present
 from auricle.server.text_events import TextEvents
 from auricle.server.writings import Answer, Answers, Order
@@ -118,7 +118,7 @@ async def answer_text(
     async with AsyncExitStack() as stack:
         answers = await while_present(request, services.writings.begin(stack, name, order, wait))
         if call.streams:
-            return TextEvents(_events(answers, call), _failed, stack.pop_all(), headers=_warned(call.notes))
+            return TextEvents(_events(answers, call), _failed, stack.pop_all(), headers=warned(call.notes))
         await while_present(request, answers.wait())
         found = _body(answers, call)
         reply = found[0] if is_single and not call.is_list else found
@@ -138,12 +138,7 @@ async def answer_text(
 
 
 def _reply(reply: Any, call: TextCall, headers: dict[str, str]) -> Response:
-    return JSONResponse(reply, headers={**headers, **_warned(call.notes)})
-
-
-def _warned(notes: Sequence[Note]) -> dict[str, str]:
-    told = "; ".join(note.message for note in notes)
-    return {"x-hf-warning": " ".join(told.encode("ascii", "replace").decode().split())[:500]} if told else {}
+    return JSONResponse(reply, headers={**headers, **warned(call.notes)})
 
 
 def _failed(refused: Refused) -> dict[str, Any]:
@@ -155,7 +150,7 @@ def _body(answers: Answers, call: TextCall) -> list[Any]:
     for item, given in enumerate(call.items):
         found = [answer for answer in answers.answers if answer.item == item]
         if call.best_of > 1:
-            found = sorted(found, key=_mean_logprob, reverse=True)[:1]
+            found = sorted(found, key=mean_logprob, reverse=True)[:1]
         of_items.append([_text(answers, answer, given, call) for answer in found])
     return of_items if call.is_list else of_items[0]
 
@@ -216,10 +211,6 @@ def _details(answers: Answers, answer: Answer) -> dict[str, Any]:
         "seed": writing.manner.seed if options.sampling_temperature > 0 else None,
         "input_length": len(writing.prompt),
     }
-
-
-def _mean_logprob(answer: Answer) -> float:
-    return sum(finite(one.logprob) for one in answer.writing.choices) / max(answer.writing.n_new, 1)
 
 
 def _inputs(body: Body, data: Mapping[str, Any]) -> Any:

@@ -17,10 +17,11 @@ from auricle.server.errors import Refused
 from auricle.server.openai_fields import Asked, read_fields, refuse
 from auricle.server.openai_parameters import Speaker, naming, parameters_for, speaker_of
 from auricle.server.openai_replies import Reply
-from auricle.server.openai_stream import EventStream, Joining, Telling
+from auricle.server.openai_stream import Joining, Telling, failure
 from auricle.server.parameters import Note, truth
 from auricle.server.presence import while_present
 from auricle.server.recognition import TASK, Recognized, Source, refuse_ours
+from auricle.server.text_events import DONE, TextEvents
 
 if TYPE_CHECKING:
     from auricle.server.services import Services
@@ -75,7 +76,7 @@ async def answer(
         stack.push_async_callback(telling.end)
         await telling.begin()
         # The recording is needed as long as the events last.
-        return EventStream(telling, stack.pop_all())
+        return TextEvents(telling.events(), failure, stack.pop_all(), DONE)
     raise AssertionError("a call is answered or raises")
 
 

@@ -8,22 +8,15 @@ speakers are told apart, the segments come when all was heard: then it is known 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from auricle.server.errors import Refused, as_refused, openai_error
 from auricle.server.openai_deltas import Deltas
 from auricle.server.openai_fields import Asked
 from auricle.server.openai_replies import Reply, logprobs_of, word_object
-from auricle.server.presence import GONE, while_present
 from auricle.server.recognition import Event, Heard, Progress, Recognized
 
 if TYPE_CHECKING:
@@ -31,10 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("auricle.server")
 
-KEEP_ALIVE_S = 15.0  # proxies close connections that are silent for longer
 # What fails sooner is answered with a status of its own; then the events begin.
 PATIENCE_S = 1.0
-HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 Work = Callable[[Callable[[Event], None]], Coroutine[Any, Any, Recognized]]
 
@@ -86,16 +77,9 @@ class Telling:
         if self.task.done():
             self.task.result()
 
-    async def events(self) -> AsyncIterator[dict[str, Any] | None]:
-        """Give all events; None where there was nothing to tell for a while."""
-        while True:
-            try:
-                event = await asyncio.wait_for(self._queue.get(), KEEP_ALIVE_S)
-            except TimeoutError:
-                yield None
-                continue
-            if event is None:
-                break
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Give all events."""
+        while (event := await self._queue.get()) is not None:
             for told in self._of(event):
                 yield told
         for told in self._last():
@@ -144,7 +128,7 @@ class Telling:
         if error is not None:
             if as_refused(error).status >= 500:
                 logger.error("a stream broke off: %s", error, exc_info=error)
-            return [{"type": "error", "error": openai_error(as_refused(error))}]
+            return [failure(as_refused(error))]
         reply = self._reply_of(self.task.result())
         transcript = reply.transcript
         told: list[dict[str, Any]] = []
@@ -163,29 +147,9 @@ class Telling:
         return [*told, {"type": "transcript.text.done", **reply.body(), "text": reply.text}]
 
 
-class EventStream(Response):
-    """Sends the events of a transcription; ends the work, and lets go of what it needed, when the client goes."""
-
-    def __init__(self, telling: Telling, stack: AsyncExitStack) -> None:
-        super().__init__(media_type="text/event-stream", headers=HEADERS)
-        del self.headers["content-length"]
-        self._telling, self._stack = telling, stack
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await while_present(Request(scope, receive), self._write(send))
-        except Refused as refused:
-            if refused.status != GONE:
-                raise
-        finally:
-            await self._stack.aclose()
-
-    async def _write(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async for event in self._telling.events():
-            text = ": keep-alive\n\n" if event is None else f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
-            await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+def failure(refused: Refused) -> dict[str, Any]:
+    """Return what an error is told as."""
+    return {"type": "error", "error": openai_error(refused)}
 
 
 def segment_event(place: int, segment: Segment) -> dict[str, Any]:

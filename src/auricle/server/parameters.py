@@ -170,6 +170,12 @@ def from_query(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return found
 
 
+def warned(notes: Iterable[Note]) -> dict[str, str]:
+    """Return a header with what was not used: printable ASCII in one line."""
+    told = "; ".join(note.message for note in notes)
+    return {"x-hf-warning": " ".join(told.encode("ascii", "replace").decode().split())[:500]} if told else {}
+
+
 def truth(name: str, value: Any, default: bool) -> bool:
     """Read a header or an option: "true", "1", "0", …; None or nothing is the default.
 

@@ -1,4 +1,4 @@
-"""Server-sent events of texts while they are written; the writing ends when the client goes."""
+"""Server-sent events of texts while they are written or heard; the work ends when the client goes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from auricle.server.presence import GONE, while_present
 logger = logging.getLogger("auricle.server")
 
 KEEP_ALIVE_S = 15.0  # proxies close connections that are silent for longer
+DONE = "data: [DONE]\n\n"  # the end of OpenAI's streams
 HEADERS = {"cache-control": "no-store", "x-accel-buffering": "no"}
 
 Event = dict[str, Any]
@@ -53,7 +54,7 @@ class TextEvents(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         last = self._last
         try:
-            async for event in _kept_alive(self._events):
+            async for event in kept_alive(self._events):
                 await send({"type": "http.response.body", "body": _line(event), "more_body": True})
         except Exception as error:
             refused = as_refused(error)
@@ -69,7 +70,7 @@ def _line(event: Event | None) -> bytes:
     return f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode("utf-8", "replace")
 
 
-async def _kept_alive(events: AsyncIterator[Event]) -> AsyncIterator[Event | None]:
+async def kept_alive(events: AsyncIterator[Event]) -> AsyncIterator[Event | None]:
     """Give events, and None where there was none for a while."""
     task: asyncio.Future[Event] | None = None
     try:

@@ -18,6 +18,7 @@ from auricle.server.openai_fields import Asked
 from auricle.server.openai_replies import Reply
 from auricle.server.openai_stream import Joining, Telling
 from auricle.server.recognition import Heard, Progress, Recognized
+from auricle.server.text_events import kept_alive
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -105,7 +106,7 @@ def telling(work: Any, holds: bool = False, joint: str | None = " ", **asked: An
     async def run() -> list[dict[str, Any] | None]:
         wanted = Asked(streams=True, **asked)
         one = Telling(work, wanted, lambda found: Reply(found.transcript, wanted), Joining(joint, holds))
-        return [event async for event in one.events()]
+        return [event async for event in kept_alive(one.events())]
 
     return asyncio.run(run())
 
@@ -158,7 +159,7 @@ def test_segments_in_any_order_are_told_as_they_come_and_their_text_at_the_end()
 
 
 def test_silence_while_much_is_computed_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auricle.server.openai_stream.KEEP_ALIVE_S", 0.02)
+    monkeypatch.setattr("auricle.server.text_events.KEEP_ALIVE_S", 0.02)
 
     async def work(tell: Any) -> Recognized:
         await asyncio.sleep(0.2)
