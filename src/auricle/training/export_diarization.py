@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from auricle.checkpoints.diarization import DiarizationConfig
 from auricle.errors import CheckpointError
 from auricle.loading_diarization import EMBEDDING as EMBEDDING_FOLDER
@@ -15,6 +13,7 @@ from auricle.loading_diarization import SEGMENTATION as SEGMENTATION_FOLDER
 from auricle.loading_diarization import save_diarization
 from auricle.models.pyannet import PyanNet, PyanNetConfig
 from auricle.models.wespeaker import WeSpeakerConfig, WeSpeakerResNet
+from auricle.training.run_file import read_run
 
 
 def trained(folder: Path) -> dict[str, Any]:
@@ -22,9 +21,9 @@ def trained(folder: Path) -> dict[str, Any]:
 
     Raises: CheckpointError where there is no run.
     """
-    if not (folder / "run.pt").exists():
+    state = read_run(folder)
+    if state is None:
         raise CheckpointError(f"{folder} holds no run: expected run.pt; train first")
-    state: dict[str, Any] = torch.load(folder / "run.pt", weights_only=True)
     found: dict[str, Any] = state["average"]
     return found
 

@@ -14,7 +14,6 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +24,7 @@ from auricle.errors import OptionError
 from auricle.models.parakeet import EncoderConfig, ParakeetConfig, ParakeetCTC
 from auricle.training.batches import Batch, epochs
 from auricle.training.muon import StackedMuon
+from auricle.training.run_file import read_run, write_run
 from auricle.training.store import FeatureStore
 from auricle.training.text import ALPHABET
 
@@ -162,15 +162,14 @@ def train_step(run: Run, batch: Batch) -> tuple[float, float]:
 
 def save_run(run: Run, folder: Path) -> None:
     """Write the whole run to `folder`/run.pt; a kill while writing leaves the one before."""
-    state: dict[str, Any] = {
+    state = {
         "model": run.model.state_dict(),
         "average": run.average.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
         "options": asdict(run.options),
         "counts": (run.step, run.epoch, run.seconds, run.audio_seconds),
     }
-    torch.save(state, folder / "run.pt.part")
-    (folder / "run.pt.part").replace(folder / "run.pt")
+    write_run(folder, state)
 
 
 def resume_run(folder: Path, options: TrainOptions, start_from: Path | None = None) -> Run:
@@ -186,8 +185,8 @@ def resume_run(folder: Path, options: TrainOptions, start_from: Path | None = No
         # Copied, since the optimizers hold the run's own parameters.
         run.model.load_state_dict(trained.state_dict())
         run.average.load_state_dict(trained.state_dict())
-    if (folder / "run.pt").exists():
-        state = torch.load(folder / "run.pt", weights_only=True)
+    state = read_run(folder)
+    if state is not None:
         run.model.load_state_dict(state["model"])
         run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):

@@ -75,7 +75,7 @@ def start_speakers(options: SpeakerOptions, config: WeSpeakerConfig = EMBEDDING)
     scale = nn.Parameter(torch.tensor(10.0).log())
     parameters = [*model.parameters(), scale]
     optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=options.weight_decay)
-    return SpeakerRun(model, copy.deepcopy(model), scale, optimizer, options)
+    return SpeakerRun(model, copy.deepcopy(model), optimizer, options, scale=scale)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,43 +8,33 @@ Source: powerset training, Plaquet and Bredin 2023 (arXiv 2310.13025); permutati
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from auricle.errors import OptionError
 from auricle.models.pyannet import PyanNet
 from auricle.training.augment import add_noise
+from auricle.training.budget_run import BudgetOptions, BudgetRun
 from auricle.training.data import Sounds
 from auricle.training.diarization_pool import Pool
-from auricle.training.pretrain_ctc import rate_at
 from auricle.training.voices import FRAME_SAMPLES
 
 
 @dataclass(frozen=True)
-class SegmentationOptions:
-    """What a run is told; kept in its checkpoints."""
+class SegmentationOptions(BudgetOptions):
+    """What a run is told."""
 
-    minutes: float  # of training in all, over all its runs
     batch_size: int = 16
-    rate: float = 2e-3  # peak learning rate (AdamW)
-    averaging: float = 0.998  # decay of the weights' moving average, which is what is kept
-    seed: int = 1
-    snapshot_minutes: float = 5.0
+    rate: float = 2e-3
+    averaging: float = 0.998
 
-    def __post_init__(self) -> None:
-        if self.minutes <= 0 or self.batch_size < 1 or not 0 <= self.averaging < 1:
-            raise OptionError(
-                f"expected minutes > 0, batch_size >= 1 and averaging in [0, 1); got minutes={self.minutes}, "
-                f"batch_size={self.batch_size}, averaging={self.averaging}"
-            )
+
+class SegmentationRun(BudgetRun[PyanNet]):
+    """A run of the network that says who speaks when."""
 
 
 def class_targets(activity: Tensor, classes: Tensor) -> Tensor:
@@ -80,40 +70,6 @@ def frames_of(activity: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return activity[:, places]
 
 
-@dataclass
-class SegmentationRun:
-    """Everything that a killed run needs to go on."""
-
-    model: PyanNet
-    average: PyanNet
-    optimizer: torch.optim.Optimizer
-    options: SegmentationOptions
-    step: int = 0
-    seconds: float = 0.0
-
-    def save(self, folder: Path) -> None:
-        """Write the run to `folder`/run.pt; a kill while writing leaves the one before."""
-        state: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "options": asdict(self.options),
-            "counts": (self.step, self.seconds),
-        }
-        torch.save(state, folder / "run.pt.part")
-        (folder / "run.pt.part").replace(folder / "run.pt")
-
-    def resume(self, folder: Path) -> None:
-        """Take what `folder` holds, if it holds a run."""
-        if not (folder / "run.pt").exists():
-            return
-        state = torch.load(folder / "run.pt", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["counts"]
-
-
 def batch_of(
     pool: Pool,
     centres: np.ndarray,
@@ -147,48 +103,11 @@ def train_segmentation(
     sounds: Sounds,
     folder: Path,
 ) -> None:
-    """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
-    run.resume(folder)
-    run.model.train()
-    losses: list[float] = []
-    saved, clock = run.seconds, time.monotonic()
-    options = run.options
-    while run.seconds < 60 * options.minutes:
-        # Each step has its own generator, so that a resumed run hears what it would have heard.
-        rng = np.random.default_rng((options.seed, run.step))
-        waveforms, activity = batch_of(pool, centres, classes.shape[1], seconds, options.batch_size, sounds, rng)
-        for group in run.optimizer.param_groups:
-            group["lr"] = options.rate * rate_at(run.seconds / (60 * options.minutes))
-        loss = segmentation_loss(run.model(waveforms), activity, classes)
-        loss.backward()
-        nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
-        run.optimizer.step()
-        run.optimizer.zero_grad()
-        average(run.average, run.model, min(options.averaging, (1 + run.step) / (10 + run.step)))
-        run.step += 1
-        losses.append(float(loss.detach()))
-        now = time.monotonic()
-        run.seconds, clock = run.seconds + now - clock, now
-        if run.step % 50 == 0:
-            log(folder, {"step": run.step, "minutes": run.seconds / 60, "loss": sum(losses) / len(losses)})
-            losses.clear()
-        if run.seconds - saved >= 60 * options.snapshot_minutes or run.seconds >= 60 * options.minutes:
-            saved = run.seconds
-            run.save(folder)
+    """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoint."""
 
+    def loss_of(rng: np.random.Generator) -> Tensor:
+        size = run.options.batch_size
+        waveforms, activity = batch_of(pool, centres, classes.shape[1], seconds, size, sounds, rng)
+        return segmentation_loss(run.model(waveforms), activity, classes)
 
-def average(kept: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the kept weights towards the model's; numbers that are no floats are taken as they are."""
-    with torch.no_grad():
-        for mine, theirs in zip(kept.state_dict().values(), model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
-            else:
-                mine.copy_(theirs)
-
-
-def log(folder: Path, row: dict[str, float]) -> None:
-    """Add a line to a run's log."""
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps({name: round(value, 4) for name, value in row.items()}) + "\n")
+    run.train(folder, loss_of, clip=1.0)

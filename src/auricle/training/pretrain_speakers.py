@@ -9,46 +9,35 @@ Source: angular prototypes, Chung et al. 2020 (arXiv 2003.11982); speeds as spea
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.errors import OptionError
 from auricle.models.wespeaker import WeSpeakerResNet
 from auricle.training.augment import change_speed, disturb
+from auricle.training.budget_run import BudgetOptions, BudgetRun
 from auricle.training.data import Sounds
-from auricle.training.pretrain_ctc import rate_at
-from auricle.training.pretrain_segmentation import average, log
 from auricle.training.voices import FRAME_SAMPLES, SAMPLE_RATE, Voice, VoiceStore
 
 SPEEDS = (1.0, 0.88, 1.12)
 
 
 @dataclass(frozen=True)
-class SpeakerOptions:
-    """What a run is told; kept in its checkpoints."""
+class SpeakerOptions(BudgetOptions):
+    """What a run is told."""
 
-    minutes: float  # of training in all, over all its runs
+    least_batch: ClassVar[int] = 2
+
     batch_size: int = 24  # speakers, each twice
-    seconds: float = 2.0  # of speech in one example
-    rate: float = 1e-3  # peak learning rate (AdamW)
-    weight_decay: float = 0.05
+    rate: float = 1e-3
     averaging: float = 0.995
-    seed: int = 1
-    snapshot_minutes: float = 5.0
-
-    def __post_init__(self) -> None:
-        if self.minutes <= 0 or self.batch_size < 2 or not 0 <= self.averaging < 1:
-            raise OptionError(
-                f"expected minutes > 0, batch_size >= 2 and averaging in [0, 1); got minutes={self.minutes}, "
-                f"batch_size={self.batch_size}, averaging={self.averaging}"
-            )
+    seconds: float = 2.0  # of speech in one example
+    weight_decay: float = 0.05
 
 
 def prototype_loss(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
@@ -101,72 +90,30 @@ class Speakers:
 
 
 @dataclass
-class SpeakerRun:
-    """Everything that a killed run needs to go on."""
+class SpeakerRun(BudgetRun[WeSpeakerResNet]):
+    """A run of the network that tells voices apart."""
 
-    model: WeSpeakerResNet
-    average: WeSpeakerResNet
-    scale: nn.Parameter  # () of the cosines, as a logarithm
-    optimizer: torch.optim.Optimizer
-    options: SpeakerOptions
-    step: int = 0
-    seconds: float = 0.0
+    scale: nn.Parameter = field(kw_only=True)  # () of the cosines, as a logarithm
 
-    def save(self, folder: Path) -> None:
-        """Write the run to `folder`/run.pt; a kill while writing leaves the one before."""
-        state: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "scale": self.scale.detach(),
-            "optimizer": self.optimizer.state_dict(),
-            "options": asdict(self.options),
-            "counts": (self.step, self.seconds),
-        }
-        torch.save(state, folder / "run.pt.part")
-        (folder / "run.pt.part").replace(folder / "run.pt")
+    def state(self) -> dict[str, Any]:
+        """Return what is kept of the run."""
+        return {**super().state(), "scale": self.scale.detach()}
 
-    def resume(self, folder: Path) -> None:
-        """Take what `folder` holds, if it holds a run."""
-        if not (folder / "run.pt").exists():
-            return
-        state = torch.load(folder / "run.pt", weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave, save the options."""
+        super().restore(state)
         self.scale.data.copy_(state["scale"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["counts"]
 
 
 def train_speakers(run: SpeakerRun, speakers: Speakers, folder: Path) -> None:
-    """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoints."""
-    folder.mkdir(parents=True, exist_ok=True)
-    run.resume(folder)
-    run.model.train()
-    options = run.options
-    losses: list[float] = []
-    saved, clock = run.seconds, time.monotonic()
-    while run.seconds < 60 * options.minutes:
-        progress = run.seconds / (60 * options.minutes)
-        pairs = speakers.draw(options.batch_size, np.random.default_rng((options.seed, run.step)))
-        for group in run.optimizer.param_groups:
-            group["lr"] = options.rate * rate_at(progress)
+    """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoint."""
+
+    def loss_of(rng: np.random.Generator) -> Tensor:
+        pairs = speakers.draw(run.options.batch_size, rng)
         first, second = run.model(torch.cat(pairs)).chunk(2)
-        loss = prototype_loss(first, second, run.scale.exp())
-        loss.backward()
-        nn.utils.clip_grad_norm_([*run.model.parameters(), run.scale], 5.0)
-        run.optimizer.step()
-        run.optimizer.zero_grad()
-        average(run.average, run.model, min(options.averaging, (1 + run.step) / (10 + run.step)))
-        run.step += 1
-        losses.append(float(loss.detach()))
-        now = time.monotonic()
-        run.seconds, clock = run.seconds + now - clock, now
-        if run.step % 50 == 0:
-            log(folder, {"step": run.step, "minutes": run.seconds / 60, "loss": sum(losses) / len(losses)})
-            losses.clear()
-        if run.seconds - saved >= 60 * options.snapshot_minutes or run.seconds >= 60 * options.minutes:
-            saved = run.seconds
-            run.save(folder)
+        return prototype_loss(first, second, run.scale.exp())
+
+    run.train(folder, loss_of, clip=5.0)
 
 
 def equal_error_rate(embeddings: Tensor, speakers: Tensor) -> float:

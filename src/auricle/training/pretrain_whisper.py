@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from auricle.speech.whisper_tokens import WhisperTokenizer, read_tokens
 from auricle.text import open_tokenizer
 from auricle.training.muon import StackedMuon
 from auricle.training.pretrain_ctc import rate_at
+from auricle.training.run_file import read_run, write_run
 from auricle.training.whisper_batches import Batch, epochs
 from auricle.training.whisper_clips import read_clips
 from auricle.training.whisper_export import export_whisper
@@ -106,15 +107,14 @@ def start_run(options: DecoderOptions, vocabulary: Vocabulary, config: WhisperCo
 
 def save_run(run: DecoderRun, folder: Path) -> None:
     """Write the whole run to `folder`/run.pt; a kill while writing leaves the one before."""
-    state: dict[str, Any] = {
+    state = {
         "student": run.student.state_dict(),
         "average": run.average.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
         "options": asdict(run.options),
         "counts": (run.step, run.epoch, run.seconds, run.audio_seconds),
     }
-    torch.save(state, folder / "run.pt.part")
-    (folder / "run.pt.part").replace(folder / "run.pt")
+    write_run(folder, state)
 
 
 def resume_run(
@@ -122,8 +122,8 @@ def resume_run(
 ) -> DecoderRun:
     """The run that `folder` holds, under the options given now; else a fresh one."""
     run = start_run(options, vocabulary, config)
-    if (folder / "run.pt").exists():
-        state = torch.load(folder / "run.pt", weights_only=True)
+    state = read_run(folder)
+    if state is not None:
         run.student.load_state_dict(state["student"])
         run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
