@@ -144,8 +144,9 @@ def _theirs(theirs: Any, task: str) -> tuple[Any, list[Any]]:
 
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    if task not in PIPELINE_REGISTRY.get_supported_tasks():
-        raise TaskError(f"transformers {theirs.__version__} has no task {task!r}; it has {', '.join(sorted(TASKS))}")
+    known = PIPELINE_REGISTRY.get_supported_tasks()
+    if task not in known:
+        raise TaskError(f"transformers {theirs.__version__} has no task {task!r}; it has {', '.join(sorted(known))}")
     found = PIPELINE_REGISTRY.supported_tasks[task]
     implementation = found["impl"]
     if isinstance(implementation, str):

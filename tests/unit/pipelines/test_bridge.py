@@ -152,6 +152,16 @@ def test_a_task_that_the_family_does_not_do_is_refused(masked: Path) -> None:
         pipeline("fil-mask", masked)
 
 
+def test_a_task_that_the_installed_transformers_lacks_is_not_told_to_be_there(
+    masked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    monkeypatch.setattr(PIPELINE_REGISTRY, "get_supported_tasks", lambda: ["fill-mask", "text-generation"])
+    with pytest.raises(TaskError, match=r"has no task 'keypoint-matching'; it has fill-mask, text-generation$"):
+        pipeline("keypoint-matching", masked)
+
+
 def test_code_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("raise SystemExit('run')")
     auto = {"AutoConfig": "own.Own", "AutoModelForMaskedLM": "own.Own"}
