@@ -13,8 +13,8 @@ from auricle.cli.border import say
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from auricle.training.finetuning import Narrator
     from auricle.training.trainer import State
+    from auricle.training.watching import Narrator
 
 EVERY_S = 30.0  # between lines where there is no terminal
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from auricle.errors import OptionError
 from auricle.training.card import Run, best_evaluation, device_name, summary, write_card
@@ -25,21 +25,9 @@ from auricle.training.results_page import write_page
 from auricle.training.rows import Chosen, choose_rows
 from auricle.training.snapshot import snapshots
 from auricle.training.tensorboard import write_events
-from auricle.training.trainer import State, Trainer, Watch
-from auricle.training.watching import Watched
+from auricle.training.trainer import State, Trainer
+from auricle.training.watching import Narrator, Watched
 from auricle.training.world import World, join_world, leave_world
-
-
-class Narrator(Watch, Protocol):
-    """A watch that also hears what happens around the loop."""
-
-    def say(self, message: str) -> None:
-        """Tell a sentence."""
-        ...
-
-    def preparing(self, what: str, done: int, n_rows: int) -> None:
-        """Rows are being computed."""
-        ...
 
 
 class Silent:

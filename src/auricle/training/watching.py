@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from auricle.training.alarms import Alarm, Alarms
-
-if TYPE_CHECKING:
-    from auricle.training.trainer import State
+from auricle.training.trainer import State, Watch
 
 
-class Narrator(Protocol):
-    """What tells somebody of a run."""
+class Narrator(Watch, Protocol):
+    """A watch that also hears what happens around the loop."""
 
     def say(self, message: str) -> None:
         """Tell a sentence."""
@@ -22,21 +20,9 @@ class Narrator(Protocol):
         """Rows are being computed."""
         ...
 
-    def step(self, row: dict[str, Any], state: State, n_steps: int | None) -> None:
-        """A step was made."""
-        ...
-
-    def evaluation(self, row: dict[str, Any]) -> None:
-        """The model was scored."""
-        ...
-
-    def evaluating(self, done: int, n_batches: int) -> None:
-        """It is being scored."""
-        ...
-
 
 class Watched:
-    """A narrator that is told of alarms, too; `stop` is called where going on would be in vain."""
+    """A watch whose narrator is told of alarms, too; `stop` is called where going on would be in vain."""
 
     def __init__(self, narrator: Narrator, kind: str, stop: Callable[[], None]) -> None:
         self._narrator, self._stop = narrator, stop
@@ -53,14 +39,6 @@ class Watched:
         """Hear what an interrupted run has logged, without a word."""
         self._n_steps = n_steps
         self._alarms.replay(rows, n_steps)
-
-    def say(self, message: str) -> None:
-        """Pass on a sentence."""
-        self._narrator.say(message)
-
-    def preparing(self, what: str, done: int, n_rows: int) -> None:
-        """Pass on."""
-        self._narrator.preparing(what, done, n_rows)
 
     def step(self, row: dict[str, Any], state: State, n_steps: int | None) -> None:
         """Pass on, and look at the step."""
