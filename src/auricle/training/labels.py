@@ -125,11 +125,6 @@ class Removed:
         }
 
 
-def normalize_label(text: str, rules: LabelRules | None = None) -> str:
-    """Return `text` as labels are written, by the default rules if no others are given."""
-    return (rules or LabelRules()).normalize(text)
-
-
 def _composed(text: str, compatibility: bool) -> str:
     return unicodedata.normalize("NFKC" if compatibility else "NFC", text)
 

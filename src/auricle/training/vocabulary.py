@@ -113,19 +113,6 @@ def build_vocabulary(texts: Iterable[str], locale: str | None = None, rules: Lab
     return Vocabulary(tuple(sorted(counts)), rules, dict(counts), removed)
 
 
-def rules_of(tokenizer: CharacterTokenizer, locale: str | None = None) -> LabelRules:
-    """The rules that write labels with the vocabulary of a checkpoint which is trained further.
-
-    Its letters say the case, and its punctuation is kept.
-    """
-    pieces = [tokenizer.piece(id) for id in range(tokenizer.vocab_size)]
-    single = [piece for piece in pieces if len(piece) == 1 and piece != " "]
-    n_lower, n_upper = sum(map(str.islower, single)), sum(map(str.isupper, single))
-    case = "keep" if n_lower and n_upper else "upper" if n_upper else "lower"
-    signs = {piece for piece in single if unicodedata.category(piece)[0] not in "LMN"}
-    return LabelRules(locale, case=case, kept="".join(sorted(signs - {"'", "-"})))
-
-
 def _settings() -> dict[str, Any]:
     return {
         "tokenizer_class": "Wav2Vec2CTCTokenizer",
