@@ -34,7 +34,7 @@ SHAPES: dict[str, dict[str, Any]] = {"base": {}, "short": {"num_hidden_layers": 
 
 
 def recordings(seed: int = 0) -> list[tuple[np.ndarray, str]]:
-    """Noise of 2 to 12 s and random text of 12 letters a second, which costs as much as speech."""
+    """Noise of 2 to 12 s and random text of 8 letters a second, which costs as much as speech."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(N_ROWS):
