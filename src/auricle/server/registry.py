@@ -222,14 +222,22 @@ class Registry:
         """Load a model and wait for it."""
         return self._models.get(name) or await self._wait_for(name, None)
 
-    async def unload(self, name: str) -> bool:
-        """Let go of a model once nobody uses it; False if it is not in memory."""
+    async def unload(self, name: str, wait: float | None = None) -> bool:
+        """Let go of a model once nobody uses it; False if it is not in memory.
+
+        `wait` is how many seconds its users may take, None as long as they do.
+
+        Raises:
+            TimeoutError: it is still being used.
+        """
+        deadline = None if wait is None else asyncio.get_running_loop().time() + wait
         while (model := self._models.get(name)) is not None:
             if model.n_users == 0:
                 await self._let_go(model)
                 return True
             self._freed.clear()
-            await self._freed.wait()
+            async with asyncio.timeout_at(deadline):
+                await self._freed.wait()
         return False
 
     async def unload_idle(self) -> None:

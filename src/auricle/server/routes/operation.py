@@ -131,7 +131,7 @@ async def _unload(services: Services, name: str) -> Response:
     """Let go of a model once nobody uses it; wait for that as long as a request is held."""
     resolved = await asyncio.to_thread(services.registry.resolve, name)
     try:
-        was_loaded = await asyncio.wait_for(services.registry.unload(resolved), max(services.settings.hold, 1.0))
+        was_loaded = await services.registry.unload(resolved, max(services.settings.hold, 1.0))
     except TimeoutError:
         told = f"model {resolved} is being used and stays in memory; try again when its requests have ended"
         raise Refused(409, told, code="model_in_use") from None
