@@ -200,7 +200,9 @@ def test_only_options_that_a_model_knows_are_shown_and_they_are_sent(scripted: A
     assert scripted.script.forms[-1]["task"] == "translate"
     page.goto(f"{scripted.url}/models/test/moonshine")
     expect(page.locator(".facts")).to_contain_text("moonshine")
-    expect(page.locator("details.side")).to_be_hidden()
+    expect(page.get_by_label("Tell who spoke")).to_be_visible()
+    for label in ("Language spoken", "Times of", "Prompt", "Words to favour"):
+        expect(page.get_by_label(label)).to_have_count(0)
     choose(page)
     expect(page.locator(".status-text")).to_contain_text("of audio, written down in")
     assert scripted.script.forms[-1]["units"] == ["segment"]
