@@ -3,14 +3,13 @@
 import { ROOT, call, idPath } from "./api.js";
 import { showCode } from "./code.js";
 import { el, field, icon, notice } from "./dom.js";
-import { secondsToWait } from "./errors.js";
-import { about, bytes, percent } from "./format.js";
+import { listenForFiles } from "./drops.js";
+import { bytes, percent } from "./format.js";
 import { Progress } from "./progress.js";
-import { sleep } from "./run.js";
+import { withPatience } from "./run.js";
 import { storedToken } from "./token.js";
 
 const SERVER = ROOT.href.replace(/\/$/, "");
-const MAX_WAITS = 60;
 const quoted = JSON.stringify;
 
 class AuricleImageWidget extends HTMLElement {
@@ -27,7 +26,7 @@ class AuricleImageWidget extends HTMLElement {
     this.code = el("section", { class: "code", "aria-labelledby": "code-title" });
     this.work = el("div", { class: "work" }, this.progress.element, this.result);
     this.append(el("div", { class: "widget" }, this.#buildSource(), this.options, this.work, this.code));
-    this.#listenForFiles();
+    listenForFiles("Drop the image", (files) => this.#take(files));
     this.#showCode();
   }
 
@@ -70,29 +69,6 @@ class AuricleImageWidget extends HTMLElement {
     return form;
   }
 
-  #listenForFiles() {
-    const veil = el("div", { class: "veil", hidden: true, "aria-hidden": "true" }, el("p", {}, "Drop the image"));
-    document.body.append(veil);
-    const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
-    addEventListener("dragover", (event) => {
-      if (!holdsFiles(event)) return;
-      event.preventDefault();
-      veil.hidden = false;
-    });
-    addEventListener("dragleave", (event) => {
-      if (!event.relatedTarget) veil.hidden = true;
-    });
-    addEventListener("drop", (event) => {
-      veil.hidden = true;
-      if (!holdsFiles(event)) return;
-      event.preventDefault();
-      this.#take(event.dataTransfer.files);
-    });
-    addEventListener("paste", (event) => {
-      if (event.clipboardData?.files.length) this.#take(event.clipboardData.files);
-    });
-  }
-
   #take(files) {
     const [file] = files;
     this.note.replaceChildren();
@@ -128,7 +104,7 @@ class AuricleImageWidget extends HTMLElement {
     this.setAttribute("aria-busy", "true");
     const began = performance.now();
     try {
-      const found = await this.#patient(abort.signal);
+      const found = await withPatience(() => this.#ask(abort.signal), abort.signal, (wait) => this.progress.waiting(wait));
       if (abort !== this.abort) return;
       this.#show(found);
       this.progress.rest(`Seen in ${((performance.now() - began) / 1000).toFixed(1)} s.`);
@@ -139,19 +115,6 @@ class AuricleImageWidget extends HTMLElement {
       else this.progress.fail(error, () => this.#run());
     } finally {
       if (abort === this.abort) this.removeAttribute("aria-busy");
-    }
-  }
-
-  async #patient(signal) {
-    for (let waits = 0; ; waits += 1) {
-      try {
-        return await this.#ask(signal);
-      } catch (error) {
-        const wait = secondsToWait(error);
-        if (wait === null || waits >= MAX_WAITS) throw error;
-        this.progress.busy(`The model is loading; trying again in ${about(wait)}.`);
-        await sleep(wait * 1000, signal);
-      }
     }
   }
 

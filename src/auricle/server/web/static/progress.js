@@ -2,6 +2,7 @@
 
 import { el, notice } from "./dom.js";
 import { explain } from "./errors.js";
+import { about } from "./format.js";
 
 export class Progress {
   constructor(onCancel) {
@@ -22,6 +23,11 @@ export class Progress {
     else this.bar.value = fraction;
     this.bar.hidden = false;
     this.cancel.hidden = false;
+  }
+
+  /** The model is not in memory yet. */
+  waiting(seconds) {
+    this.busy(`The model is loading; trying again in ${about(seconds)}.`);
   }
 
   /** It is over. */

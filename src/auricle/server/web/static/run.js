@@ -10,19 +10,30 @@ const MAX_WAITS = 60;
  * Resolves to { done, seconds }; throws ApiError, or the signal's reason when it is aborted.
  */
 export async function transcribeWithPatience(file, model, { options, useCache, signal, on }) {
-  for (let waits = 0; ; waits += 1) {
-    const started = performance.now();
-    let done = null;
-    try {
+  return withPatience(
+    async () => {
+      const started = performance.now();
+      let done = null;
       for await (const event of transcribe(file, model, { options, useCache, signal })) {
         if (event.type === "transcript.text.done") done = event;
         on.event(event);
       }
       return { done, seconds: (performance.now() - started) / 1000 };
+    },
+    signal,
+    on.waiting,
+  );
+}
+
+/** Do `work()`, anew where the model is still loading; `waiting(seconds, error)` is called before each new attempt. */
+export async function withPatience(work, signal, waiting) {
+  for (let waits = 0; ; waits += 1) {
+    try {
+      return await work();
     } catch (error) {
       const wait = secondsToWait(error);
       if (wait === null || waits >= MAX_WAITS) throw error;
-      on.waiting(wait, error);
+      waiting(wait, error);
       await sleep(wait * 1000, signal);
     }
   }

@@ -2,6 +2,7 @@
 
 import { fetchSample, listSamples } from "./api.js";
 import { el, icon, notice } from "./dom.js";
+import { listenForFiles } from "./drops.js";
 import { explain } from "./errors.js";
 import { clock } from "./format.js";
 import { LiveCaptions } from "./live.js";
@@ -31,7 +32,7 @@ export class SourcePicker {
       this.samples,
       this.note,
     );
-    this.#listenForFiles();
+    listenForFiles("Drop it to have it written down", (files) => this.#take(files));
     this.#loadSamples();
   }
 
@@ -54,29 +55,6 @@ export class SourcePicker {
     });
     this.fileButton = el("button", { type: "button", onclick: () => this.fileInput.click() }, icon("file"), "Choose a file");
     this.dropHint = el("span", { class: "hint drop-hint" }, "or drop one anywhere");
-  }
-
-  #listenForFiles() {
-    const veil = el("div", { class: "veil", hidden: true, "aria-hidden": "true" }, el("p", {}, "Drop it to have it written down"));
-    document.body.append(veil);
-    const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
-    addEventListener("dragover", (event) => {
-      if (!holdsFiles(event)) return;
-      event.preventDefault();
-      veil.hidden = false;
-    });
-    addEventListener("dragleave", (event) => {
-      if (!event.relatedTarget) veil.hidden = true;
-    });
-    addEventListener("drop", (event) => {
-      veil.hidden = true;
-      if (!holdsFiles(event)) return;
-      event.preventDefault();
-      this.#take(event.dataTransfer.files);
-    });
-    addEventListener("paste", (event) => {
-      if (event.clipboardData?.files.length) this.#take(event.clipboardData.files);
-    });
   }
 
   async #loadSamples() {

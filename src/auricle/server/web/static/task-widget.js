@@ -3,15 +3,13 @@
 import { ROOT, call, idPath } from "./api.js";
 import { showCode } from "./code.js";
 import { el, field, icon, notice } from "./dom.js";
-import { secondsToWait } from "./errors.js";
-import { about, percent, taskName } from "./format.js";
+import { percent, taskName } from "./format.js";
 import { Progress } from "./progress.js";
-import { sleep } from "./run.js";
+import { withPatience } from "./run.js";
 import { SourcePicker } from "./source.js";
 import { storedToken } from "./token.js";
 
 const SERVER = ROOT.href.replace(/\/$/, "");
-const MAX_WAITS = 60;
 const quoted = JSON.stringify;
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
@@ -152,7 +150,7 @@ class AuricleTaskWidget extends HTMLElement {
     this.setAttribute("aria-busy", "true");
     const began = performance.now();
     try {
-      await this.#show(await this.#patient(abort.signal));
+      await this.#show(await withPatience(() => this.#ask(abort.signal), abort.signal, (wait) => this.progress.waiting(wait)));
       if (abort !== this.abort) return;
       this.progress.rest(`Done in ${((performance.now() - began) / 1000).toFixed(1)} s.`);
       this.dispatchEvent(new CustomEvent("worked"));
@@ -165,17 +163,8 @@ class AuricleTaskWidget extends HTMLElement {
     }
   }
 
-  async #patient(signal) {
-    for (let waits = 0; ; waits += 1) {
-      try {
-        return await call(`models/${idPath(this.model)}`, { method: "POST", signal, ...(await this.#request()) });
-      } catch (error) {
-        const wait = secondsToWait(error);
-        if (wait === null || waits >= MAX_WAITS) throw error;
-        this.progress.busy(`The model is loading; trying again in ${about(wait)}.`);
-        await sleep(wait * 1000, signal);
-      }
-    }
+  async #ask(signal) {
+    return call(`models/${idPath(this.model)}`, { method: "POST", signal, ...(await this.#request()) });
   }
 
   async #show(response) {

@@ -3,7 +3,6 @@
 import { showCode } from "./code.js";
 import { el, field, icon, uniqueId } from "./dom.js";
 import { secondsToWait } from "./errors.js";
-import { about } from "./format.js";
 import { Progress } from "./progress.js";
 import { sleep } from "./run.js";
 import { tabs } from "./tabs.js";
@@ -234,7 +233,7 @@ class AuricleTextWidget extends HTMLElement {
       } catch (error) {
         const wait = secondsToWait(error);
         if (wait === null || waits >= MAX_WAITS) throw error;
-        this.progress.busy(`The model is loading; trying again in ${about(wait)}.`);
+        this.progress.waiting(wait);
         await sleep(wait * 1000, signal);
       }
     }
