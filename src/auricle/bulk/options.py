@@ -39,6 +39,8 @@ class BulkOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise OptionError(f"{name} is {value!r}; it must be a number above 0")
+        if self.parameters.get("speakers") and self.timestamps is None:
+            raise OptionError("speakers are told in chunks, which rows have with timestamps; ask for segment or word")
         own = {"batch_size", "on_error", "progress", "resume", "return_timestamps", "told"} & set(self.parameters)
         if own:
             raise OptionError(f"{min(own)} is set by the run itself, or by a field of BulkOptions; leave it out")

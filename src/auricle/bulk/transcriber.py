@@ -92,7 +92,12 @@ def header_of(pipe: AutomaticSpeechRecognitionPipeline, corpus: Corpus, options:
     """
     request, _, _ = pipe.read_call(call_parameters(options), None, "return")
     model: Mapping[str, Any] = journal_header(pipe.identity, request, "")
+    speakers = {}
+    if request.speakers is not None:
+        speakers = {"speakers": pipe.speaker_models.told(request.speakers)}
+        del speakers["speakers"]["revision"]  # it is only known once the model is loaded
     return {
+        **speakers,
         "dataset": {"layout": corpus.layout, "fingerprint": corpus.fingerprint, "name": corpus.name},
         "model": {key: value for key, value in model.items() if key not in ("options", "audio_sha256")},
         "options": model["options"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
 
@@ -13,6 +14,8 @@ from auricle.bulk.output import OutputFolder
 from auricle.bulk.rows import read_rows
 from auricle.corpora import open_corpus
 from auricle.errors import OptionError
+from auricle.pipelines.speakers import SpeakerModels, read_speakers
+from auricle.pipelines.speech_parameters import Request
 
 Toy = run_path(str(Path(__file__).with_name("toys.py")))["Toy"]
 
@@ -201,3 +204,29 @@ def test_progress_comes_after_every_batch(dataset, tmp_path):
     transcribe_corpus(Toy(), open_corpus(dataset(6)), tmp_path / "out", BulkOptions(batch_size=2), progress=told.append)
     assert [one.rows for one in told] == [2, 4, 6]
     assert {one.total for one in told} == {6}
+
+
+class Diarizing(Toy):
+    """Tells so many speakers apart, as its request says."""
+
+    speaker_models = SpeakerModels()
+
+    def read_call(self, parameters, batch_size, on_error):
+        rest = {name: value for name, value in parameters.items() if name != "speakers"}
+        return Request(rest, speakers=read_speakers(parameters.get("speakers"))), 1, "return"
+
+
+def test_a_run_with_other_speakers_is_another_run(dataset, tmp_path):
+    corpus, out = open_corpus(dataset(3)), tmp_path / "out"
+    two = BulkOptions(timestamps="segment", parameters={"speakers": 2})
+    transcribe_corpus(Diarizing(), corpus, out, two)
+    transcribe_corpus(Diarizing(), corpus, out, two)
+    with pytest.raises(OptionError, match=r"speakers\.num_speakers was 2 and is 3"):
+        transcribe_corpus(Diarizing(), corpus, out, replace(two, parameters={"speakers": 3}))
+    with pytest.raises(OptionError, match="holds another run: speakers"):
+        transcribe_corpus(Diarizing(), corpus, out, replace(two, parameters={}))
+
+
+def test_speakers_without_times_would_be_lost():
+    with pytest.raises(OptionError, match="speakers are told in chunks"):
+        BulkOptions(parameters={"speakers": True})
