@@ -104,7 +104,8 @@ class Reader(Runner):
     @torch.inference_mode()
     def run(self, item: Any, parameters: Mapping[str, Any]) -> Any:
         """Return {"score", "start", "end", "answer"}, or `top_k` of them, the best first; places are characters."""
-        missing = [name for name in ("question", "context") if not isinstance(item.get(name), str)]
+        texts = {name: item.get(name) for name in ("question", "context")}
+        missing = [name for name, text in texts.items() if not isinstance(text, str) or not text.strip()]
         if missing:
             raise OptionError(f"the input has no text as {missing[0]!r}; give question and context")
         top_k, longest = parameters.get("top_k", 1), parameters.get("max_answer_len", _LONGEST_ANSWER)

@@ -215,6 +215,13 @@ def test_more_inputs_than_the_task_takes_are_refused(tmp_path: Path) -> None:
         choose("the quick", labels, candidate_labels=["dog"])
 
 
+@pytest.mark.parametrize("context", ["", "  ", None])
+def test_a_question_about_nothing_is_refused(tmp_path: Path, context: str | None) -> None:
+    ask = pipeline(model=_tiny_models().answers(tmp_path))
+    with pytest.raises(OptionError, match="no text as 'context'"):
+        ask(question="what is paris", context=context)
+
+
 def test_numbers_of_results_are_pythons() -> None:
     found = plain({"score": np.float32(0.5), "n": torch.tensor(3), "box": (1, 2), "states": torch.ones(2, 2)})
     assert found["score"] == 0.5
