@@ -191,6 +191,9 @@ def _known(given: Mapping[str, Any], is_chat: bool) -> tuple[Note, ...]:
             raise refuse(
                 name[:100], f"unknown field {name[:100]!r}{nearest(name, known) or '; leave it out'}", "unknown_field"
             )
+    if given.get("parallel_tool_calls") is False:
+        why = "how many tools it calls at once is the model's affair; name one by tool_choice"
+        notes.append(Note("parallel_tool_calls", f"parallel_tool_calls=false is not used: {why}"))
     if is_chat and given.get("modalities") not in (None, ["text"]):
         raise refuse("modalities", "modalities other than text are not taken: texts are not spoken here")
     return tuple(notes)

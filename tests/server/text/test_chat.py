@@ -228,3 +228,11 @@ def test_what_is_not_used_is_told(client: openai.OpenAI) -> None:
     )
     assert "reasoning_effort is not used" in answer.headers["x-hf-warning"]
     assert int(answer.headers["x-generated-tokens"]) == 3
+
+
+def test_what_the_model_alone_decides_is_told(client: openai.OpenAI) -> None:
+    for given in (True, False):
+        answer = client.chat.completions.with_raw_response.create(
+            model=NAME, messages=CHAT, max_tokens=3, parallel_tool_calls=given
+        )
+        assert ("parallel_tool_calls=false is not used" in answer.headers.get("x-hf-warning", "")) is not given
