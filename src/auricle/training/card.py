@@ -101,12 +101,13 @@ def _accuracy(run: Run, log: list[dict[str, Any]], best: dict[str, Any] | None) 
     if best is None:
         return "## Accuracy\n\nNot measured: the run had no validation data.\n"
     rows = [row for row in log if "wer" in row]
+    as_what = "as they were learned" if run.kind == "ctc" else "in lower case and without punctuation"
     lines = [
         "## Accuracy\n",
         f"On validation rows that were not trained on ({run.data.get('validation')}): **{best['wer']:.2%}** of words "
         f"({best['errors']} of {best['words']}) and {best['cer']:.2%} of characters wrong, at step {best['step']}. "
         f"The checkpoint was chosen by this {run.options.metric.upper()}, so that on other recordings it is a little "
-        "worse. Texts are compared as they were learned: letters in the vocabulary's case, without punctuation.\n",
+        f"worse. Texts are compared {as_what}.\n",
         "| step | WER | CER |",
         "|---|---|---|",
         *(f"| {row['step']} | {row['wer']:.2%} | {row['cer']:.2%} |" for row in rows),
@@ -133,6 +134,8 @@ def _use(run: Run) -> str:
             "transformers has no Whisper with a CTC layer: it loads the encoder of this folder "
             "(`WhisperModel.from_pretrained`), and auricle loads all of it.\n"
         )
+    elif run.options.adapter:
+        lines.append(f"This folder is an adapter in PEFT's format alone: auricle and PEFT load it upon `{run.base}`.\n")
     else:
         auto = "AutoModelForCTC" if run.kind == "ctc" else "AutoModelForSpeechSeq2Seq"
         lines.append(f"transformers loads it as it is: `{auto}.from_pretrained`, `AutoProcessor.from_pretrained`.\n")

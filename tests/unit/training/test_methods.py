@@ -93,6 +93,9 @@ def test_an_adapter_alone_is_a_model_for_a_pipeline(tmp_path: Path) -> None:
     (start / "preprocessor_config.json").write_text("{}")
     run(start, data, tmp_path / "out", method="lora", lora_rank=2, adapter=True)
     assert not (tmp_path / "out" / "config.json").exists()
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "adapter in PEFT's format" in card
+    assert "AutoProcessor" not in card
     assert set("abcde ") >= set(
         pipeline("automatic-speech-recognition", tmp_path / "out")(np.zeros(16000, "f4"))["text"]
     )
