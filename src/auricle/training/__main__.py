@@ -2,6 +2,7 @@
 
 synthesize  text -> speech by Debian's synthesizers
 prepare     recordings -> stored features
+teach       recordings -> a Whisper encoder's states of them
 train       stored features -> a run (killed and started again, it goes on)
 curve       a run's snapshots -> word error rates
 language-model  texts -> the n-gram model beside the bundled model
@@ -48,11 +49,19 @@ def _arguments() -> argparse.Namespace:
     prepare.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
     prepare.add_argument("--synthetic", type=Path, default=Path("data/synthetic"))
     prepare.add_argument("--out", type=Path, default=Path("data/features"))
+    teach = commands.add_parser("teach", help="encode the training recordings with a Whisper encoder")
+    teach.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
+    teach.add_argument(
+        "--synthetic", type=Path, help="the folder that `synthesize` made, if its voices are to be encoded, too"
+    )
+    teach.add_argument("--encoder", type=Path, required=True, help="folder with the encoder's tensors as .npy")
+    teach.add_argument("--out", type=Path, default=Path("data/teacher"))
     train = commands.add_parser("train", help="train, or go on training")
     train.add_argument("--features", type=Path, default=Path("data/features"))
     train.add_argument("--run", type=Path, default=Path("runs/bundled"))
     train.add_argument("--minutes", type=float, required=True, help="the whole run's budget")
     train.add_argument("--start-from", type=Path, help="a checkpoint folder whose weights a new run begins with")
+    train.add_argument("--teacher", type=Path, help="the folder that `teach` wrote: its states are predicted, too")
     curve = commands.add_parser("curve", help="score a run's snapshots")
     curve.add_argument("--features", type=Path, default=Path("data/features"))
     curve.add_argument("--run", type=Path, default=Path("runs/bundled"))
@@ -87,6 +96,14 @@ def _curve(arguments: argparse.Namespace) -> None:
             file.write(json.dumps(row) + "\n")
 
 
+def _teach(arguments: argparse.Namespace) -> None:
+    from auricle.training.data import MAX_SECONDS, source_of, taught_rows
+    from auricle.training.teacher import teach
+
+    rows = taught_rows(arguments.speech, arguments.synthetic)
+    teach(((source_of(row), row.path) for row in rows), arguments.encoder, arguments.out, MAX_SECONDS)
+
+
 def _language_model(arguments: argparse.Namespace) -> None:
     from auricle.decoding.compact_ngram import write_compact
     from auricle.training.language_model import WEIGHTS as FUSION_WEIGHTS
@@ -109,6 +126,8 @@ def main() -> None:
         from auricle.training.data import prepare
 
         prepare(arguments.speech, arguments.synthetic, arguments.out, n_mels=80)
+    elif arguments.command == "teach":
+        _teach(arguments)
     elif arguments.command == "train":
         from auricle.training.pretrain_ctc import TrainOptions, train
 
@@ -117,6 +136,7 @@ def main() -> None:
             arguments.run,
             TrainOptions(minutes=arguments.minutes, weights=WEIGHTS),
             arguments.start_from,
+            arguments.teacher,
         )
     elif arguments.command == "curve":
         _curve(arguments)

@@ -13,6 +13,7 @@ from torch import Tensor
 from auricle.audio.parakeet_mel import ParakeetFeatures
 from auricle.training.augment import mask_spectrum, stretch_and_warp
 from auricle.training.store import FeatureStore, Utterance
+from auricle.training.teacher import TeacherStates
 from auricle.training.text import ALPHABET
 
 BUCKET_FRAMES = 100  # one second
@@ -26,6 +27,7 @@ class Batch:
     lengths: Tensor  # (B,) frames
     labels: Tensor  # (total labels,) all rows one after another
     label_lengths: Tensor  # (B,)
+    states: Sequence[Tensor | None] = ()  # B teacher's states of the undisturbed recordings, (any number of frames, D)
 
 
 def pack(
@@ -61,7 +63,11 @@ def weigh(utterances: Sequence[Utterance], weights: dict[str, float], generator:
 
 
 def make_batch(
-    store: FeatureStore, group: Sequence[Utterance], length: int, generator: torch.Generator | None
+    store: FeatureStore,
+    group: Sequence[Utterance],
+    length: int,
+    generator: torch.Generator | None,
+    teacher: TeacherStates | None = None,
 ) -> Batch:
     """Stack a group to `length` frames; with a generator, stretched, warped and masked at random."""
     rows, labels = [], []
@@ -75,11 +81,17 @@ def make_batch(
     lengths = torch.tensor([len(row) for row in rows])
     label_lengths = torch.tensor([len(row) for row in labels])
     features = torch.stack([F.pad(row, (0, 0, 0, length - len(row))) for row in rows])
-    return Batch(features, lengths, torch.cat(labels), label_lengths)
+    states = [teacher.states(u.source) if teacher is not None and u.source in teacher else None for u in group]
+    return Batch(features, lengths, torch.cat(labels), label_lengths, states)
 
 
 def epochs(
-    store: FeatureStore, weights: dict[str, float], max_frames: int, seed: int, first: int
+    store: FeatureStore,
+    weights: dict[str, float],
+    max_frames: int,
+    seed: int,
+    first: int,
+    teacher: TeacherStates | None = None,
 ) -> Iterator[tuple[int, Batch]]:
     """Yield (epoch, batch) without end from epoch `first` on; an epoch depends on its seed and number alone."""
     utterances = store.select("train")
@@ -88,5 +100,5 @@ def epochs(
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         chosen = weigh(utterances, weights, generator)
         for length, group in pack(chosen, max_frames, generator, shortest_first=epoch == 0):
-            yield epoch, make_batch(store, group, length, generator)
+            yield epoch, make_batch(store, group, length, generator, teacher)
         epoch += 1

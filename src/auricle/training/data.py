@@ -84,6 +84,18 @@ def hash_of(row: Row) -> int:
     return zlib.crc32(f"{row.path.name} {row.text}".encode())
 
 
+def source_of(row: Row) -> str:
+    """The name of a recording in stores."""
+    return f"{row.corpus}/{hash_of(row):08x}"
+
+
+def taught_rows(speech: Path, synthetic: Path | None) -> Iterator[Row]:
+    """The training rows that `prepare` stores, in its order."""
+    manifests = [speech / "manifest.jsonl"] + ([synthetic / "manifest.jsonl"] if synthetic is not None else [])
+    for manifest in manifests:
+        yield from (row for row in read_manifest(manifest, frozenset()) if row.split == "train")
+
+
 def _features(
     row: Row, sounds: Sounds, extractor: ParakeetFeatures, synthetic: bool
 ) -> list[tuple[np.ndarray, dict[str, str]]]:
@@ -100,6 +112,7 @@ def _features(
         if variant.endswith("disturbed"):
             changed = disturb(changed, sounds.noises, sounds.rooms, rng)
         fields = {"text": row.text, "corpus": row.corpus, "speaker": row.speaker, "split": row.split}
+        fields["source"] = source_of(row)
         features = extractor.log_mel(torch.from_numpy(changed)).numpy().astype(np.float16)
         made.append((features, {**fields, "variant": variant}))
     return made

@@ -12,6 +12,7 @@ import copy
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from auricle.training.batches import Batch, epochs
 from auricle.training.muon import StackedMuon
 from auricle.training.run_file import read_run, write_run
 from auricle.training.store import FeatureStore
+from auricle.training.teacher import TeacherStates, at_frames, distance
 from auricle.training.text import ALPHABET
 
 BLANK = len(ALPHABET)
@@ -57,6 +59,7 @@ class TrainOptions:
     weight_decay: float = 0.05
     middle_weight: float = 0.3  # share of the loss taken from the middle of the encoder
     averaging: float = 0.999  # decay of the weights' moving average, which is what is kept
+    teacher_weight: float = 1.0  # of the distance to a teacher's states, where there is a teacher
     seed: int = 1
     snapshot_minutes: float = 10.0
     weights: dict[str, float] = field(default_factory=dict)  # corpus to the share of its rows used in an epoch
@@ -77,14 +80,15 @@ class Run:
     average: ParakeetCTC
     optimizers: list[torch.optim.Optimizer]
     options: TrainOptions
+    guide: nn.Linear | None = None  # from a late block's states to a teacher's, in training only
     step: int = 0
     epoch: int = 0
     seconds: float = 0.0  # spent training
     audio_seconds: float = 0.0  # heard, repeats included
 
 
-def start_run(options: TrainOptions, config: ParakeetConfig = CONFIG) -> Run:
-    """A fresh model with its optimizers."""
+def start_run(options: TrainOptions, config: ParakeetConfig = CONFIG, teacher_width: int | None = None) -> Run:
+    """A fresh model with its optimizers; with a teacher's width, a layer that predicts its states."""
     torch.manual_seed(options.seed)
     model = ParakeetCTC(config)
     for name, parameter in model.named_parameters():
@@ -95,13 +99,16 @@ def start_run(options: TrainOptions, config: ParakeetConfig = CONFIG) -> Run:
     matrices = [p for name, p in blocks if p.dim() == 2 and "bias" not in name]
     chosen = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in chosen]
+    guide = None if teacher_width is None else nn.Linear(config.encoder_config.hidden_size, teacher_width)
+    if guide is not None:
+        others += list(guide.parameters())
     optimizers: list[torch.optim.Optimizer] = [
         StackedMuon(matrices, lr=0.0, weight_decay=options.weight_decay),
         torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.98), weight_decay=options.weight_decay, fused=True),
     ]
     # Depthwise convolutions are a third faster backwards in this layout.
     model.encoder.subsampling.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Run(model, copy.deepcopy(model).eval(), optimizers, options)
+    return Run(model, copy.deepcopy(model).eval(), optimizers, options, guide)
 
 
 def rate_at(progress: float) -> float:
@@ -111,18 +118,24 @@ def rate_at(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.03) / 0.97)))
 
 
-def ctc_loss(model: ParakeetCTC, batch: Batch, middle_weight: float) -> Tensor:
+def losses_of(
+    model: ParakeetCTC, batch: Batch, middle_weight: float, guide: nn.Linear | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean negative log-likelihood per label, partly of the middle block's states read by the same head.
+
+    Beside it the distance of what `guide` makes of the states before the last two blocks to the teacher's; 0 without.
 
     Source: intermediate CTC, arXiv 2102.03216.
     """
     with torch.autocast("cpu", torch.bfloat16):
         x, frames, positions, mask, valid = model.encoder.start(batch.features, batch.lengths)
-        middle = None
+        middle, late = None, torch.zeros(())
         for index, layer in enumerate(model.encoder.layers, 1):
             x = layer(x, positions, mask, valid)
             if index == len(model.encoder.layers) // 2:
                 middle = model.head(x)
+            if guide is not None and index == max(1, len(model.encoder.layers) - 2):
+                late = guide(x)  # (B, T, teacher's width)
         logits = model.head(x)  # (B, T, V)
     total = torch.zeros(())
     parts = [(logits, 1 - middle_weight)] + ([(middle, middle_weight)] if middle is not None else [])
@@ -131,22 +144,27 @@ def ctc_loss(model: ParakeetCTC, batch: Batch, middle_weight: float) -> Tensor:
         total = total + weight * F.ctc_loss(
             log_probs, batch.labels, frames, batch.label_lengths, BLANK, reduction="sum", zero_infinity=True
         )
-    return total / batch.label_lengths.sum()
+    total = total / batch.label_lengths.sum()
+    if guide is None:
+        return total, torch.zeros(())
+    return total, distance(late, *at_frames(batch.states, frames, late.shape[1], guide.out_features))
 
 
-def train_step(run: Run, batch: Batch) -> tuple[float, float]:
-    """One update; the loss and the norm of the gradient before clipping."""
+def train_step(run: Run, batch: Batch) -> tuple[float, float, float]:
+    """One update; the loss, the distance to the teacher and the norm of the gradient before clipping."""
     rate = rate_at(run.seconds / (60 * run.options.minutes))
     for optimizer, peak in zip(run.optimizers, (run.options.matrix_rate, run.options.other_rate), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = peak * rate
-    loss = ctc_loss(run.model, batch, run.options.middle_weight)
-    loss.backward()
-    norm = nn.utils.clip_grad_norm_(run.model.parameters(), 5.0)
+    loss, away = losses_of(run.model, batch, run.options.middle_weight, run.guide)
+    (loss + run.options.teacher_weight * away).backward()
+    told = float(loss.detach()), float(away.detach())
+    parameters = [*run.model.parameters(), *(run.guide.parameters() if run.guide is not None else ())]
+    norm = nn.utils.clip_grad_norm_(parameters, 5.0)
     if not torch.isfinite(norm):
-        for parameter in run.model.parameters():
+        for parameter in parameters:
             parameter.grad = None
-        return float(loss.detach()), math.inf
+        return *told, math.inf
     for optimizer in run.optimizers:
         optimizer.step()
         optimizer.zero_grad()
@@ -157,7 +175,7 @@ def train_step(run: Run, batch: Batch) -> tuple[float, float]:
         floats = [(a, b) for a, b in zip(ours, theirs, strict=True) if a.is_floating_point()]
         torch._foreach_lerp_([a for a, _ in floats], [b for _, b in floats], 1 - decay)
     run.step += 1
-    return float(loss.detach()), float(norm)
+    return *told, float(norm)
 
 
 def save_run(run: Run, folder: Path) -> None:
@@ -168,17 +186,21 @@ def save_run(run: Run, folder: Path) -> None:
         "optimizers": [optimizer.state_dict() for optimizer in run.optimizers],
         "options": asdict(run.options),
         "counts": (run.step, run.epoch, run.seconds, run.audio_seconds),
+        "guide": None if run.guide is None else run.guide.state_dict(),
     }
     write_run(folder, state)
 
 
-def resume_run(folder: Path, options: TrainOptions, start_from: Path | None = None) -> Run:
+def resume_run(
+    folder: Path, options: TrainOptions, start_from: Path | None = None, teacher_width: int | None = None
+) -> Run:
     """The run that `folder` holds, under the options given now; else a fresh one, of a checkpoint's weights if given.
 
     Raises:
         TensorError: the checkpoint in `start_from` is of another shape, or cannot be read.
+        OptionError: the run had a teacher and now has none, or the other way round.
     """
-    run = start_run(options)
+    run = start_run(options, teacher_width=teacher_width)
     if start_from is not None:
         trained = ParakeetCTC(run.model.config)
         load_tensors(trained, read_tensors(start_from), where=str(start_from))
@@ -187,6 +209,13 @@ def resume_run(folder: Path, options: TrainOptions, start_from: Path | None = No
         run.average.load_state_dict(trained.state_dict())
     state = read_run(folder)
     if state is not None:
+        guide = state.get("guide")
+        if (guide is None) != (run.guide is None):
+            raise OptionError(
+                f"{folder} holds a run {'without' if guide is None else 'with'} a teacher; go on likewise"
+            )
+        if run.guide is not None:
+            run.guide.load_state_dict(guide)
         run.model.load_state_dict(state["model"])
         run.average.load_state_dict(state["average"])
         for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
@@ -197,26 +226,35 @@ def resume_run(folder: Path, options: TrainOptions, start_from: Path | None = No
     return run
 
 
-def train(features: Path, folder: Path, options: TrainOptions, start_from: Path | None = None) -> Run:
+def train(
+    features: Path,
+    folder: Path,
+    options: TrainOptions,
+    start_from: Path | None = None,
+    teacher: Path | None = None,
+) -> Run:
     """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoints.
+
+    `teacher` is a folder that `teach` wrote.
 
     A resumed run goes on with the epoch after the one in which it was stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    store, run = FeatureStore(features), resume_run(folder, options, start_from)
+    store, states = FeatureStore(features), TeacherStates(teacher) if teacher is not None else None
+    run = resume_run(folder, options, start_from, states.width if states is not None else None)
     run.model.train()
-    losses: list[float] = []
+    losses: list[tuple[float, float]] = []
     saved = run.seconds
     clock = time.monotonic()
-    for epoch, batch in epochs(store, options.weights, options.max_frames, options.seed, run.epoch):
+    for epoch, batch in epochs(store, options.weights, options.max_frames, options.seed, run.epoch, states):
         run.epoch = epoch
-        loss, norm = train_step(run, batch)
+        loss, away, norm = train_step(run, batch)
         now = time.monotonic()
         run.seconds, clock = run.seconds + now - clock, now
         run.audio_seconds += float(batch.lengths.sum()) / 100
-        losses.append(loss)
+        losses.append((loss, away))
         if run.step % 50 == 0:
-            _log(run, folder, sum(losses) / len(losses), norm)
+            _log(run, folder, [sum(part) / len(losses) for part in zip(*losses, strict=True)], norm)
             losses.clear()
         done = run.seconds >= 60 * options.minutes
         if done or run.seconds - saved >= 60 * options.snapshot_minutes:
@@ -228,13 +266,14 @@ def train(features: Path, folder: Path, options: TrainOptions, start_from: Path 
     return run
 
 
-def _log(run: Run, folder: Path, loss: float, norm: float) -> None:
+def _log(run: Run, folder: Path, losses: Sequence[float], norm: float) -> None:
     row = {
         "step": run.step,
         "epoch": run.epoch,
         "minutes": round(run.seconds / 60, 2),
         "audio_hours": round(run.audio_seconds / 3600, 3),
-        "loss": round(loss, 4),
+        "loss": round(losses[0], 4),
+        "teacher_distance": round(losses[1], 4),
         "gradient_norm": round(norm, 3),
     }
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:

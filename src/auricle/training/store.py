@@ -26,6 +26,7 @@ class Utterance:
     speaker: str
     split: str  # "train", "dev" or "test"
     variant: str  # "clean" or what was done to the waveform
+    source: str = ""  # which recording it was made from
 
 
 class FeatureStore:

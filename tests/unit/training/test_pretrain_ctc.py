@@ -34,7 +34,7 @@ CONFIG = ParakeetConfig(BLANK + 1, BLANK, ENCODER.encoder_config)
 def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two words that look different, and a network small enough to learn them in seconds."""
     monkeypatch.setattr(pretrain_ctc, "CONFIG", CONFIG)
-    monkeypatch.setattr(start_run, "__defaults__", (CONFIG,))
+    monkeypatch.setattr(start_run, "__defaults__", (CONFIG, None))
     rng = np.random.default_rng(0)
     patterns = {"a": rng.standard_normal((120, 80)), "b": rng.standard_normal((120, 80))}
     items = []
@@ -61,7 +61,7 @@ def test_steps_learn_two_words(features: Path, tmp_path: Path) -> None:
     batch = make_batch(store, store.utterances[:10], 200, None)
     for step in range(400):
         run.seconds = 60 * step / 400
-        loss, norm = train_step(run, batch)
+        loss, _, norm = train_step(run, batch)
     assert loss < 0.2
     assert norm < float("inf")
     torch.save(run.average.state_dict(), tmp_path / "average.pt")
@@ -103,6 +103,6 @@ def test_a_run_starts_from_the_weights_of_a_checkpoint(features: Path, tmp_path:
     assert torch.equal(run.model.ctc_head.weight, stored)
     assert torch.equal(run.average.ctc_head.weight, stored)
     assert run.step == 0
-    loss, _ = train_step(run, make_batch(FeatureStore(features), FeatureStore(features).utterances[:4], 200, None))
+    loss, _, _ = train_step(run, make_batch(FeatureStore(features), FeatureStore(features).utterances[:4], 200, None))
     assert loss > 0
     assert not torch.equal(run.model.ctc_head.weight, stored)
