@@ -3,10 +3,10 @@
     python benchmarks/train_step.py [--short] [--steps 6] [--out FILE]
 
 Both learn the same recordings, made up, of 2 to 12 s, feature encoder frozen, masks over time as the model's
-configuration says, float32, batches of 60 s. auricle reads what the frozen convolutions give from disk, where it was
-computed once (its time is told beside), and puts recordings of like length together; Trainer groups by length, too
-(its LengthGroupedSampler), and computes the convolutions in every step. Each is a process of its own,
-in turns; the figure is seconds of computing for a second of sound, the median of the rounds.
+configuration says, batches of 60 s, in float32 and in bfloat16 autocast. auricle reads what the frozen convolutions
+give from disk, where it was computed once (its time is told beside), and puts recordings of like length together;
+Trainer groups by length, too (its LengthGroupedSampler), and computes the convolutions in every step. Each is a
+process of its own, in turns; the figure is seconds of computing for a second of sound, the median of the rounds.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import platform
 import resource
 import statistics
-import subprocess
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -26,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import commit, machine
 
 RESULTS = Path(__file__).parent / "results"
 RATE, BATCH_SECONDS, N_ROWS = 16000, 60.0, 48
@@ -59,7 +58,7 @@ def checkpoint(folder: Path, shape: str) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def auricles(folder: Path) -> tuple[Any, dict[str, float]]:
+def auricles(folder: Path, bf16: bool) -> tuple[Any, dict[str, float]]:
     """What makes some steps and gives the seconds of sound in them; and what was computed before."""
     from dataclasses import dataclass
 
@@ -85,13 +84,14 @@ def auricles(folder: Path) -> tuple[Any, dict[str, float]]:
 
     rows = [Row(str(n), {"array": w, "sampling_rate": RATE}, text) for n, (w, text) in enumerate(recordings())]
     # The rate never falls within a measurement, and no snapshot is written in one.
-    options = FinetuneOptions(steps=10**6, batch_seconds=BATCH_SECONDS, save_minutes=1e6, evaluate_every=10**6)
+    endless = {"steps": 10**6, "evaluate_every": 10**6, "save_minutes": 1e6}
+    options = FinetuneOptions(batch_seconds=BATCH_SECONDS, bf16=bf16, **endless)  # type: ignore[arg-type]
     objective, base = open_objective(folder, options, rows)  # type: ignore[arg-type]
     started = time.perf_counter()
-    prepared = prepare_rows(objective, rows, folder / "auricle" / "rows")  # type: ignore[arg-type]
+    prepared = prepare_rows(objective, rows, folder / f"auricle-{bf16}" / "rows")  # type: ignore[arg-type]
     once = time.perf_counter() - started
     resolved = options.resolved(base.family, 1)
-    place = folder / "auricle"
+    place = folder / f"auricle-{bf16}"
     trainer = Trainer(objective, prepared, None, resolved, place, World(), Silent(), lambda made: None)
 
     def work(n_steps: int) -> float:
@@ -107,7 +107,7 @@ def auricles(folder: Path) -> tuple[Any, dict[str, float]]:
     return work, {"once_seconds_a_second": once / sum(len(w) / RATE for w, _ in recordings())}
 
 
-def transformers_(folder: Path) -> tuple[Any, dict[str, float]]:
+def transformers_(folder: Path, bf16: bool) -> tuple[Any, dict[str, float]]:
     """The same with Trainer, as the documentation's recipe for CTC has it."""
     from transformers import Trainer, TrainingArguments, Wav2Vec2ForCTC, Wav2Vec2Processor
     from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -149,6 +149,7 @@ def transformers_(folder: Path) -> tuple[Any, dict[str, float]]:
             report_to=[],
             disable_tqdm=True,
             use_cpu=True,
+            bf16=bf16,
         )
         trainer = Grouped(model=model, args=arguments, train_dataset=rows, data_collator=collate)
         started = time.perf_counter()
@@ -159,12 +160,18 @@ def transformers_(folder: Path) -> tuple[Any, dict[str, float]]:
     return work, {}
 
 
-CONTESTANTS = {"auricle": auricles, "transformers": transformers_}
+CONTESTANTS = {
+    "auricle": (auricles, False),
+    "transformers": (transformers_, False),
+    "auricle bfloat16": (auricles, True),
+    "transformers bfloat16": (transformers_, True),
+}
 
 
 def contestant(name: str, folder: Path, pipe: Connection) -> None:
     """A process of its own: prepare, then steps whenever asked; its peak memory is its own."""
-    work, told = CONTESTANTS[name](folder)
+    make, bf16 = CONTESTANTS[name]
+    work, told = make(folder, bf16)
     work(1)  # kernels, and memory that stays
     pipe.send(told)
     while (n_steps := pipe.recv()) is not None:
@@ -203,14 +210,19 @@ def main() -> None:
             pipe.send(None)
     for one in found.values():
         one["seconds_a_second"] = statistics.median(one["rounds"])
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     result = {
         "what": "seconds of computing for a second of sound in a training step; less is better",
         "shape": shape,
-        "times_faster": round(found["transformers"]["seconds_a_second"] / found["auricle"]["seconds_a_second"], 2),
+        "times_faster": {
+            name: round(found[theirs]["seconds_a_second"] / found[ours]["seconds_a_second"], 2)
+            for name, ours, theirs in (
+                ("float32", "auricle", "transformers"),
+                ("bfloat16", "auricle bfloat16", "transformers bfloat16"),
+            )
+        },
         **found,
-        "machine": {"processor": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__},
-        "commit": commit,
+        "machine": machine(),
+        "commit": commit(),
     }
     if not arguments.short:
         arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
