@@ -4,14 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 SAMPLE := samples/librispeech-1320-122612-0008.ogg
 
-.PHONY: demo test check bench accuracy clean
+.PHONY: demo test test-models test-serving check bench accuracy clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/auricle transcribe $(SAMPLE)
 
 test: $(VENV)/test.stamp check
-	@# The models of the tests are tiny: one thread is faster than two that wait for each other.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	@# Two halves at a time, line by line; both end, whatever the other finds.
+	$(MAKE) --no-print-directory --keep-going --output-sync=line --jobs=2 test-models test-serving
+
+# The models of the tests are tiny: one thread is faster than two that wait for each other. The browser comes last in
+# its half, since its event loop stays.
+test-models:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/unit tests/parity
+
+test-serving:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/architecture tests/cluster tests/server tests/web
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff check .
