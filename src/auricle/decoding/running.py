@@ -47,6 +47,17 @@ class Choice:
     best: tuple[tuple[int, float], ...] = ()  # the most probable tokens, best first
 
 
+def choices_of(tokens: Sequence[int], logits: Tensor, n_best: int) -> list[Choice]:
+    """Return S tokens with their probabilities by (S, V) logits, and with the `n_best` most probable ones at each."""
+    log_probs = logits.log_softmax(-1)
+    values, ids = (found.tolist() for found in log_probs.topk(min(n_best, log_probs.shape[-1])))
+    own = log_probs.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0].tolist()  # (S,)
+    return [
+        Choice(token, logprob, tuple(zip(best, beside, strict=True)))
+        for token, logprob, best, beside in zip(tokens, own, ids, values, strict=True)
+    ]
+
+
 class Row:
     """One text: its prompt, how to go on with it, and what it came to."""
 
@@ -105,10 +116,7 @@ class Row:
         self.tokens.append(token)
         if self.n_best is None:
             return Choice(token)
-        log_probs = logits.log_softmax(-1)
-        values, ids = log_probs.topk(min(self.n_best, len(log_probs)))
-        best = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-        return Choice(token, float(log_probs[token]), best)
+        return choices_of([token], logits[None], self.n_best)[0]
 
 
 class Running:

@@ -181,6 +181,8 @@ class TextGenerationPipeline(Pipeline):
             result = {"generated_text": [*item, {"role": "assistant", "content": writing.text}]}
         if request.logprobs:
             result["logprobs"] = [self._probability(choice) for choice in writing.choices]
+        if request.prompt_logprobs:
+            result["prompt_logprobs"] = [self._probability(choice) for choice in writing.prompt_choices]
         return result
 
     def _probability(self, choice: Any) -> dict[str, Any]:
@@ -195,6 +197,8 @@ class TextGenerationPipeline(Pipeline):
     def with_limit(self, request: TextRequest, most: int) -> TextRequest:
         """Return a request whose texts have at most so many new tokens."""
         options = request.manner.options
+        if not request.manner.writes:
+            return request
         fewest = None if options.min_new_tokens is None else min(options.min_new_tokens, most)
         limited = replace(options, max_new_tokens=most, min_new_tokens=fewest)
         return replace(request, manner=replace(request.manner, options=limited))

@@ -6,7 +6,7 @@ The names are those of transformers' pipeline and of its generate(), and what Op
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from auricle.decoding.filters import Filter, suppress
@@ -32,8 +32,9 @@ OWN = frozenset(
     """
     add_special_tokens chat_template chat_template_kwargs clean_up_tokenization_spaces continue_final_message documents
     eos_token_id generate_kwargs generation_config handle_long_generation include_stop_string logprobs max_time
-    num_return_sequences prefix response_format return_full_text return_tensors return_text seed skip_special_tokens
-    stop stop_sequence stop_strings streamer suppress_tokens tokenizer_encode_kwargs tools top_logprobs truncation
+    num_return_sequences prefix prompt_logprobs response_format return_full_text return_tensors return_text seed
+    skip_special_tokens stop stop_sequence stop_strings streamer suppress_tokens tokenizer_encode_kwargs tools
+    top_logprobs truncation
     """.split()
 )
 # Parameters with one meaning here: the values that ask for it, and why no others.
@@ -79,6 +80,7 @@ class TextRequest:
     n_sequences: int = 1  # texts for each prompt
     returns: str = "full"  # "full" text, "new" text or "tensors"
     logprobs: bool = False
+    prompt_logprobs: bool = False  # of the prompt's own tokens, too
     prefix: str = ""  # stands before a prompt that is text
     add_special_tokens: bool = True
     most_prompt: int | None = None  # tokens that a prompt is cut to
@@ -113,13 +115,18 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
     streamer = own.get("streamer")
     if streamer is not None and not (hasattr(streamer, "put") and hasattr(streamer, "end")):
         raise OptionError(f"streamer={streamer!r} has no put() and end(); or iterate over pipe.stream(prompt)")
-    manner = _manner(flat, own, defaults, n_best)
+    scores_prompt, writes = _scores_prompt(flat)
+    manner = _manner(flat, own, defaults, 0 if scores_prompt and n_best is None else n_best)
+    if scores_prompt and manner.is_search:
+        raise OptionError("prompt_logprobs is told of one text and a search follows several; leave one of them out")
+    manner = replace(manner, scores_prompt=scores_prompt, writes=writes)
     return TextRequest(
         manner=manner,
         seed=_seed(own),
         n_sequences=_n_sequences(flat),
         returns=returns,
         logprobs=logprobs,
+        prompt_logprobs=manner.scores_prompt,
         prefix=own.get("prefix", ""),
         add_special_tokens=own.get("add_special_tokens", True),
         most_prompt=_most_prompt(own, flat, defaults),
@@ -159,7 +166,7 @@ def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
 _BOOLEANS = frozenset(
     """
     add_special_tokens clean_up_tokenization_spaces continue_final_message do_sample include_stop_string
-    return_full_text return_text renormalize_logits skip_special_tokens truncation
+    prompt_logprobs return_full_text return_text renormalize_logits skip_special_tokens truncation
     """.split()
 )
 _WHOLE = frozenset(
@@ -209,6 +216,15 @@ def _logprobs(flat: Mapping[str, Any]) -> tuple[bool, int | None]:
     n_best = max(best, 0 if isinstance(wanted, bool) else wanted)
     is_wanted = wanted is not False or best > 0
     return is_wanted, n_best if is_wanted else None
+
+
+def _scores_prompt(flat: dict[str, Any]) -> tuple[bool, bool]:
+    """Return whether the prompt's tokens are scored, and whether anything is written; then a limit of 0 is one of 1."""
+    scores = flat.get("prompt_logprobs", False)
+    writes = not (scores and flat.get("max_new_tokens") == 0)
+    if not writes:
+        flat["max_new_tokens"] = 1
+    return scores, writes
 
 
 def _n_sequences(flat: Mapping[str, Any]) -> int:

@@ -17,7 +17,7 @@ import torch
 
 from auricle.decoding.filters import Filter
 from auricle.decoding.generate import GenerateOptions, generate
-from auricle.decoding.running import Choice, Row, Running, TextStep, read_prompts
+from auricle.decoding.running import Choice, Row, Running, TextStep, choices_of, read_prompts
 from auricle.decoding.sampling import seeded
 from auricle.errors import OptionError
 from auricle.text.pieces import Pieces, Stops
@@ -28,6 +28,7 @@ MOST_PROMPTS = 16  # read at once
 MOST_TOKENS = 8192  # of prompts that are read at once, with what pads the shorter ones
 MOST_REMEMBERED = 4  # earlier texts whose keys and values are kept for prompts that begin as they do
 CONTEXT = 4  # tokens of a prompt that the text after it is decoded with
+SCORED = 128  # tokens of a prompt whose probabilities are computed at once
 LEAST_SHARED = 8  # tokens that a prompt has in common with an earlier text before that is looked at
 
 
@@ -42,6 +43,8 @@ class Manner:
     clean_up: bool | None = None  # spaces before punctuation; None: as the checkpoint says
     seed: int = 0  # of what is drawn
     n_best: int | None = None  # log-probabilities, and so many other tokens besides; None: neither
+    scores_prompt: bool = False  # whether the prompt's own tokens have their probabilities, too
+    writes: bool = True  # False: nothing is written, the prompt's probabilities are all that is asked for
     max_time: float | None = None  # seconds, after which the text ends where it is
     goes_on: bool = False  # whether the text goes on from the prompt's last word, rather than begins
     filters: tuple[Filter, ...] = ()  # further rules about what may follow
@@ -73,6 +76,7 @@ class Writing:
     n_cached: int = 0  # tokens of the prompt that an earlier text had read already
     text: str = ""
     choices: list[Choice] = field(default_factory=list)
+    prompt_choices: tuple[Choice, ...] = ()  # the prompt's tokens, where they are scored; the first follows nothing
     finish_reason: str | None = None  # "stop", "length", "time", or "cancelled" where it was closed before its end
     _ready: deque[Piece] = field(default_factory=deque)
     _error: BaseException | None = None
@@ -206,13 +210,14 @@ class Writer:
             raise OptionError("the prompt has no tokens and the model begins with none; give it some text")
         self.tokenizer.refuse_strange(prompt)
         room = self.max_length - len(prompt)
-        if room < 1:
+        if room < manner.writes:
             raise OptionError(
                 f"the prompt has {len(prompt)} tokens and the model takes {self.max_length} with those it generates; "
                 "shorten the prompt, or give handle_long_generation='hole'"
             )
-        most = manner.options.most_new_tokens(len(prompt), room)
-        manner = replace(manner, options=replace(manner.options, max_new_tokens=most, max_length=None))
+        most = manner.options.most_new_tokens(len(prompt), room) if manner.writes else 0
+        if manner.writes:
+            manner = replace(manner, options=replace(manner.options, max_new_tokens=most, max_length=None))
         if manner.form is not None:
             manner = replace(manner, filters=(*manner.filters, manner.form(len(prompt), most)), form=None)
         writing = Writing(self, tuple(prompt), manner)
@@ -296,6 +301,9 @@ class Writer:
             if writing.manner.is_search:
                 self._search(self._next())
                 continue
+            if writing.manner.scores_prompt:
+                self._score(self._next())
+                continue
             memory, n_shared = self._best_memory(writing.prompt)
             if memory is not None:
                 self._go_on(self._next(), memory, n_shared)
@@ -347,6 +355,23 @@ class Writer:
         writing.n_cached = n_shared
         self.n_read += len(rest)
         self._running.add([self._row(writing)], step, logits)
+
+    def _score(self, writing: Writing) -> None:
+        """Read a prompt by itself, with the probability of each of its tokens."""
+        prompt, n_best = writing.prompt, writing.manner.n_best or 0
+        step = self._begin(torch.zeros(1, dtype=torch.long))
+        found = [Choice(prompt[0])]
+        for begin in range(0, len(prompt), SCORED):
+            part = prompt[begin : begin + SCORED]
+            logits = step.advance(torch.tensor([part]), n_last=len(part))[0]  # (S, V)
+            following = prompt[begin + 1 : begin + len(part) + 1]
+            found += choices_of(following, logits[: len(following)], n_best)
+        self.n_read += len(prompt)
+        writing.prompt_choices = tuple(found)
+        if writing.manner.writes:
+            self._running.add([self._row(writing)], step, logits[-1:])
+        else:
+            writing.take([], "length")
 
     def _search(self, writing: Writing) -> None:
         """Write a whole answer with a search that follows several texts."""

@@ -52,15 +52,15 @@ async def complete(request: Request, services: Services, path_model: str | None 
         Refused: the request is wrong, its model is not there or still loading, or too much waits already.
     """
     given = await read_object(request)
-    asked = read_shared(given, is_chat=False)
-    items = _prompts(given.get("prompt"))
     echoes = flag(given, "echo") or flag(given, "return_full_text")
-    if echoes and asked.n_logprobs is not None:
-        raise refuse("echo", "echo with logprobs asks for the prompt's own probabilities, which are not computed here")
+    asked = read_shared(given, is_chat=False, echoes=echoes)
+    items = _prompts(given.get("prompt"))
     best_of = whole(given, "best_of", 1, MOST_CHOICES, asked.n) or asked.n
     if best_of < asked.n or (best_of > asked.n and asked.streams):
         raise refuse("best_of", f"best_of is {best_of}: it must be n or more, and with stream no more than n")
+    scored = echoes and (asked.n_logprobs is not None or asked.most_new == 0)
     parameters = {**asked.parameters, **({"logprobs": True} if best_of > asked.n else {})}
+    parameters |= {"prompt_logprobs": True} if scored else {}
     order = Order(items, parameters, best_of, asked.most_new, USUAL_COMPLETION, "prompt", "max_tokens")
 
     def reply(answers: Answers) -> Reply:

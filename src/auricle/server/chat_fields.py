@@ -77,8 +77,8 @@ class Asked:
     notes: tuple[Note, ...] = ()
 
 
-def read_shared(given: Mapping[str, Any], is_chat: bool) -> Asked:
-    """Read all but the prompt.
+def read_shared(given: Mapping[str, Any], is_chat: bool, echoes: bool = False) -> Asked:
+    """Read all but the prompt; where that is echoed, nothing more need be written.
 
     Raises:
         Refused: 400, with the field's name as `param`.
@@ -102,7 +102,7 @@ def read_shared(given: Mapping[str, Any], is_chat: bool) -> Asked:
     n_logprobs = _chat_logprobs(given) if is_chat else whole(given, "logprobs", 0, 20)
     if n_logprobs is not None:
         parameters |= {"logprobs": True, "top_logprobs": n_logprobs}
-    limit = whole(given, "max_tokens", 1, MOST_TOKENS)
+    limit = whole(given, "max_tokens", 0 if echoes else 1, MOST_TOKENS)
     return Asked(
         model=model,
         parameters=parameters,

@@ -167,7 +167,11 @@ class CompletionReply:
             kept += of_prompt
         choices = [
             self._choice(
-                index, one, self._before(one) + one.writing.text, one.writing.choices, one.writing.finish_reason
+                index,
+                one,
+                self._before(one) + one.writing.text,
+                [*one.writing.prompt_choices, *one.writing.choices],
+                one.writing.finish_reason,
             )
             for index, one in enumerate(kept)
         ]
@@ -178,12 +182,12 @@ class CompletionReply:
         begun: set[int] = set()
         more = {"usage": None} if self._asked.tells_usage else {}
         async for answer, piece in self._answers.pieces():
-            text = piece.text
+            text, choices = piece.text, piece.choices
             if answer.number not in begun:
                 begun.add(answer.number)
-                text = self._before(answer) + text
+                text, choices = self._before(answer) + text, (*answer.writing.prompt_choices, *choices)
             if text or piece.finish_reason is not None or self._asked.n_logprobs is not None:
-                choice = self._choice(answer.number, answer, text, piece.choices, piece.finish_reason)
+                choice = self._choice(answer.number, answer, text, choices, piece.finish_reason)
                 yield {**self._head, "choices": [choice], **more}
         if self._asked.tells_usage:
             yield {**self._head, "choices": [], "usage": usage(self._answers)}
@@ -205,14 +209,20 @@ class CompletionReply:
         tokenizer = self._answers.tokenizer
         tokens = [_named(tokenizer, choice.token) for choice in choices]
         offsets = []
-        for token in tokens:
+        for choice, token in zip(choices, tokens, strict=True):
             offsets.append(self._offsets[answer.number])
-            self._offsets[answer.number] += len(token)
+            # Signs, such as the one that texts begin with, are no part of the text.
+            self._offsets[answer.number] += 0 if choice.token in tokenizer.special else len(token)
+        # The first token of a prompt follows nothing.
+        first = bool(choices) and choices[0] in answer.writing.prompt_choices[:1]
         return {
             "tokens": tokens,
-            "token_logprobs": [finite(choice.logprob) for choice in choices],
-            "top_logprobs": [
-                {_named(tokenizer, id): finite(logprob) for id, logprob in choice.best} for choice in choices
+            "token_logprobs": [None] * first + [finite(choice.logprob) for choice in choices[first:]],
+            "top_logprobs": [None] * first
+            + [
+                # Parts of characters have one name; the most probable one keeps it.
+                {_named(tokenizer, id): finite(logprob) for id, logprob in reversed(choice.best)}
+                for choice in choices[first:]
             ],
             "text_offset": offsets,
         }

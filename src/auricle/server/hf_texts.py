@@ -28,12 +28,11 @@ if TYPE_CHECKING:
 MOST_BYTES = 16 << 20  # of a prompt
 USUAL = 256  # new tokens where the request says nothing, as the pipeline's
 MOST_TEXTS = 16  # of a prompt
+MOST_TOP = 20  # tokens beside each
 # What turns sampling on for clients of text-generation-inference, whatever they say of do_sample.
 _SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "min_p")
-_TOLD = {
-    "decoder_input_details": "the prompt's own probabilities are not computed",
-    "top_n_tokens": "ask /v1/chat/completions for top_logprobs",
-}
+# What is told of tokens in the details, and nowhere else.
+_DETAILS = ("decoder_input_details", "top_n_tokens")
 _TEXTS = ("prefix", "stop", "stop_sequences")  # parameters that stay text
 _REFUSED = {"watermark": "texts are not marked", "adapter_id": "a model is served as it is, without adapters"}
 
@@ -50,6 +49,8 @@ class TextCall:
     most_new: int | None = None
     full: bool = True  # whether texts begin with their prompts
     details: bool = False
+    prefill: bool = False  # whether the details have the prompt's tokens
+    n_top: int = 0  # most probable tokens, told beside each
     streams: bool = False
     use_cache: bool = True
     waits: bool = False
@@ -75,7 +76,8 @@ def read_text_call(request: Request, body: Body, is_tgi: bool = False, streams: 
     items, is_list = _items(_inputs(body, data))
     best_of = whole(parameters, "best_of", 1, MOST_TEXTS, 1) or 1
     n = whole(parameters, "num_return_sequences", 1, MOST_TEXTS, 1) or 1
-    notes = [*unused(data, options, (*AT_TOP, "stream")), *_told(parameters)]
+    streams = flag(data, "stream") if streams is None else streams
+    notes = [*unused(data, options, (*AT_TOP, "stream")), *_told(parameters, streams)]
     call = TextCall(
         items=items,
         is_list=is_list,
@@ -85,13 +87,17 @@ def read_text_call(request: Request, body: Body, is_tgi: bool = False, streams: 
         most_new=whole(parameters, "max_new_tokens", 1, 2**31),
         full=flag(parameters, "return_full_text", not is_tgi) and flag(parameters, "return_text", True),
         details=flag(parameters, "details"),
-        streams=flag(data, "stream") if streams is None else streams,
+        prefill=flag(parameters, "decoder_input_details"),
+        n_top=whole(parameters, "top_n_tokens", 0, MOST_TOP, 0) or 0,
+        streams=streams,
         use_cache=choice(request, options, "use_cache", True),
         waits=choice(request, options, "wait_for_model", False),
         notes=tuple(notes),
     )
     if call.streams and (is_list or n > 1 or best_of > 1):
         raise refuse("stream", "a stream tells one text; give one input, and neither best_of nor num_return_sequences")
+    if call.streams and call.prefill:
+        raise refuse("decoder_input_details", "decoder_input_details is told with the whole reply; leave stream out")
     if n > 1 and best_of > 1:
         raise refuse("best_of", "best_of gives the best of several texts, num_return_sequences all; give one of them")
     return call
@@ -106,12 +112,20 @@ async def answer_text(
         Refused, AuricleError: as the statuses of the API tell.
     """
     wait = None if call.waits else services.settings.hold
-    probabilities = {"logprobs": True} if call.details or call.streams or call.best_of > 1 else {}
+    probabilities: dict[str, Any] = {"logprobs": True} if call.details or call.streams or call.best_of > 1 else {}
+    if call.details and call.prefill:
+        probabilities["prompt_logprobs"] = True
+    if call.n_top and (call.details or call.streams):
+        probabilities |= {"logprobs": True, "top_logprobs": call.n_top}
     order = Order(call.items, {**call.parameters, **probabilities}, max(call.n, call.best_of), call.most_new, USUAL)
     began = time.monotonic()
     wanted = call.use_cache and not call.streams
     key = await while_present(request, services.writings.key(name, order, wait)) if wanted else None
-    shape = f"{key}:{call.full}:{call.details}:{call.best_of}:{is_single}:{call.is_list}" if key else None
+    shape = (
+        f"{key}:{call.full}:{call.details}:{call.prefill}:{call.n_top}:{call.best_of}:{is_single}:{call.is_list}"
+        if key
+        else None
+    )
     kept = None if shape is None else await services.writings.kept(shape)
     if kept is not None:
         return _reply(kept["reply"], call, {"x-cache": "hit", "x-compute-type": "cache"})
@@ -160,11 +174,14 @@ def _text(answers: Answers, answer: Answer, given: Any, call: TextCall) -> dict[
     result: dict[str, Any] = {"generated_text": _whole_text(given, text) if call.full else text}
     if call.details:
         tokenizer = answers.tokenizer
-        tokens = [
-            token_object(tokenizer, one, str(tokenizer.decode([one.token], skip_special_tokens=False)))
-            for one in answer.writing.choices
-        ]
-        result["details"] = {**_details(answers, answer), "prefill": [], "tokens": tokens}
+        tokens = [_token(tokenizer, one.token, one.logprob) for one in answer.writing.choices]
+        prefill: list[dict[str, Any]] = []
+        for one in answer.writing.prompt_choices:
+            told = _token(tokenizer, one.token, one.logprob)
+            prefill.append({"id": told["id"], "text": told["text"], "logprob": told["logprob"] if prefill else None})
+        result["details"] = {**_details(answers, answer), "prefill": prefill, "tokens": tokens}
+        if call.n_top:
+            result["details"]["top_tokens"] = [_top(tokenizer, one) for one in answer.writing.choices]
     return result
 
 
@@ -185,17 +202,26 @@ async def _events(answers: Answers, call: TextCall) -> AsyncIterator[dict[str, A
             whole_text = _whole_text(call.items[0], answer.writing.text) if call.full else answer.writing.text
             yield {
                 "index": place,
-                "token": token_object(answers.tokenizer, one, text),
+                "token": token_object(answers.tokenizer, one.token, one.logprob, text),
+                **({"top_tokens": _top(answers.tokenizer, one)} if call.n_top else {}),
                 "generated_text": whole_text if is_last else None,
                 "details": _details(answers, answer) if is_last else None,
             }
 
 
-def token_object(tokenizer: Any, one: Any, text: str) -> dict[str, Any]:
+def _token(tokenizer: Any, id: int, logprob: float | None) -> dict[str, Any]:
+    return token_object(tokenizer, id, logprob, str(tokenizer.decode([id], skip_special_tokens=False)))
+
+
+def _top(tokenizer: Any, one: Any) -> list[dict[str, Any]]:
+    return [_token(tokenizer, id, logprob) for id, logprob in one.best]
+
+
+def token_object(tokenizer: Any, id: int, logprob: float | None, text: str) -> dict[str, Any]:
     """Return a token as text-generation-inference tells it; one with text is never called special, for clients
     leave those out."""
-    is_sign = one.token in tokenizer.special and (not text or text == tokenizer.name_of(one.token))
-    return {"id": one.token, "text": text, "logprob": finite(one.logprob), "special": is_sign}
+    is_sign = id in tokenizer.special and (not text or text == tokenizer.name_of(id))
+    return {"id": id, "text": text, "logprob": finite(logprob), "special": is_sign}
 
 
 def _details(answers: Answers, answer: Answer) -> dict[str, Any]:
@@ -256,18 +282,21 @@ def _items(inputs: Any) -> tuple[list[Any], bool]:
     )
 
 
-def _told(parameters: Mapping[str, Any]) -> list[Note]:
+def _told(parameters: Mapping[str, Any], streams: bool) -> list[Note]:
     """Refuse what is not there, and tell of what changes nothing."""
+    has_details = flag(parameters, "details") or streams
     for name, why in _REFUSED.items():
         if parameters.get(name) not in (None, False):
             raise refuse(name, f"{name} is not taken: {why}")
-    return [Note(name, f"{name} is not used: {why}") for name, why in _TOLD.items() if parameters.get(name)]
+    why = "it is told in the details; ask for those"
+    asked = [name for name in _DETAILS if parameters.get(name)]
+    return [] if has_details else [Note(name, f"{name} is not used: {why}") for name in asked]
 
 
 def _of_pipeline(given: Mapping[str, Any], is_tgi: bool, notes: list[Note]) -> dict[str, Any]:
     """Return the parameters that the pipeline takes; some have other names there."""
     own = {"best_of", "num_return_sequences", "max_new_tokens", "return_full_text", "return_text", "details"}
-    own |= {"truncate", "grammar", "stop_sequences", *_TOLD, *_REFUSED}
+    own |= {"truncate", "grammar", "stop_sequences", *_DETAILS, *_REFUSED}
     found = {name: value for name, value in given.items() if name not in own and value is not None}
     truncate = whole(given, "truncate", 1, 2**31)
     if truncate is not None:

@@ -59,7 +59,7 @@ class Order:
     items: Sequence[Any]  # prompts: texts, chats, or lists of token ids
     parameters: Mapping[str, Any] = field(default_factory=dict)  # those of a call of the pipeline
     n: int = 1  # texts for each prompt
-    most_new: int | None = None  # tokens, where the request says so
+    most_new: int | None = None  # tokens, 0 where only the prompt is scored, where the request says so
     usual: int | None = None  # tokens, where it does not; None: as many as the server lets it have
     param: str = "inputs"  # how the route calls the prompt, and the limit
     limit_param: str = "max_new_tokens"
@@ -218,7 +218,8 @@ class Writings:
 
     def _limited(self, order: Order) -> dict[str, Any]:
         """Return the parameters of a call with its limit, unless that counts the prompt, too."""
-        most = {} if "max_length" in order.parameters else {"max_new_tokens": order.most_new or order.usual}
+        limit = order.usual if order.most_new is None else order.most_new
+        most = {} if "max_length" in order.parameters else {"max_new_tokens": limit}
         if most == {"max_new_tokens": None}:
             most = {"max_new_tokens": self.settings.max_new_tokens}
         return {**order.parameters, **most}
@@ -259,7 +260,8 @@ class Writings:
         requests = []
         for prompt in prompts:
             room = self._room(len(prompt.ids), pipeline.writer.max_length, order)
-            allowed = min(options.most_new_tokens(len(prompt.ids), room), self.settings.max_new_tokens)
+            wanted = options.most_new_tokens(len(prompt.ids), room) if request.manner.writes else 0
+            allowed = min(wanted, self.settings.max_new_tokens)
             requests.append(pipeline.with_limit(request, allowed))
         begun: list[Answer] = []
         try:
@@ -279,7 +281,7 @@ class Writings:
             Refused: 400, as OpenAI's clients know it.
         """
         room = most - n_prompt
-        if room < 1 or (order.most_new is not None and order.most_new > room):
+        if (room < 1 and order.most_new != 0) or (order.most_new is not None and order.most_new > room):
             asked = "" if order.most_new is None else f" and {order.most_new} in the completion"
             raise Refused(
                 400,

@@ -60,6 +60,34 @@ def test_probabilities_of_each_token(client: openai.OpenAI) -> None:
     assert found.text_offset[:2] == [0, len(found.tokens[0])]
 
 
+def test_an_echo_has_its_own_probabilities(client: openai.OpenAI, write: Any) -> None:
+    ids = write.tokenizer.encode("the quick brown")
+    whole = ask(client, prompt="the quick brown", echo=True, logprobs=2, max_tokens=3, temperature=0).choices[0]
+    found, n = whole.logprobs, len(ids)
+    assert len(found.tokens) == len(found.token_logprobs) == len(found.top_logprobs) == len(found.text_offset) == n + 3
+    assert (found.token_logprobs[0], found.top_logprobs[0]) == (None, None)
+    assert all(value < 0 for value in found.token_logprobs[1:])
+    assert "".join(found.tokens) == whole.text
+    assert found.text_offset == [len("".join(found.tokens[:place])) for place in range(n + 3)]
+    # What follows is what is written without an echo, and each token has the probability that it has after the others.
+    plain = ask(client, prompt="the quick brown", logprobs=2, max_tokens=3, temperature=0).choices[0].logprobs
+    assert (found.tokens[n:], found.token_logprobs[n:]) == (plain.tokens, pytest.approx(plain.token_logprobs, abs=1e-5))
+    ones = [ask(client, prompt=ids[:place], logprobs=20, max_tokens=1, temperature=0) for place in range(1, n)]
+    best = [max(one.choices[0].logprobs.top_logprobs[0].values()) for one in ones]
+    assert [max(one.values()) for one in found.top_logprobs[1:n]] == pytest.approx(best, abs=1e-4)
+
+
+def test_a_prompt_is_scored_and_nothing_written(client: openai.OpenAI, write: Any) -> None:
+    ids = write.tokenizer.encode("the quick brown")
+    answer = ask(client, prompt=[ids, ids[:2]], echo=True, logprobs=1, max_tokens=0)
+    assert [len(one.logprobs.tokens) for one in answer.choices] == [len(ids), 2]
+    assert (answer.usage.completion_tokens, answer.choices[0].finish_reason) == (0, "length")
+    assert answer.choices[0].text == "the quick brown"
+    chunks = list(ask(client, prompt=ids, echo=True, logprobs=1, max_tokens=0, stream=True))
+    assert [one.choices[0].logprobs.token_logprobs for one in chunks] == [answer.choices[0].logprobs.token_logprobs]
+    assert ask(client, echo=True, max_tokens=0).choices[0].text == "the quick"
+
+
 def test_the_best_of_several(client: openai.OpenAI) -> None:
     def mean(choice: Any) -> float:
         return sum(choice.logprobs.token_logprobs) / len(choice.logprobs.token_logprobs)
@@ -80,7 +108,7 @@ def test_the_best_of_several(client: openai.OpenAI) -> None:
         ({"prompt": [99999]}, None),
         ({"prompt": ["a"] * 65}, "prompt"),
         ({"best_of": 2, "stream": True}, "best_of"),
-        ({"echo": True, "logprobs": 1}, "echo"),
+        ({"max_tokens": 0}, "max_tokens"),
         ({"extra_body": {"messages": []}}, "messages"),
     ],
 )

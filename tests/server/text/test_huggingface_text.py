@@ -74,6 +74,22 @@ def test_the_routes_of_text_generation_inference(text_server: Any, write: Any) -
     assert told[-1]["generated_text"] == greedy["generated_text"]
 
 
+def test_details_tell_of_the_prompt_and_of_the_tokens_beside(text_server: Any, write: Any) -> None:
+    way = {**WAY, "details": True, "decoder_input_details": True, "top_n_tokens": 3}
+    (found,) = post(text_server, {"inputs": "the quick", "parameters": way}).json()
+    prefill = found["details"]["prefill"]
+    assert [one["id"] for one in prefill] == write.tokenizer.encode("the quick")
+    assert prefill[0]["logprob"] is None
+    assert all(one["logprob"] < 0 for one in prefill[1:])
+    top = found["details"]["top_tokens"]
+    assert [len(one) for one in top] == [3] * len(found["details"]["tokens"])
+    assert all(one[0]["logprob"] >= one[1]["logprob"] >= one[2]["logprob"] for one in top)
+    reply = post(text_server, {"inputs": "the quick", "parameters": {**WAY, "top_n_tokens": 3}})
+    assert "top_n_tokens is not used" in reply.headers["x-hf-warning"]
+    streamed = {"inputs": "the quick", "parameters": way, "stream": True}
+    assert "leave stream out" in post(text_server, streamed).json()["error"]
+
+
 def test_details_name_every_token(text_server: Any) -> None:
     way = {**WAY, "details": True, "return_full_text": False}
     (found,) = post(text_server, {"inputs": "the", "parameters": way}).json()

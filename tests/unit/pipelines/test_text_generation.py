@@ -13,6 +13,7 @@ import torch
 
 from auricle import pipeline
 from auricle.errors import ConfigError, OptionError, TaskError
+from auricle.pipelines.text_generation import Prompt
 
 CHAT = [{"role": "user", "content": "there is more"}]
 
@@ -318,3 +319,36 @@ def test_a_rule_that_fails_ends_its_own_text_and_no_other(write: Any) -> None:
 def test_stop_strings_that_are_none_are_refused(write: Any, stop: Any) -> None:
     with pytest.raises(OptionError, match="stop strings are"):
         write.write("the", stop=stop)
+
+
+def test_the_prompts_own_tokens_have_the_probabilities_that_the_model_gives_them(
+    write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = "over the lazy dog, and more is told"
+    ids = write.tokenizer.encode(prompt)
+    (whole,) = write(prompt, prompt_logprobs=True, max_new_tokens=0)
+    assert whole["generated_text"] == prompt
+    told = whole["prompt_logprobs"]
+    assert [one["id"] for one in told] == ids
+    step = write.writer._begin(torch.zeros(1, dtype=torch.long))
+    expected = step.advance(torch.tensor([ids]), n_last=len(ids))[0].log_softmax(-1)
+    values = [float(expected[place, id]) for place, id in enumerate(ids[1:])]
+    assert told[0]["logprob"] is None
+    assert [one["logprob"] for one in told[1:]] == pytest.approx(values, abs=1e-4)
+    monkeypatch.setattr("auricle.pipelines.writer.SCORED", 3)  # in parts it is the same
+    (parts,) = write(prompt, prompt_logprobs=True, top_logprobs=2, do_sample=False)
+    assert [one["logprob"] for one in parts["prompt_logprobs"][1:]] == pytest.approx(values, abs=1e-4)
+    assert [len(one["top_logprobs"]) for one in parts["prompt_logprobs"]] == [0] + [2] * (len(ids) - 1)
+    assert parts["generated_text"] == write(prompt, do_sample=False)[0]["generated_text"]
+
+
+def test_a_prompt_as_long_as_the_model_takes_can_be_scored_and_not_written_on(write: Any) -> None:
+    ids = tuple(write.tokenizer.encode("the quick ") * write.writer.max_length)[: write.writer.max_length]
+    prompt = Prompt(ids, goes_on=True)
+    assert len(write.write(prompt, prompt_logprobs=True, max_new_tokens=0).wait().prompt_choices) == len(ids)
+    with pytest.raises(OptionError, match="shorten the prompt"):
+        write.write(prompt, prompt_logprobs=True)
+    with pytest.raises(OptionError, match="a search follows several"):
+        write("the", prompt_logprobs=True, num_beams=2)
+    with pytest.raises(OptionError, match="max_new_tokens"):
+        write("the", max_new_tokens=0)
