@@ -214,7 +214,7 @@ def resume_run(
             raise OptionError(
                 f"{folder} holds a run {'without' if guide is None else 'with'} a teacher; go on likewise"
             )
-        if run.guide is not None:
+        if run.guide is not None and guide is not None:
             run.guide.load_state_dict(guide)
         run.model.load_state_dict(state["model"])
         run.average.load_state_dict(state["average"])
