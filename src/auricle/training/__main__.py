@@ -6,8 +6,10 @@ teach       recordings -> a Whisper encoder's states of them
 train       stored features -> a run (killed and started again, it goes on)
 curve       a run's snapshots -> word error rates
 language-model  texts -> the n-gram model beside the bundled model
-diarization     the networks that tell who speaks, see pretrain_diarization.py
 export      a run -> a checkpoint folder
+all         all of these, one after the other; what is made already is not made again
+
+diarization     the networks that tell who speaks, see pretrain_diarization.py
 
 whisper-decoder  the same for a decoder upon a Whisper encoder, see whisper_commands.py
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from auricle.training import pretrain_diarization, whisper_commands
@@ -38,7 +41,8 @@ WEIGHTS = {
 READINGS = {"espeak": 3600, "flite": 3000, "festival": 1000}
 
 
-def _arguments() -> argparse.Namespace:
+def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    """Read a command line, or end the process with what is wrong with it."""
     parser = argparse.ArgumentParser(prog="python -m auricle.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     synthesize = commands.add_parser("synthesize", help="make synthetic speech")
@@ -75,11 +79,21 @@ def _arguments() -> argparse.Namespace:
     words.add_argument("--text", type=Path, required=True, help="folder of text files")
     words.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
     words.add_argument("--out", type=Path, required=True, help="a checkpoint's folder language_model")
+    every = commands.add_parser("all", help="from texts and recordings to a checkpoint folder")
+    every.add_argument("--text", type=Path, required=True, help="folder of text files")
+    every.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
+    every.add_argument("--encoder", type=Path, help="a Whisper encoder's folder, whose states are predicted, too")
+    every.add_argument("--minutes", type=float, required=True, help="of training in all")
+    every.add_argument("--data", type=Path, default=Path("data"))
+    every.add_argument("--run", type=Path, default=Path("runs/bundled"))
+    every.add_argument("--out", type=Path, required=True)
+    every.add_argument("--name", required=True, help="what the model calls itself")
+    every.add_argument("--summary", required=True, help="one line about it")
     voices = commands.add_parser("diarization", help="train the networks that tell who speaks")
     pretrain_diarization.add_arguments(voices)
     whisper = commands.add_parser("whisper-decoder", help="train a decoder upon a frozen Whisper encoder")
     whisper_commands.add_arguments(whisper)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def _curve(arguments: argparse.Namespace) -> None:
@@ -115,10 +129,39 @@ def _language_model(arguments: argparse.Namespace) -> None:
     (arguments.out / "attrs.json").write_text(json.dumps(FUSION_WEIGHTS) + "\n", encoding="utf-8")
 
 
-def main() -> None:
+def steps_of(arguments: argparse.Namespace) -> list[tuple[Path, list[str]]]:
+    """Return the commands of `all`, each with the file that tells that it is done."""
+    data, speech, text, run, out = (getattr(arguments, name) for name in ("data", "speech", "text", "run", "out"))
+    synthetic, features, teacher = (data / name for name in ("synthetic", "features", "teacher"))
+    manifest, language_model = speech / "manifest.jsonl", out / "language_model"
+    teach: list[object] = ["teach", "--speech", speech, "--encoder", arguments.encoder, "--out", teacher]
+    train: list[object] = ["train", "--features", features, "--run", run, "--minutes", arguments.minutes]
+    steps: list[tuple[Path, list[object]]] = [
+        (synthetic / "manifest.jsonl", ["synthesize", "--text", text, "--tested", manifest, "--out", synthetic]),
+        (features / "index.json", ["prepare", "--speech", speech, "--synthetic", synthetic, "--out", features]),
+    ]
+    if arguments.encoder is not None:
+        steps.append((teacher / "index.json", teach))
+        train += ["--teacher", teacher]
+    steps += [
+        (run / f"finished-{arguments.minutes:g}", train),
+        (out / "config.json", ["export", "--run", run, "--out", out, "--name", arguments.name, "--summary",
+                               arguments.summary]),
+        (language_model / "attrs.json", ["language-model", "--text", text, "--speech", speech, "--out",
+                                         language_model]),
+    ]  # fmt: skip
+    return [(done, [str(one) for one in step]) for done, step in steps]
+
+
+def main(given: Sequence[str] | None = None) -> None:
     """Run one command."""
-    arguments = _arguments()
-    if arguments.command == "synthesize":
+    arguments = read_arguments(given)
+    if arguments.command == "all":
+        for done, step in steps_of(arguments):
+            if not done.exists():
+                print(f"{step[0]} ...", flush=True)
+                main(step)
+    elif arguments.command == "synthesize":
         from auricle.training.synthesize import make_corpus
 
         make_corpus(arguments.text, arguments.out, READINGS, arguments.tested)

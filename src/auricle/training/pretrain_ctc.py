@@ -262,6 +262,7 @@ def train(
             save_run(run, folder)
             torch.save(run.average.state_dict(), folder / f"average-{round(run.seconds / 60):04d}.pt")
         if done:
+            (folder / f"finished-{options.minutes:g}").touch()
             break
     return run
 

@@ -1,0 +1,52 @@
+"""`python -m auricle.training all` runs the steps in their order, and none whose result is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auricle.training import __main__ as commands
+
+STEPS = ["synthesize", "prepare", "teach", "train", "export", "language-model"]
+
+
+def whole(folder: Path, *more: str) -> list[str]:
+    places = {"--text": "text", "--speech": "speech", "--data": "data", "--run": "run", "--out": "out"}
+    given = [part for name, place in places.items() for part in (name, str(folder / place))]
+    return ["all", *given, "--minutes", "1.5", "--name", "a model", "--summary", "of a test", *more]
+
+
+def test_every_step_is_a_command_that_reads_what_the_one_before_wrote(tmp_path: Path) -> None:
+    steps = commands.steps_of(commands.read_arguments(whole(tmp_path, "--encoder", "teacher")))
+    read = [commands.read_arguments(step) for _, step in steps]
+    assert [one.command for one in read] == STEPS
+    synthesize, prepare, teach, train, export, words = read
+    assert synthesize.tested == tmp_path / "speech" / "manifest.jsonl"
+    assert prepare.synthetic == synthesize.out
+    assert (train.features, train.teacher, train.minutes) == (prepare.out, teach.out, 1.5)
+    assert (export.run, export.name, export.summary) == (train.run, "a model", "of a test")
+    assert words.out.parent == export.out
+    without = [step[0] for _, step in commands.steps_of(commands.read_arguments(whole(tmp_path)))]
+    assert without == [step for step in STEPS if step != "teach"]
+
+
+def test_what_is_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = commands.steps_of(commands.read_arguments(whole(tmp_path)))
+    run: list[str] = []
+    original = commands.main
+
+    def noted(given: Any) -> None:
+        run.append(given[0])
+        done = next(done for done, step in steps if step == list(given))
+        done.parent.mkdir(parents=True, exist_ok=True)
+        done.touch()
+
+    monkeypatch.setattr(commands, "main", noted)
+    steps[0][0].parent.mkdir(parents=True)
+    steps[0][0].touch()
+    original(whole(tmp_path))
+    assert run == ["prepare", "train", "export", "language-model"]
+    original(whole(tmp_path))
+    assert len(run) == 4
