@@ -23,11 +23,15 @@ METHOD = "centroid"
 # Of the machine that it was tuned on; results do not depend on them.
 HARMLESS = frozenset({"embedding_batch_size", "segmentation_batch_size", "der_variant"})
 BESIDE = "$model/"
+# Beside what the other program knows, and which it leaves alone.
+OURS = "auricle"
+LINKAGES = ("centroid", "ward")
+OUR_KEYS = ("linkage", "vad", "vad_threshold", "speech_pad_s", "min_silence_s", "piece_s", "founding_s")
 
 
 @dataclass(frozen=True)
 class DiarizationConfig:
-    """What config.yaml says; defaults as speaker-diarization-3.1."""
+    """What config.yaml says; defaults as speaker-diarization-3.1, which knows nothing from `linkage` on."""
 
     segmentation: str  # a folder beside the file, or a name of the Hub
     embedding: str
@@ -36,6 +40,15 @@ class DiarizationConfig:
     min_duration_off: float = 0.0  # seconds; a shorter pause inside a turn is filled
     segmentation_step: float = 0.1  # from one chunk to the next, as a part of a chunk
     embedding_exclude_overlap: bool = True  # a voice is heard where it is alone, if it is so for long enough
+    linkage: str = "centroid"  # how clusters are found; "ward" where speech is cut to pieces
+    vad: bool = False  # nobody talks where the voice detector hears nobody: for networks that never heard silence
+    vad_threshold: float = 0.5  # probability of voice in 32 ms, from which on somebody is heard
+    speech_pad_s: float = 0.1  # seconds that are kept before and after such voice
+    min_silence_s: float = 0.3  # a shorter pause, once voice was widened, is none
+    piece_s: float = (
+        0.0  # of a chunk, speech between two pauses is a voice of its own, cut to about so long; 0: it is not
+    )
+    founding_s: float = 0.0  # speech that is alone for less does not say how many speakers there are
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -52,6 +65,15 @@ class DiarizationConfig:
                 f"clustering.min_cluster_size is {self.min_cluster_size} and segmentation.min_duration_off "
                 f"{self.min_duration_off}; expected 1 or more, and 0 or more"
             )
+        if self.linkage not in LINKAGES:
+            raise ConfigError(f"linkage is {self.linkage!r}; expected one of {', '.join(LINKAGES)}")
+        if not 0 < self.vad_threshold < 1 or self.speech_pad_s < 0 or self.min_silence_s < 0:
+            raise ConfigError(
+                f"vad_threshold is {self.vad_threshold}, speech_pad_s {self.speech_pad_s} and min_silence_s "
+                f"{self.min_silence_s}; expected a probability between 0 and 1, and seconds"
+            )
+        if self.piece_s < 0 or self.founding_s < 0:
+            raise ConfigError(f"piece_s is {self.piece_s} and founding_s {self.founding_s}; expected seconds")
 
 
 def read_diarization(path: Path) -> DiarizationConfig:
@@ -84,6 +106,7 @@ def read_diarization(path: Path) -> DiarizationConfig:
     _take(named, ("segmentation", "embedding", "segmentation_step", "embedding_exclude_overlap"), values, path)
     _take(clustering, ("threshold", "min_cluster_size"), values, path)
     _take(segmentation, ("min_duration_off",), values, path)
+    _take(_object(content.get(OURS, {}), path, OURS), OUR_KEYS, values, path)
     # What the program does where the file says nothing.
     values = {"segmentation_step": 0.1, "embedding_exclude_overlap": False, **values}
     needed = ("segmentation", "embedding", "threshold", "min_cluster_size", "min_duration_off")
@@ -97,10 +120,10 @@ def read_diarization(path: Path) -> DiarizationConfig:
 
 
 def write_diarization(path: Path, config: DiarizationConfig) -> None:
-    """Write a config.yaml that `read_diarization` and pyannote.audio read."""
+    """Write a config.yaml that `read_diarization` and pyannote.audio read; the latter knows no voice detector."""
     import yaml
 
-    content = {
+    content: dict[str, Any] = {
         "version": "3.1.0",
         "pipeline": {
             "name": PIPELINES[0],
@@ -121,6 +144,10 @@ def write_diarization(path: Path, config: DiarizationConfig) -> None:
             "segmentation": {"min_duration_off": config.min_duration_off},
         },
     }
+    plain = DiarizationConfig(config.segmentation, config.embedding)
+    changed = {name: getattr(config, name) for name in OUR_KEYS if getattr(config, name) != getattr(plain, name)}
+    if changed:
+        content[OURS] = changed
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 

@@ -65,6 +65,10 @@ def diarize(
         typer.Option("--known", metavar="NAME=FILE", help="Someone's name and a few seconds of their voice; repeat."),
     ] = None,
     exclusive: Annotated[bool, typer.Option("--exclusive", help="One speaker at a time.")] = False,
+    vad: Annotated[
+        bool | None,
+        typer.Option(help="Nobody talks where the voice detector hears nobody. (default: as the model wants it)"),
+    ] = None,
     skip_silence: Annotated[
         bool, typer.Option("--skip-silence", help="Do not look where the voice detector hears nobody.")
     ] = False,
@@ -92,6 +96,7 @@ def diarize(
             parameters={
                 **{name: value for name, value in numbers.items() if value is not None},
                 "exclusive": exclusive,
+                **({} if vad is None else {"vad": vad}),
                 "skip_silence": skip_silence,
             },
             known=read_known(known or [], "--known"),

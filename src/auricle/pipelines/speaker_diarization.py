@@ -42,7 +42,8 @@ class SpeakerDiarizationPipeline(Pipeline):
     `num_speakers`, or `min_speakers` and `max_speakers`; `known_speakers`, a mapping of names to recordings of one
     voice each (or to vectors that `voice` gave), with `known_threshold`, the cosine similarity from which a speaker is
     given a known name; `exclusive`, for one speaker at a time; `min_duration_off` and `min_duration_on` in seconds;
-    `threshold`, the distance above which two voices are two speakers; `skip_silence`; `return_embeddings`.
+    `threshold`, the distance above which two voices are two speakers; `vad`, for turns only where the voice detector
+    hears somebody (the bundled model's default); `skip_silence`; `return_embeddings`.
     `batch_size` is how many windows are computed together, and changes no result.
 
     Example:

@@ -2,10 +2,13 @@
 
 Two clusters whose centroids are nearest become one, again and again; the tree of these steps is then cut where
 clusters are further apart than a threshold, or where as many are left as were asked for. Small clusters go to the
-nearest large one. Memory is bounded: of more than `MOST_VECTORS`, those that are nearest are held as their sum.
+nearest large one. Of many vectors of short speech that way makes one large cluster and some strays; for them the tree
+is Ward's, cut at every number of speakers, and each cut settles as means do (`find_even_clusters`). Memory is bounded:
+of more than `MOST_VECTORS`, those that are nearest are held as their sum.
 
-Sources: D. Müllner, "Modern hierarchical, agglomerative clustering algorithms" (arXiv 1109.2378), section 3.3; the cut
-is that of pyannote.audio's speaker-diarization-3.1.
+Sources: J. H. Ward, "Hierarchical grouping to optimize an objective function" (1963); D. Müllner, "Modern
+hierarchical, agglomerative clustering algorithms" (arXiv 1109.2378), section 3.3; the cut by distance is that of
+pyannote.audio's speaker-diarization-3.1.
 
 Dimension key: N items (vectors, or sums of several), D width, K clusters, M steps of the tree (N - 1).
 """
@@ -19,6 +22,8 @@ import numpy as np
 # Vectors that are clustered one by one, about an hour of conversation; above it the nearest are summed. A matrix of
 # their distances takes 64 MB.
 MOST_VECTORS = 4096
+MOST_SPEAKERS = 20  # that are looked for where no number is given
+MOST_ROUNDS = 20  # until means settle; a few are enough
 ROWS = 256  # of the matrix that are computed in one go
 
 
@@ -28,7 +33,7 @@ class Tree:
 
     first: np.ndarray  # (M,) the cluster that stays
     second: np.ndarray  # (M,) the cluster that ends
-    distance: np.ndarray  # (M,) of their centroids; may fall from one step to the next
+    distance: np.ndarray  # (M,) of their centroids; may fall from one step to the next, but Ward's does not
     size: np.ndarray  # (M,) vectors in what became of them
 
 
@@ -48,16 +53,21 @@ class Bounds:
         return cls(low, high, low if low == high else num)
 
 
-def build_tree(centroids: np.ndarray, sizes: np.ndarray, most_steps: int | None = None) -> Tree:
+def build_tree(centroids: np.ndarray, sizes: np.ndarray, most_steps: int | None = None, is_ward: bool = False) -> Tree:
     """Join the nearest clusters until one is left, or for `most_steps`.
 
-    `centroids` (N, D) are means of `sizes` (N,) unit vectors. Time is O(N²) where few clusters lose their nearest one
-    at a step, and memory 4 N² bytes. A joined cluster's distances follow from those of its parts (section 2.2).
+    Near is what has near centroids, or with `is_ward` what adds least to the squared distances of all vectors from
+    their centroids; then a step's distance is the root of twice that. `centroids` (N, D) are means of `sizes` (N,) unit
+    vectors. Time is O(N²) where few clusters lose their nearest one at a step, and memory 4 N² bytes. A joined
+    cluster's distances follow from those of its parts (section 2.2).
     """
     n_items = len(centroids)
     n_steps = n_items - 1 if most_steps is None else min(most_steps, n_items - 1)
     centres, counts = centroids.astype(np.float64), sizes.astype(np.int64)
     table = squared_distances(centres)
+    if is_ward:
+        for number, count in enumerate(counts.tolist()):
+            table[number] *= (2 * count * counts / (count + counts)).astype(np.float32)
     np.fill_diagonal(table, np.inf)
     nearest = table.argmin(1)
     gaps = table[np.arange(n_items), nearest]
@@ -66,11 +76,16 @@ def build_tree(centroids: np.ndarray, sizes: np.ndarray, most_steps: int | None 
         one = int(gaps.argmin())
         other = int(nearest[one])
         one, other = min(one, other), max(one, other)
-        between = float(((centres[one] - centres[other]) ** 2).sum())
         total = counts[one] + counts[other]
-        parts = np.float32(counts[one] / total), np.float32(counts[other] / total)
         # What has ended is infinitely far from both, and stays so.
-        row = parts[0] * table[one] + parts[1] * table[other] - parts[0] * parts[1] * np.float32(between)
+        if is_ward:
+            between = float(table[one, other])
+            added = (counts[one] + counts) * table[one] + (counts[other] + counts) * table[other]
+            row = ((added - counts * between) / (total + counts)).astype(np.float32)
+        else:
+            between = float(((centres[one] - centres[other]) ** 2).sum())
+            parts = np.float32(counts[one] / total), np.float32(counts[other] / total)
+            row = parts[0] * table[one] + parts[1] * table[other] - parts[0] * parts[1] * np.float32(between)
         row[[one, other]] = np.inf
         centres[one] = (counts[one] * centres[one] + counts[other] * centres[other]) / total
         counts[one] = total
@@ -153,8 +168,7 @@ def find_clusters(
     n_items = len(units)
     if n_items == 1 or bounds.most < 2:
         return np.zeros(n_items, int)
-    # Of a short recording no speaker has many vectors; a tenth of all is as many as may be asked for.
-    least_size = min(least_size, max(1, round(0.1 * int(sizes.sum()))))
+    least_size = _asked_of_each(least_size, sizes)
     tree = build_tree(units, sizes)
     clusters = cut_at_distance(tree, n_items, threshold)
     n_large = int((np.bincount(clusters, sizes) >= least_size).sum())
@@ -169,6 +183,54 @@ def find_clusters(
         _small_to_large(units, sizes, clusters, least_size), return_index=True, return_inverse=True
     )
     return firsts.argsort().argsort()[clusters]
+
+
+def find_even_clusters(
+    units: np.ndarray, sizes: np.ndarray, bounds: Bounds, threshold: float, least_size: int
+) -> np.ndarray:
+    """Return the speaker of each item, (N,) from 0 up in the order of first items, where each has many of them.
+
+    They are as many as can be, within the bounds, so that the centroids of no two, of unit length, are nearer than
+    `threshold`, and none has fewer than `least_size` vectors. `units` (N, D) are means of `sizes` (N,) unit vectors.
+    """
+    n_items = len(units)
+    least = min(bounds.least, n_items)
+    most = min(bounds.most, n_items, max(least, MOST_SPEAKERS))
+    found = np.zeros(n_items, int)
+    if most < 2:
+        return found
+    least_size = _asked_of_each(least_size, sizes)
+    tree = build_tree(units, sizes, is_ward=True)
+    for number in range(max(2, least), most + 1):
+        cut = joined(tree, n_items, np.arange(n_items - 1) < n_items - number)
+        clusters = _settled(units, sizes, cut)
+        is_even = np.bincount(clusters, sizes).min() >= least_size
+        if number == least or (is_even and _least_distance(means_of(units, sizes, clusters)) >= threshold):
+            found = clusters
+    _, firsts, clusters = np.unique(found, return_index=True, return_inverse=True)
+    return firsts.argsort().argsort()[clusters]
+
+
+def _asked_of_each(least_size: int, sizes: np.ndarray) -> int:
+    """Of a short recording no speaker has many vectors; a tenth of all is as many as may be asked for."""
+    return min(least_size, max(1, round(0.1 * int(sizes.sum()))))
+
+
+def _settled(units: np.ndarray, sizes: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Move each item to the nearest mean, (N,), until none moves."""
+    for _ in range(MOST_ROUNDS):
+        moved = np.unique(cosines(units, means_of(units, sizes, clusters)).argmax(1), return_inverse=True)[1]
+        if np.array_equal(moved, clusters):
+            break
+        clusters = moved
+    return clusters
+
+
+def _least_distance(centroids: np.ndarray) -> float:
+    """The least distance of two of (K, D) centroids, brought to unit length; that of one from none is infinite."""
+    table = squared_distances(unit(centroids))
+    np.fill_diagonal(table, np.inf)
+    return float(table.min()) ** 0.5
 
 
 def _cut_at_number(tree: Tree, sizes: np.ndarray, wanted: int, threshold: float, least_size: int) -> np.ndarray:

@@ -25,6 +25,7 @@ class DiarizationOptions:
     threshold: float | None = None  # distance from which two clusters are two speakers; None: the model's
     min_duration_off: float | None = None  # seconds; a shorter pause inside a turn is filled; None: the model's
     min_duration_on: float = 0.0  # seconds; a shorter turn is left out
+    vad: bool | None = None  # nobody talks where the voice detector hears nobody; None: as the model wants it
     skip_silence: bool = False  # do not look at windows in which the voice detector hears nobody
     batch_size: int | None = None  # windows in one forward pass; changes no result; None: what suits the device
 
@@ -40,8 +41,8 @@ class DiarizationOptions:
                 raise OptionError(f"{name}={value!r}; expected a number from 0 on")
         if not -1 <= self.known_threshold <= 1:
             raise OptionError(f"known_threshold={self.known_threshold!r}; expected a cosine similarity, from -1 to 1")
-        for name in ("exclusive", "skip_silence"):
-            if type(getattr(self, name)) is not bool:
+        for name in ("exclusive", "skip_silence", "vad"):
+            if type(getattr(self, name)) is not bool and not (name == "vad" and self.vad is None):
                 raise OptionError(f"{name}={getattr(self, name)!r}; expected True or False")
         if not isinstance(self.known, Mapping) or not all(
             isinstance(name, str) and name.strip() for name in self.known

@@ -2,7 +2,8 @@
 
 How many talk at a frame is the mean of what the chunks over it say; who they are is what most of these chunks say.
 
-Dimension key: T frames of a chunk, S speakers within a chunk, K speakers of the recording, R frames of a piece.
+Dimension key: T frames of a chunk, S speakers within a chunk (places), Q pieces of a chunk, K speakers of the
+recording, R frames that become final together.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from auricle.speech.diarization_windows import Decision, Geometry
-
-INACTIVE = -2  # the speaker of a place in a chunk where nobody is
 
 
 @dataclass(frozen=True)
@@ -54,24 +53,25 @@ def lay_over(
 ) -> Iterator[Frames]:
     """Give the frames of a recording as they become final, by what all chunks over them say.
 
-    `speakers` (chunks, S) is the speaker of each place in each chunk, or `INACTIVE`; `certainty` (chunks, S) how sure
-    that is. Where more talk than there are speakers, further ones are made.
+    `speakers` (Q of all chunks,) is the speaker of each piece, `certainty` how sure that is. Where more talk than there
+    are speakers, further ones are made.
     """
     n_columns = max(choice.n_speakers, int(choice.sets.sum(1).max()))
     layers = _Layers(n_columns, geometry.n_frames)
+    first_piece = 0
     for chunk, decision in enumerate(decisions):
         layers.drop_before(geometry.first_frame(chunk))
         yield from layers.take(choice)
         places = choice.sets[decision.sets]  # (T, S)
         said = np.zeros((geometry.n_frames, n_columns), np.float32)
         sure = np.zeros_like(said)
-        for place, speaker in enumerate(speakers[chunk].tolist()):
-            if speaker == INACTIVE:
-                continue
-            talks = places[:, place]
-            said[:, speaker] = np.maximum(said[:, speaker], talks)
-            felt = talks * decision.probabilities * np.float32(certainty[chunk, place])
-            sure[:, speaker] = np.maximum(sure[:, speaker], felt)
+        for number, (place, start, end) in enumerate(decision.pieces.tolist(), first_piece):
+            speaker, part = int(speakers[number]), slice(start, end)
+            talks = places[part, place]
+            said[part, speaker] = np.maximum(said[part, speaker], talks)
+            felt = talks * decision.probabilities[part] * np.float32(certainty[number])
+            sure[part, speaker] = np.maximum(sure[part, speaker], felt)
+        first_piece += len(decision.pieces)
         layers.add(geometry.first_frame(chunk), said, sure, places.sum(1))
     layers.drop_before(geometry.total_frames(n_chunks))
     yield from layers.take(choice)

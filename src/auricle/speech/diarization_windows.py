@@ -3,7 +3,8 @@
 Chunks begin every `step_s` seconds from the start on; the last one is filled up with zeros. Only the samples of a few
 chunks are held at a time.
 
-Dimension key: N samples, B chunks of a stretch, T frames of a chunk, S speakers within a chunk, P sets of them.
+Dimension key: N samples, B chunks of a stretch, T frames of a chunk, S speakers within a chunk (places), P sets of
+them, Q pieces of a chunk.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from auricle.models.pyannet import PyanNetConfig
 
 FULL = 255  # of a probability that is held in a byte
+PAUSE = 3  # frames: from about a tenth of a second on, somebody else may go on
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,15 @@ def stretches(blocks: Iterable[np.ndarray], geometry: Geometry, batch_size: int)
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided of one chunk."""
+    """What was decided of one chunk.
+
+    A piece is speech of one place of the chunk that is heard as one voice: all of it, or a part between two pauses.
+    """
 
     sets: np.ndarray  # (T,) uint8, the most probable set of speakers
     probabilities: np.ndarray  # (T,) float32, of that set
-    vectors: np.ndarray  # (S,) int32, the number of each speaker's vector; -1 of one who does not talk
+    pieces: np.ndarray  # (Q, 3) int32, place, first frame and the frame after the last
+    vectors: np.ndarray  # (Q,) int32, the number of each piece's vector; below 0, see `Voices` of the diarizer
 
 
 class Decisions:
@@ -112,31 +119,59 @@ class Decisions:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, sets: np.ndarray, probabilities: np.ndarray, vectors: np.ndarray) -> None:
+    def add(self, decision: Decision) -> None:
         """Keep a decision; probabilities are rounded to 1/255."""
-        quantised = np.rint(np.clip(probabilities, 0.0, 1.0) * FULL).astype(np.uint8)
-        frames = np.concatenate([sets.astype(np.uint8), quantised])
-        self._kept.append((zlib.compress(frames.tobytes(), 1), vectors.astype(np.int32).tobytes()))
+        quantised = np.rint(np.clip(decision.probabilities, 0.0, 1.0) * FULL).astype(np.uint8)
+        frames = np.concatenate([decision.sets.astype(np.uint8), quantised])
+        pieces = np.column_stack([decision.pieces, decision.vectors]).astype(np.int32)  # (Q, 4)
+        self._kept.append((zlib.compress(frames.tobytes(), 1), pieces.tobytes()))
 
     def __iter__(self) -> Iterator[Decision]:
-        for frames, vectors in self._kept:
+        for frames, pieces in self._kept:
             both = np.frombuffer(zlib.decompress(frames), np.uint8)
             half = len(both) // 2
-            yield Decision(both[:half], both[half:].astype(np.float32) / FULL, np.frombuffer(vectors, np.int32))
+            rows = np.frombuffer(pieces, np.int32).reshape(-1, 4)
+            yield Decision(both[:half], both[half:].astype(np.float32) / FULL, rows[:, :3], rows[:, 3])
 
     def vectors(self) -> np.ndarray:
-        """The number of each speaker's vector in each chunk, (chunks, S)."""
-        return np.array([np.frombuffer(vectors, np.int32) for _, vectors in self._kept], np.int32)
+        """The number of each piece's vector, (Q of all chunks,)."""
+        return np.concatenate([np.zeros(0, np.int32), *(np.frombuffer(rows, np.int32)[3::4] for _, rows in self._kept)])
 
 
-def masks(active: np.ndarray, least_frames: int) -> np.ndarray:
-    """Where each speaker is to be heard, (B, T, S) float32: where they talk alone, if that is for long enough.
+def whole_pieces(active: np.ndarray) -> np.ndarray:
+    """All speech of each place that speaks in (T, S) as one piece, (Q, 3)."""
+    places = np.flatnonzero(active.any(0))
+    return np.column_stack([places, np.zeros_like(places), np.full_like(places, len(active))])
 
-    `active` (B, T, S) is 1 where they talk; more than `least_frames` must be left of it, or all of it counts. Where
-    `least_frames` is below 0 all of it counts.
+
+def cut_pieces(active: np.ndarray, longest: int) -> np.ndarray:
+    """Speech of each place in (T, S) between pauses of `PAUSE` frames, in even parts of about `longest`, (Q, 3)."""
+    found = []
+    for place in range(active.shape[1]):
+        edges = np.flatnonzero(np.diff(np.pad(active[:, place] > 0, 1).astype(np.int8))).reshape(-1, 2)
+        parts: list[list[int]] = []
+        for start, end in edges.tolist():
+            if parts and start - parts[-1][1] < PAUSE:
+                parts[-1][1] = end
+            else:
+                parts.append([start, end])
+        for start, end in parts:
+            n_parts = max(1, round((end - start) / longest))
+            cuts = np.linspace(start, end, n_parts + 1).round().astype(int).tolist()
+            found += [(place, first, last) for first, last in pairwise(cuts)]
+    return np.array(found, int).reshape(-1, 3)
+
+
+def masks(active: np.ndarray, pieces: np.ndarray, least_frames: int) -> np.ndarray:
+    """Where the voice of each piece is to be heard, (Q, T) float32: where it is alone, if that is for long enough.
+
+    `active` (T, S) is 1 where a place talks; more than `least_frames` must be left of a piece (Q, 3), or all of it
+    counts. Where `least_frames` is below 0 all of it counts.
     """
     spoken = active.astype(np.float32)
-    if least_frames < 0:
-        return spoken
-    alone = spoken * (active.sum(2, keepdims=True) < 2)
-    return np.where(alone.sum(1, keepdims=True) > least_frames, alone, spoken)
+    alone = spoken * (active.sum(1, keepdims=True) < 2)
+    found = np.zeros((len(pieces), len(active)), np.float32)
+    for row, (place, start, end) in enumerate(pieces.tolist()):
+        is_enough = 0 <= least_frames < alone[start:end, place].sum()
+        found[row, start:end] = (alone if is_enough else spoken)[start:end, place]
+    return found

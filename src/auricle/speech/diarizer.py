@@ -4,7 +4,7 @@ The algorithm is that of pyannote/speaker-diarization-3.1 (arXiv 2104.04045, arX
 from the same networks; see docs/diarization.md. Of a recording only the samples of a few chunks are held.
 
 Dimension key: B chunks of a stretch, T frames of a chunk, S speakers within a chunk, P sets of them, D width of a
-vector, K speakers of the recording.
+vector, K speakers of the recording, Q pieces of speech.
 """
 
 from __future__ import annotations
@@ -17,15 +17,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from auricle.audio.vad import VoiceProbabilities
 from auricle.checkpoints.diarization import DiarizationConfig
 from auricle.engines.diarization import DiarizationNetworks
 from auricle.errors import AudioInputError, OptionError
 from auricle.results import SpeakerTurn, Warning
-from auricle.speech.clustering import Bounds, Voices, cosines, find_clusters, means_of, unit
+from auricle.speech.clustering import Bounds, Voices, cosines, find_clusters, find_even_clusters, means_of, unit
 from auricle.speech.diarization import Diarization, DiarizationOptions
-from auricle.speech.diarization_turns import INACTIVE, Choice, Span, fill_and_drop, lay_over, turns_of
-from auricle.speech.diarization_windows import Decisions, Geometry, Stretch, masks, stretches
+from auricle.speech.diarization_turns import Choice, Span, fill_and_drop, lay_over, turns_of
+from auricle.speech.diarization_voice import Gate, VoiceTrack
+from auricle.speech.diarization_windows import (
+    Decision,
+    Decisions,
+    Geometry,
+    Stretch,
+    cut_pieces,
+    masks,
+    stretches,
+    whole_pieces,
+)
 
 BATCH_SIZE = 8
 SURE_FROM = 0.5  # cosine by which a voice must be nearer to its speaker than to the next, to be sure
@@ -34,12 +43,23 @@ VOICE_FROM = 0.2  # probability of voice in 32 ms, below which nobody is heard: 
 
 @dataclass(frozen=True)
 class Speakers:
-    """Who is at each place of each chunk."""
+    """Whose the pieces of all chunks are."""
 
-    of_places: np.ndarray  # (chunks, S), or INACTIVE
-    certainty: np.ndarray  # (chunks, S), half where two are equally near, 1 where one is nearer by far
+    of_pieces: np.ndarray  # (Q,)
+    certainty: np.ndarray  # (Q,), half where two are equally near, 1 where one is nearer by far
     centroids: np.ndarray  # (K, D), or (0, 0) where no voices were heard
     n_speakers: int
+
+
+class Heard:
+    """The vectors of pieces; those of short ones are kept apart, since they do not say how many speakers there are."""
+
+    def __init__(self) -> None:
+        self.founding, self.brief = Voices(), Voices()
+
+    def add(self, vector: np.ndarray, is_brief: bool) -> int:
+        """Take a vector (D,) and return its number: from 0 on, or from -1 down for those of short pieces."""
+        return -1 - self.brief.add(vector) if is_brief else self.founding.add(vector)
 
 
 class Diarizer:
@@ -75,7 +95,7 @@ class Diarizer:
         speakers, names = _named(speakers, known, options)
         most = options.num_speakers or options.max_speakers
         choice = Choice(self.sets, speakers.n_speakers, 1 if options.exclusive else most)
-        frames = lay_over(decisions, speakers.of_places, speakers.certainty, choice, self.geometry, len(decisions))
+        frames = lay_over(decisions, speakers.of_pieces, speakers.certainty, choice, self.geometry, len(decisions))
         min_off = self.config.min_duration_off if options.min_duration_off is None else options.min_duration_off
         spans = fill_and_drop(turns_of(frames, self.geometry, duration), min_off, options.min_duration_on)
         labels = _labels(spans, names)
@@ -118,76 +138,118 @@ class Diarizer:
         options: DiarizationOptions,
         progress: Callable[[float], None] | None,
         has_known: bool,
-    ) -> tuple[Decisions, Voices, int]:
+    ) -> tuple[Decisions, Heard, int]:
         """Run the networks over all chunks; keep what was decided, and the vectors of who talks."""
-        decisions, voices, n_samples = Decisions(), Voices(), 0
+        decisions, voices, n_samples = Decisions(), Heard(), 0
         # Of one speaker there is nobody to tell apart.
         is_one = (options.num_speakers or options.max_speakers) == 1 and not has_known
         blocks: Iterator[np.ndarray] = audio.blocks()
-        detector = _Detector(self.sample_rate) if options.skip_silence else None
-        if detector is not None:
-            blocks = detector.hear(blocks)
+        gate = self._gate(options)
+        track = None if gate is None else VoiceTrack(self.sample_rate, gate)
+        if track is not None:
+            blocks = track.hear(blocks)
         for stretch in stretches(blocks, self.geometry, options.batch_size or BATCH_SIZE):
-            self._segment(stretch, decisions, None if is_one else voices, detector)
+            self._segment(stretch, decisions, None if is_one else voices, track, self._has_vad(options))
             n_samples = stretch.heard
             if progress is not None:
                 progress(n_samples / self.sample_rate)
         return decisions, voices, n_samples
 
+    def _has_vad(self, options: DiarizationOptions) -> bool:
+        return self.config.vad if options.vad is None else options.vad
+
+    def _gate(self, options: DiarizationOptions) -> Gate | None:
+        """What the voice detector is asked, if anything."""
+        if self._has_vad(options):
+            return Gate(self.config.vad_threshold, self.config.speech_pad_s, self.config.min_silence_s)
+        return Gate(VOICE_FROM) if options.skip_silence else None
+
     def _segment(
-        self, stretch: Stretch, decisions: Decisions, voices: Voices | None, detector: _Detector | None
+        self,
+        stretch: Stretch,
+        decisions: Decisions,
+        voices: Heard | None,
+        track: VoiceTrack | None,
+        is_gated: bool,
     ) -> None:
+        """Decide of the chunks of a stretch; where `is_gated`, nobody talks outside the voice of `track`."""
         geometry = self.geometry
         first = len(decisions) * geometry.step_samples
         heard = [
             place
             for place, start in enumerate(stretch.starts)
-            if detector is None or detector.has_voice(first + start, first + start + geometry.chunk_samples)
+            if track is None or track.has_voice(first + start, first + start + geometry.chunk_samples)
         ]
-        n_chunks, n_places = len(stretch.starts), self.sets.shape[1]
+        n_chunks = len(stretch.starts)
         sets = np.zeros((n_chunks, geometry.n_frames), np.uint8)
         probabilities = np.ones((n_chunks, geometry.n_frames), np.float32)
-        vectors = np.full((n_chunks, n_places), -1, np.int32)
         samples = torch.from_numpy(stretch.samples)
         if heard:
             log_probs = self.networks.segment(samples, [stretch.starts[place] for place in heard])  # (B, T, P)
             best = log_probs.max(2)
             sets[heard], probabilities[heard] = best.indices.numpy(), best.values.exp().numpy()
-        active: np.ndarray = self.sets[sets]  # (B, T, S)
-        talks: np.ndarray = active.max(1) > 0  # (B, S)
-        spoken = np.flatnonzero(talks.sum(1)).tolist()
-        if voices is None:
-            vectors[talks] = 0
-        elif spoken:
-            weights = torch.from_numpy(masks(active[spoken], self.least_frames)).transpose(1, 2)  # (B, S, T)
-            found = self.networks.embed(samples, [stretch.starts[place] for place in spoken], weights).numpy()
-            for row, chunk in enumerate(spoken):
-                for place in np.flatnonzero(talks[chunk]).tolist():
-                    vectors[chunk, place] = voices.add(found[row, place])
+        if track is not None:
+            if is_gated:
+                middles = geometry.hop_samples * np.arange(geometry.n_frames) + geometry.frame_samples / 2
+                for place in heard:
+                    sets[place, ~track.at(first + stretch.starts[place] + middles)] = 0  # the set of nobody
+            track.forget(first + geometry.step_samples * len(stretch.starts))
+        pieces, vectors = self._heard_in(samples, stretch.starts, self.sets[sets], voices)
         for chunk in range(n_chunks):
-            decisions.add(sets[chunk], probabilities[chunk], vectors[chunk])
+            decisions.add(Decision(sets[chunk], probabilities[chunk], pieces[chunk], vectors[chunk]))
 
-    def _speakers(self, decisions: Decisions, voices: Voices, options: DiarizationOptions) -> Speakers:
-        """Cluster the vectors, and give each place of each chunk to the nearest cluster."""
-        numbers = decisions.vectors()  # (chunks, S)
-        is_active = numbers >= 0
-        of_places = np.where(is_active, 0, INACTIVE)
-        certainty = np.ones(numbers.shape, np.float32)
-        raw, units, sizes = voices.items()
+    def _heard_in(
+        self, samples: torch.Tensor, starts: Sequence[int], active: np.ndarray, voices: Heard | None
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return the pieces (Q, 3) of each chunk, in which `active` (B, T, S) says who talks, and their numbers."""
+        longest = round(self.config.piece_s * self.sample_rate / self.geometry.hop_samples)
+        pieces = [cut_pieces(one, longest) if longest else whole_pieces(one) for one in active]
+        vectors = [np.zeros(len(one), np.int32) for one in pieces]
+        spoken = [chunk for chunk, one in enumerate(pieces) if len(one)]
+        if voices is None or not spoken:
+            return pieces, vectors
+        # A row for each place, whether it talks or not; more where there are more pieces.
+        n_rows = max(active.shape[2], *(len(pieces[chunk]) for chunk in spoken))
+        weights = np.zeros((len(spoken), n_rows, active.shape[1]), np.float32)
+        rows = {chunk: np.arange(len(pieces[chunk])) if longest else pieces[chunk][:, 0] for chunk in spoken}
+        for number, chunk in enumerate(spoken):
+            weights[number, rows[chunk]] = masks(active[chunk], pieces[chunk], self.least_frames)
+        found = self.networks.embed(samples, [starts[chunk] for chunk in spoken], torch.from_numpy(weights)).numpy()
+        least = self.config.founding_s * self.sample_rate / self.geometry.hop_samples
+        for number, chunk in enumerate(spoken):
+            alone = active[chunk] * (active[chunk].sum(1, keepdims=True) < 2)
+            for piece, (place, start, end) in enumerate(pieces[chunk].tolist()):
+                is_brief = alone[start:end, place].sum() < least
+                vectors[chunk][piece] = voices.add(found[number, rows[chunk][piece]], bool(is_brief))
+        return pieces, vectors
+
+    def _speakers(self, decisions: Decisions, voices: Heard, options: DiarizationOptions) -> Speakers:
+        """Cluster the vectors, and give each piece to the nearest cluster."""
+        numbers = decisions.vectors()  # (Q,)
+        of_pieces, certainty = np.zeros(len(numbers), int), np.ones(len(numbers), np.float32)
+        founding, brief = voices.founding, voices.brief
+        if not len(founding.items()[2]):
+            founding, brief, numbers = brief, founding, -1 - numbers  # nobody talks for long: short pieces have to do
+        raw, units, sizes = founding.items()
         if not len(sizes):
-            return Speakers(of_places, certainty, np.zeros((0, 0)), int(is_active.any()))
+            return Speakers(of_pieces, certainty, np.zeros((0, 0)), int(len(numbers) > 0))
         bounds = Bounds.of(options.num_speakers, options.min_speakers, options.max_speakers, int(sizes.sum()))
         threshold = self.config.threshold if options.threshold is None else options.threshold
-        clusters = find_clusters(units, sizes, bounds, threshold, self.config.min_cluster_size)
-        centroids = means_of(raw, sizes, clusters)  # (K, D)
-        near = cosines(raw, centroids)  # (items, K)
-        nearest, sure = near.argmax(1), np.ones(len(near), np.float32)
-        if near.shape[1] > 1:
-            two = np.sort(near, axis=1)[:, -2:]
-            sure = (0.5 + 0.5 * np.clip((two[:, 1] - two[:, 0]) / SURE_FROM, 0, 1)).astype(np.float32)
-        items = voices.item_of()[numbers[is_active]]
-        of_places[is_active], certainty[is_active] = nearest[items], sure[items]
-        return Speakers(of_places, certainty, centroids, len(centroids))
+        if self.config.linkage == "ward":
+            clusters = find_even_clusters(units, sizes, bounds, threshold, self.config.min_cluster_size)
+            centroids = means_of(units, sizes, clusters)  # (K, D)
+        else:
+            clusters = find_clusters(units, sizes, bounds, threshold, self.config.min_cluster_size)
+            centroids = means_of(raw, sizes, clusters)  # (K, D)
+        for is_here, group, places in (
+            (numbers >= 0, founding, numbers[numbers >= 0]),
+            (numbers < 0, brief, -1 - numbers[numbers < 0]),
+        ):
+            if len(places):
+                nearest, sure = _nearest(group.items()[0], centroids)
+                items = group.item_of()[places]
+                of_pieces[is_here], certainty[is_here] = nearest[items], sure[items]
+        return Speakers(of_pieces, certainty, centroids, len(centroids))
 
     def _known(self, known: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
         width = self.networks.embedding.embedding_dim
@@ -201,27 +263,14 @@ class Diarizer:
         return found
 
 
-class _Detector:
-    """Notes where there may be a voice while blocks pass."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self.sample_rate = sample_rate
-        self._probabilities = VoiceProbabilities(sample_rate)
-        self._voiced: list[np.ndarray] = []
-
-    def hear(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Give the blocks, each after it was heard."""
-        for block in blocks:
-            self._voiced.append(self._probabilities(block) >= VOICE_FROM)
-            yield block
-        self._voiced.append(self._probabilities.end() >= VOICE_FROM)
-
-    def has_voice(self, start: int, end: int) -> bool:
-        """Whether there may be a voice between two samples; what is not decided yet may be one."""
-        voiced = np.concatenate(self._voiced)
-        self._voiced = [voiced]
-        places = [math.floor(sample / self.sample_rate / 0.032) for sample in (start, end)]
-        return places[1] >= len(voiced) + 1 or bool(voiced[places[0] : places[1] + 1].any())
+def _nearest(vectors: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nearest of (K, D) centroids to each of (N, D) vectors, (N,), and how sure that is, (N,)."""
+    near = cosines(vectors, centroids)  # (N, K)
+    nearest, sure = near.argmax(1), np.ones(len(near), np.float32)
+    if near.shape[1] > 1:
+        two = np.sort(near, axis=1)[:, -2:]
+        sure = (0.5 + 0.5 * np.clip((two[:, 1] - two[:, 0]) / SURE_FROM, 0, 1)).astype(np.float32)
+    return nearest, sure
 
 
 def _named(
@@ -246,10 +295,10 @@ def _named(
     for cluster in sorted(chosen):
         target[cluster] = first_of.setdefault(chosen[cluster], cluster)
     kept, renumbered = np.unique(target, return_inverse=True)
-    of_places = np.where(speakers.of_places == INACTIVE, INACTIVE, renumbered[np.maximum(speakers.of_places, 0)])
+    of_pieces = renumbered[speakers.of_pieces]
     centroids = means_of(unit(speakers.centroids), np.ones(len(target), int), renumbered)
     names = {int(renumbered[cluster]): people[person] for cluster, person in chosen.items()}
-    return Speakers(of_places, speakers.certainty, centroids, len(kept)), names
+    return Speakers(of_pieces, speakers.certainty, centroids, len(kept)), names
 
 
 def _labels(spans: Sequence[Span], names: Mapping[int, str]) -> dict[int, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from auricle.checkpoints.diarization import DiarizationConfig, read_diarization, write_diarization
 from auricle.errors import ConfigError
@@ -54,6 +56,36 @@ def test_reads_what_it_writes(tmp_path: Path) -> None:
     config = DiarizationConfig("segmentation", "embedding", 0.6, 5, 0.2, 0.2, False)
     write_diarization(tmp_path / "config.yaml", config)
     assert read_diarization(tmp_path / "config.yaml") == config
+    gated = replace(config, vad=True, vad_threshold=0.4, speech_pad_s=0.2, min_silence_s=0.5)
+    gated = replace(gated, linkage="ward", piece_s=2.0, founding_s=1.0)
+    write_diarization(tmp_path / "config.yaml", gated)
+    assert read_diarization(tmp_path / "config.yaml") == gated
+
+
+def test_what_only_we_know_is_beside_what_the_other_program_reads(tmp_path: Path) -> None:
+    write_diarization(tmp_path / "config.yaml", DiarizationConfig("segmentation", "embedding"))
+    plain = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    write_diarization(tmp_path / "config.yaml", DiarizationConfig("segmentation", "embedding", vad=True))
+    ours = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert {name: ours[name] for name in plain} == plain
+    assert set(ours) - set(plain) == {"auricle"}
+
+
+@pytest.mark.parametrize(
+    ("ours", "message"),
+    [
+        ("{vadd: true}", "unknown key 'vadd'; did you mean 'vad'"),
+        ("{vad: 1}", "vad is 1; expected bool"),
+        ("{vad_threshold: 1.0}", "vad_threshold is 1.0"),
+        ("{speech_pad_s: -0.1}", "speech_pad_s -0.1"),
+        ("{linkage: average}", "linkage is 'average'; expected one of centroid, ward"),
+        ("{piece_s: -1.0}", "piece_s is -1.0"),
+        ("3", "auricle is 3"),
+    ],
+)
+def test_refuses_what_it_does_not_know_of_the_voice_detector(tmp_path: Path, ours: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(tmp_path, PUBLISHED + f"auricle: {ours}\n")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from auricle.speech.clustering import (
     build_tree,
     cut_at_distance,
     find_clusters,
+    find_even_clusters,
     joined,
     large_after_steps,
     unit,
@@ -45,6 +46,47 @@ def test_tree_is_that_of_scipy(seed: int) -> None:
     theirs[:, 2] = np.arange(59)
     for step in (0, 20, 58):
         assert same_parts(joined(ours, 60, np.arange(59) <= step), hierarchy.fcluster(theirs, step, "distance"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_wards_tree_is_that_of_scipy(seed: int) -> None:
+    hierarchy = pytest.importorskip("scipy.cluster.hierarchy", reason="SciPy is what trees are compared with")
+    vectors = unit(np.random.default_rng(seed).standard_normal((60, 5)))
+    theirs = hierarchy.linkage(vectors, "ward", "euclidean")
+    ours = build_tree(vectors, np.ones(60), is_ward=True)
+    assert np.allclose(ours.distance, theirs[:, 2], atol=1e-5)
+    for number in (1, 2, 5, 20):
+        cut = hierarchy.fcluster(theirs, number, "maxclust")
+        assert same_parts(joined(ours, 60, np.arange(59) < 60 - number), cut)
+    # Two vectors at one place and their sum are the same.
+    doubled = build_tree(np.repeat(vectors[:20], 2, axis=0), np.ones(40), is_ward=True)
+    weighed = build_tree(vectors[:20], np.full(20, 2), is_ward=True)
+    assert np.allclose(doubled.distance[20:], weighed.distance, atol=1e-5)
+
+
+def test_even_clusters_are_found_among_noisy_vectors() -> None:
+    vectors, speakers = voices(4, 60, 0.25)
+    found = find_even_clusters(vectors, np.ones(240), FREE, 0.9, 12)
+    assert len(set(found)) == 4
+    assert np.mean((found[:, None] == found[None]) == (speakers[:, None] == speakers[None])) > 0.95
+    assert found[0] == 0
+    one, _ = voices(1, 60, 0.25)
+    assert set(find_even_clusters(one, np.ones(60), FREE, 0.9, 12)) == {0}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "n_found"), [((3, None, None), 3), ((6, None, None), 6), ((None, 5, None), 5), ((None, None, 2), 2)]
+)
+def test_even_clusters_are_as_many_as_were_asked_for(bounds: tuple[int | None, ...], n_found: int) -> None:
+    vectors, _ = voices(4, 60, 0.1)
+    asked = Bounds.of(bounds[0], bounds[1], bounds[2], 240)
+    assert len(set(find_even_clusters(vectors, np.ones(240), asked, 0.9, 12))) == n_found
+
+
+def test_even_clusters_of_hardly_anything() -> None:
+    assert find_even_clusters(np.ones((1, 4)), np.ones(1), FREE, 0.9, 12).tolist() == [0]
+    assert find_even_clusters(np.eye(4)[:2], np.ones(2), FREE, 0.9, 12).tolist() == [0, 1]
+    assert find_even_clusters(np.eye(4)[:2], np.ones(2), Bounds.of(1, None, None, 2), 0.9, 12).tolist() == [0, 0]
 
 
 def test_a_cut_within_a_step_back_keeps_its_whole_cluster_out() -> None:

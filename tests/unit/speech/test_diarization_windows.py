@@ -7,7 +7,15 @@ import pytest
 
 from auricle.models.pyannet import PyanNetConfig
 from auricle.speech.diarization_turns import Choice, Frames, fill_and_drop, lay_over, turns_of
-from auricle.speech.diarization_windows import Decision, Decisions, Geometry, masks, stretches
+from auricle.speech.diarization_windows import (
+    Decision,
+    Decisions,
+    Geometry,
+    cut_pieces,
+    masks,
+    stretches,
+    whole_pieces,
+)
 
 PUBLISHED = Geometry.of(PyanNetConfig(), 0.1)
 SMALL = Geometry(sample_rate=100, chunk_samples=100, step_samples=10, n_frames=9, frame_samples=12, hop_samples=10)
@@ -47,28 +55,46 @@ def test_decisions_come_back_and_are_small() -> None:
     for _ in range(50):
         sets = np.repeat(rng.integers(7, size=19), 31)
         probabilities = np.clip(1 - np.abs(rng.standard_normal(589)) * 0.002, 0, 1).astype(np.float32)
-        vectors = rng.integers(-1, 99, size=3)
-        kept.add(sets, probabilities, vectors)
-        given.append((sets, probabilities, vectors))
-    for decision, (sets, probabilities, vectors) in zip(kept, given, strict=True):
-        assert np.array_equal(decision.sets, sets)
-        assert np.allclose(decision.probabilities, probabilities, atol=1 / 255)
-        assert np.array_equal(decision.vectors, vectors)
-    assert kept.vectors().shape == (50, 3)
+        pieces = rng.integers(589, size=(int(rng.integers(8)), 3))
+        given.append(Decision(sets, probabilities, pieces, rng.integers(-9, 99, size=len(pieces))))
+        kept.add(given[-1])
+    for decision, before in zip(kept, given, strict=True):
+        assert np.array_equal(decision.sets, before.sets)
+        assert np.allclose(decision.probabilities, before.probabilities, atol=1 / 255)
+        assert np.array_equal(decision.pieces, before.pieces)
+        assert np.array_equal(decision.vectors, before.vectors)
+    assert np.array_equal(kept.vectors(), np.concatenate([one.vectors for one in given]))
     assert sum(len(frames) + len(vectors) for frames, vectors in kept._kept) / 50 < 400  # bytes
 
 
 def test_a_voice_is_heard_where_it_is_alone_if_that_is_enough() -> None:
-    active = np.zeros((1, 8, 3))
-    active[0, :5, 0] = active[0, 3:, 1] = active[0, 3:5, 2] = 1
-    found = masks(active, least_frames=2)
-    assert found[0].T.tolist() == [
+    active = np.zeros((8, 3))
+    active[:5, 0] = active[3:, 1] = active[3:5, 2] = 1
+    whole = whole_pieces(active)
+    assert whole.tolist() == [[0, 0, 8], [1, 0, 8], [2, 0, 8]]
+    assert masks(active, whole, least_frames=2).tolist() == [
         [1, 1, 1, 0, 0, 0, 0, 0],
         [0, 0, 0, 0, 0, 1, 1, 1],
         [0, 0, 0, 1, 1, 0, 0, 0],  # never alone
     ]
-    assert masks(active, least_frames=3)[0, :, 1].tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
-    assert np.array_equal(masks(active, least_frames=-1), active)
+    assert masks(active, whole, least_frames=3)[1].tolist() == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert np.array_equal(masks(active, whole, least_frames=-1), active.T)
+    assert masks(active, np.array([[1, 4, 6], [1, 4, 7]]), least_frames=1).tolist() == [
+        [0, 0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 1, 0],
+    ]
+
+
+def test_speech_is_cut_at_pauses_and_into_even_parts() -> None:
+    active = np.zeros((40, 3))
+    active[2:7, 0] = active[9:12, 0] = active[15:40, 0] = active[0:1, 2] = 1
+    # A pause of 2 frames is none, one of 3 is; 25 frames in parts of about 10 are two or three.
+    assert cut_pieces(active, 10).tolist() == [[0, 2, 12], [0, 15, 28], [0, 28, 40], [2, 0, 1]]
+    assert cut_pieces(np.zeros((40, 3)), 10).shape == (0, 3)
+    assert whole_pieces(np.zeros((40, 3))).shape == (0, 3)
+
+
+BOTH = np.array([[0, 0, 4], [1, 0, 4]])  # all of both places
 
 
 def test_chunks_vote_by_hand() -> None:
@@ -76,12 +102,12 @@ def test_chunks_vote_by_hand() -> None:
     geometry = Geometry(100, 40, 20, n_frames=4, frame_samples=10, hop_samples=10)
 
     def said(*numbers: int) -> Decision:
-        return Decision(np.array(numbers, np.uint8), np.full(4, 0.8, np.float32), np.zeros(2, np.int32))
+        return Decision(np.array(numbers, np.uint8), np.full(4, 0.8, np.float32), BOTH, np.zeros(2, np.int32))
 
     # Places are exchanged from one chunk to the next; at frame 3 one of two chunks hears nobody: 0.5 rounds to none.
     decisions = [said(0, 1, 1, 1), said(2, 0, 3, 1)]
-    speakers = np.array([[0, 1], [1, 0]])
-    certainty = np.array([[1.0, 1.0], [1.0, 0.5]])
+    speakers = np.array([0, 1, 1, 0])
+    certainty = np.array([1.0, 1.0, 1.0, 0.5])
     frames = list(lay_over(decisions, speakers, certainty, Choice(sets, 2, None), geometry, 2))
     active = np.concatenate([piece.active for piece in frames])
     sure = np.concatenate([piece.confidence for piece in frames])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from auricle.checkpoints.diarization import DiarizationConfig
 from auricle.errors import AudioInputError, OptionError
 from auricle.models.pyannet import PyanNet, PyanNetConfig, powerset
 from auricle.models.wespeaker import WeSpeakerConfig, WeSpeakerResNet
+from auricle.speech import diarization_voice
 from auricle.speech.diarization import Diarization, DiarizationOptions
 from auricle.speech.diarizer import Diarizer
 
@@ -302,6 +304,92 @@ def test_windows_without_voice_are_not_computed() -> None:
     networks.segment = None  # type: ignore[assignment, method-assign]
     found = Diarizer(networks, CONFIG).diarize(silent, DiarizationOptions(skip_silence=True))
     assert found.turns == ()
+
+
+class OneForTwo:
+    """Somebody talks up to 4 s, somebody else from 4.2 s on; both are taken for one, and at 8 s is a click."""
+
+    segmentation, embedding, sets = SEGMENTATION, EMBEDDING, SETS
+
+    def segment(self, stretch: Tensor, starts: Sequence[int]) -> Tensor:
+        times = self._times(stretch, starts)
+        talks = (times < 4.0) | (times > 4.2) & (times < 7.5) | (times - 8).abs().lt(0.05)
+        return torch.log_softmax(9.0 * torch.nn.functional.one_hot(talks.long(), len(SETS)), -1)
+
+    def embed(self, stretch: Tensor, starts: Sequence[int], weights: Tensor) -> Tensor:
+        when = (weights * self._times(stretch, starts)[:, None]).sum(2) / weights.sum(2).clamp(min=1)  # (B, S)
+        who = (when > 4.1).long() + (when > 7.8)
+        return torch.nn.functional.one_hot(who, EMBEDDING.embedding_dim).float()
+
+    def voice(self, waveform: Tensor, weights: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    @staticmethod
+    def _times(stretch: Tensor, starts: Sequence[int]) -> Tensor:
+        """The middle of each frame of each chunk in seconds, (B, T)."""
+        first = stretch[list(starts)][:, None]
+        return (first + 270 * torch.arange(FRAMES) + SEGMENTATION.frame_samples[0] / 2) / RATE
+
+
+def test_who_goes_on_after_a_pause_may_be_somebody_else() -> None:
+    divided = replace(CONFIG, threshold=0.3, piece_s=1.0, founding_s=0.2)
+    found = Diarizer(OneForTwo(), divided).diarize(Ramp(9))
+    assert len(found.speakers) == 2
+    one, other, click = found.turns
+    assert one.speaker != other.speaker
+    assert (one.end, other.start) == pytest.approx((4.0, 4.2), abs=270 / RATE)
+    # What is too short to be a speaker goes to the nearest one.
+    assert click.end - click.start == pytest.approx(0.1, abs=2 * 270 / RATE)
+    many = Diarizer(OneForTwo(), replace(divided, founding_s=0.0, min_cluster_size=1)).diarize(Ramp(9))
+    assert len(many.speakers) == 3
+
+
+def test_where_nobody_talks_for_long_short_speech_has_to_do() -> None:
+    divided = replace(CONFIG, threshold=0.3, piece_s=1.0, founding_s=5.0)
+    found = Diarizer(OneForTwo(), divided).diarize(Ramp(7))
+    assert len(found.speakers) == 2
+
+
+class HalfVoiced:
+    """A detector that hears a voice in every second part of 320 ms."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self.n_samples = self.n_given = 0
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        self.n_samples += len(samples)
+        found = np.arange(self.n_given, self.n_samples // 512)
+        self.n_given = self.n_samples // 512
+        return (found // 10 % 2).astype(np.float32)
+
+    def end(self) -> np.ndarray:
+        return np.zeros(0, np.float32)
+
+
+@pytest.mark.parametrize(("batch_size", "block"), [(1, 700), (4, 5000), (8, 10**6)])
+def test_nobody_talks_where_the_voice_detector_hears_nobody(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, block: int
+) -> None:
+    monkeypatch.setattr(diarization_voice, "VoiceProbabilities", HalfVoiced)
+    gated = replace(CONFIG, vad=True, speech_pad_s=0.0, min_silence_s=0.0)
+    networks = MadeUpNetworks(9.1, 2, silence=0.0)
+    whole = Diarizer(networks, gated).diarize(Ramp(9.1, 5000), DiarizationOptions(vad=False))
+    assert whole == Diarizer(networks, CONFIG).diarize(Ramp(9.1, 5000))
+    found = Diarizer(networks, gated).diarize(Ramp(9.1, block), DiarizationOptions(batch_size=batch_size))
+    assert found.duration == whole.duration
+    middles = Diarizer(networks, CONFIG).geometry.time(0) + np.arange(int(8.9 * RATE / 270)) * 270 / RATE
+
+    def talking(one: Diarization) -> np.ndarray:
+        return np.any([(turn.start <= middles) & (middles < turn.end) for turn in one.turns], 0)
+
+    voiced = np.floor(middles / 0.32).astype(int) % 2 == 1
+    # A frame of a chunk and one of the recording are up to half a frame apart.
+    near_edge = np.abs((middles / 0.32 + 0.5) % 1 - 0.5) * 0.32 < 270 / RATE
+    assert not talking(found)[~voiced & ~near_edge].any()
+    assert np.mean(talking(found)[voiced & ~near_edge]) > 0.9
+    asked = DiarizationOptions(batch_size=batch_size, vad=True)
+    plain = Diarizer(networks, replace(gated, vad=False)).diarize(Ramp(9.1, block), asked)
+    assert plain == found
 
 
 def test_too_few_speakers_are_told() -> None:
