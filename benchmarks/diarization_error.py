@@ -4,9 +4,10 @@
     python -m auricle.training diarization mixtures --speech ../shared/speech --hours 0.1
     python benchmarks/diarization_error.py [--model bundled-diarization] [--speech ../shared/speech] [--data data]
 
-The conversations are one minute long, of 1 to 4 speakers that no network heard, in a room and noise that none heard.
-The first third of them chose the threshold of the bundled networks; the others are what is reported. Collar 0.25 s,
-overlap scored; "told" is the same with the number of speakers given.
+The conversations are one minute long, of 1 to 4 speakers that no network heard, in a room and noise that none heard;
+in those "with lulls" nobody speaks for 3 to 12 s at a time, and only the noise goes on. The first third of them chose
+the numbers of the bundled model; the others are what is reported. Collar 0.25 s, overlap scored; "told" is the same
+with the number of speakers given.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from auricle.training.voices import FRAME_SAMPLES, SAMPLE_RATE
 RESULTS = Path(__file__).parent / "results"
 COLLAR_S = 0.25
 TUNED = 1 / 3  # of the conversations
+POOLS = {
+    "made conversations of held-out speakers": "mixtures-test",
+    "the same with lulls": "mixtures-test-lulls",
+}
 
 
 def made_conversations(folder: Path) -> tuple[dict[str, Any], Turns]:
@@ -38,6 +43,14 @@ def made_conversations(folder: Path) -> tuple[dict[str, Any], Turns]:
         sounds[f"made-{row:03d}"] = {"array": samples, "sampling_rate": SAMPLE_RATE}
         references[f"made-{row:03d}"] = turns_of(active)
     return sounds, references
+
+
+def part_of(sounds: dict[str, Any], references: Turns, is_tuned: bool) -> tuple[dict[str, Any], Turns]:
+    """Return the conversations that numbers were chosen on, or the others."""
+    names = list(sounds)
+    n_tuned = round(TUNED * len(names))
+    chosen = names[:n_tuned] if is_tuned else names[n_tuned:]
+    return {name: sounds[name] for name in chosen}, {name: references[name] for name in chosen}
 
 
 def turns_of(active: np.ndarray) -> list[Turn]:
@@ -105,24 +118,22 @@ def main() -> None:
     parser.add_argument("--model", default="bundled-diarization")
     parser.add_argument("--speech", type=Path, default=Path("../shared/speech"))
     parser.add_argument("--data", type=Path, default=Path("data"))
-    parser.add_argument("--tune", type=float, nargs="+", help="only try these thresholds on the first third")
+    parser.add_argument("--tune", type=float, nargs="+", help="only try these thresholds on the first third of each")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     pipe = pipeline("speaker-diarization", arguments.model)
-    sounds, references = made_conversations(arguments.data / "mixtures-test")
-    names = list(sounds)
-    n_tuned = round(TUNED * len(names))
+    made = {name: made_conversations(arguments.data / folder) for name, folder in POOLS.items()}
     if arguments.tune:
-        chosen = {name: references[name] for name in names[:n_tuned]}
         for threshold in arguments.tune:
-            heard = diarized(pipe, {name: sounds[name] for name in chosen}, chosen, False, threshold=threshold)
-            print(threshold, figures(score_diarization(chosen, heard, Scoring(collar=COLLAR_S))), flush=True)
+            for name, (sounds, references) in made.items():
+                chosen = part_of(sounds, references, is_tuned=True)
+                heard = diarized(pipe, *chosen, False, threshold=threshold)
+                print(
+                    threshold, name, figures(score_diarization(chosen[1], heard, Scoring(collar=COLLAR_S))), flush=True
+                )
         return
-    rest = {name: references[name] for name in names[n_tuned:]}
-    rows = {
-        "made conversations of held-out speakers": measured(pipe, {name: sounds[name] for name in rest}, rest),
-        "meetings (ami_debug)": measured(pipe, *meetings(arguments.speech / "ami_debug")),
-    }
+    rows = {name: measured(pipe, *part_of(*found, is_tuned=False)) for name, found in made.items()}
+    rows["meetings (ami_debug)"] = measured(pipe, *meetings(arguments.speech / "ami_debug"))
     name = Path(arguments.model).name
     out = arguments.out or RESULTS / f"diarization-error-{name.removesuffix('-diarization')}.json"
     write(out, "diarization error rates in per cent", {"model": name, "collar_s": COLLAR_S, "overlap": "scored"}, rows)

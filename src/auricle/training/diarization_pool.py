@@ -15,24 +15,32 @@ import numpy as np
 
 from auricle.errors import CheckpointError
 from auricle.training.data import Sounds
-from auricle.training.mixtures import conversation
+from auricle.training.mixtures import Manners, conversation
 from auricle.training.voices import FRAME_SAMPLES, SAMPLE_RATE, Voice, VoiceStore
 
 SECONDS = 60.0  # of one conversation
 MOST = 4  # speakers in one
 SHARES = (0.15, 0.4, 0.3, 0.15)  # of conversations of 1, 2, 3 and 4 speakers
+USUAL = Manners()
 # A speaker with a few seconds would say the same words again and again.
 LEAST_SECONDS = 8.0
 
 
 def make_pool(
-    store: VoiceStore, split: str, sounds: Sounds, folder: Path, hours: float, seed: int, n_workers: int
+    store: VoiceStore,
+    split: str,
+    sounds: Sounds,
+    folder: Path,
+    hours: float,
+    seed: int,
+    n_workers: int,
+    manners: Manners = USUAL,
 ) -> None:
     """Write conversations of a split's speakers to `folder`; the same arguments make the same pool."""
     folder.mkdir(parents=True, exist_ok=True)
     n_rows = round(hours * 3600 / SECONDS)
     chosen = [voices for voices in store.by_speaker(split).values() if _seconds(voices) >= LEAST_SECONDS]
-    work = partial(_one, store, chosen, sounds, seed)
+    work = partial(_one, store, chosen, sounds, seed, manners)
     with (folder / "samples.i16").open("wb") as samples, (folder / "activity.u8").open("wb") as activity:
         for mixed, active in _made(work, n_rows, n_workers):
             samples.write((mixed * 32767).astype(np.int16).tobytes())
@@ -51,7 +59,7 @@ def _made(
 
 
 def _one(
-    store: VoiceStore, speakers: list[list[Voice]], sounds: Sounds, seed: int, row: int
+    store: VoiceStore, speakers: list[list[Voice]], sounds: Sounds, seed: int, manners: Manners, row: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return conversation number `row`: (S,) samples and (MOST, N) activity, rows of absent speakers empty."""
     rng = np.random.default_rng((seed, row))
@@ -59,7 +67,7 @@ def _one(
     # A speaker of an hour is not heard a hundred times as often as one of a minute.
     weights = np.sqrt([_seconds(voices) for voices in speakers])
     picked = rng.choice(len(speakers), n_speakers, replace=False, p=weights / weights.sum())
-    mixed, active = conversation(store, [speakers[place] for place in picked], SECONDS, sounds, rng)
+    mixed, active = conversation(store, [speakers[place] for place in picked], SECONDS, sounds, rng, manners)
     whole = np.zeros((MOST, active.shape[1]), bool)
     whole[:n_speakers] = active
     return mixed, whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from auricle.loading_diarization import save_diarization
 from auricle.models.pyannet import PyanNet, PyanNetConfig
 from auricle.models.wespeaker import WeSpeakerConfig, WeSpeakerResNet
 from auricle.training.run_file import read_run
+
+# Chosen on made conversations: docs/log.md.
+BUNDLED = DiarizationConfig(
+    SEGMENTATION_FOLDER, EMBEDDING_FOLDER, linkage="ward", vad=True, piece_s=2.0, founding_s=0.7
+)
 
 
 def trained(folder: Path) -> dict[str, Any]:
@@ -38,6 +44,6 @@ def export(
     segmentation, embedding = PyanNet(configs[0]), WeSpeakerResNet(configs[1])
     segmentation.load_state_dict(trained(runs / "segmentation"))
     embedding.load_state_dict(trained(runs / "speakers"))
-    config = DiarizationConfig(SEGMENTATION_FOLDER, EMBEDDING_FOLDER, threshold=threshold)
+    config = replace(BUNDLED, threshold=threshold)
     save_diarization(folder, config, segmentation, embedding)
     (folder / "auricle.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")

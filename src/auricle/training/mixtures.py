@@ -31,6 +31,8 @@ class Manners:
     gap_mean: float = 0.25  # between turns; below zero they overlap
     gap_spread: float = 0.6
     longest_gap: float = 3.0
+    lull: float = 0.0  # how often nobody speaks for long after a turn
+    lull_seconds: tuple[float, float] = (3.0, 12.0)
     shortest_turn: float = 0.5
     longest_turn: float = 8.0
     quietest_db: float = -6.0  # of a speaker beside another
@@ -91,6 +93,8 @@ def conversation(
             gap = abs(gap)  # nobody overlaps with themselves
         else:
             current = _another(current, n_speakers, rng)
+        if manners.lull and rng.random() < manners.lull:
+            gap = float(rng.uniform(*manners.lull_seconds))
         frame = max(frame + 1, end + round(gap * SAMPLE_RATE / FRAME_SAMPLES))
     mixed = _mixed(tracks.samples[:, before * FRAME_SAMPLES :], sounds, rng, manners)
     return mixed, tracks.activity[:, before:]

@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import argparse
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from auricle.loading_diarization import load_diarization
 from auricle.models.pyannet import LinearConfig, LSTMConfig, PyanNet, PyanNetConfig, SincNetConfig, powerset
 from auricle.models.wespeaker import WeSpeakerConfig, WeSpeakerResNet
 from auricle.training.data import Sounds, load_sounds
 from auricle.training.diarization_pool import Pool, make_pool
+from auricle.training.export_diarization import export
+from auricle.training.mixtures import Manners
 from auricle.training.pretrain_segmentation import (
     SegmentationOptions,
     SegmentationRun,
@@ -37,6 +41,9 @@ SEGMENTATION = PyanNetConfig(
     lstm=LSTMConfig(hidden_size=128, num_layers=2),
     linear=LinearConfig(hidden_size=128, num_layers=1),
 )
+# Conversations in which nobody speaks for seconds at a time, as in recordings of rooms.
+LULLS = Manners(lull=0.2)
+TRAINED = Manners(lull=0.1, room=0.7, noise=0.8, least_snr_db=0.0)
 EMBEDDING = WeSpeakerConfig(num_mel_bins=48, depths=(1, 1, 1, 1), base_channels=16, embedding_dim=128)
 
 
@@ -90,9 +97,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             step.add_argument("--hours", type=float, default=14.0)
         if name in ("speakers", "segmentation"):
             step.add_argument("--minutes", type=float, required=True, help="the whole run's budget")
+        if name == "segmentation":
+            step.add_argument("--start", type=Path, help="a diarization's folder whose network is the first one")
         if name == "export":
             step.add_argument("--out", type=Path, required=True)
-            step.add_argument("--threshold", type=float, default=0.7, help="distance that divides two speakers")
+            step.add_argument("--threshold", type=float, default=0.975, help="distance that divides two speakers")
             step.add_argument("--name", required=True, help="what the networks call themselves")
             step.add_argument("--summary", required=True, help="one line with their measured accuracy")
 
@@ -104,22 +113,28 @@ def main(arguments: argparse.Namespace) -> None:
         prepare_voices(speech, data / "voices", n_workers=2)
     elif arguments.step == "mixtures":
         store = VoiceStore(data / "voices")
-        make_pool(store, "test", held_out_sounds(speech), data / "mixtures-test", 0.5, seed=7, n_workers=1)
-        make_pool(
-            store, "train", training_sounds(speech), data / "mixtures-train", arguments.hours, seed=1, n_workers=2
-        )
+        sounds = held_out_sounds(speech)
+        make_pool(store, "test", sounds, data / "mixtures-test", 0.5, seed=7, n_workers=1)
+        make_pool(store, "test", sounds, data / "mixtures-test-lulls", 0.5, seed=8, n_workers=1, manners=LULLS)
+        heard, folder = training_sounds(speech), data / "mixtures-train"
+        make_pool(store, "train", heard, folder, arguments.hours, seed=1, n_workers=2, manners=TRAINED)
     elif arguments.step == "speakers":
         options = SpeakerOptions(arguments.minutes)
         speakers = Speakers(VoiceStore(data / "voices"), "train", training_sounds(speech), options.seconds)
         train_speakers(start_speakers(options), speakers, runs / "speakers")
     elif arguments.step == "segmentation":
-        run = start_segmentation(SegmentationOptions(arguments.minutes))
+        chosen = SegmentationOptions(arguments.minutes)
+        if arguments.start is not None:
+            chosen = replace(chosen, rate=chosen.rate / 2)
+        segmenter = start_segmentation(chosen)
+        if arguments.start is not None:
+            segmenter.begin_as(load_diarization(arguments.start).segmentation)
         pool, sounds = Pool(data / "mixtures-train"), training_sounds(speech)
-        config = run.model.config
+        config = segmenter.model.config
         classes = powerset(config.max_speakers_per_chunk, config.max_speakers_per_frame)
-        train_segmentation(run, pool, frame_centres(config), classes, config.duration, sounds, runs / "segmentation")
+        train_segmentation(
+            segmenter, pool, frame_centres(config), classes, config.duration, sounds, runs / "segmentation"
+        )
     else:
-        from auricle.training.export_diarization import export
-
         card = {"name": arguments.name, "summary": arguments.summary}
         export(runs, arguments.out, (SEGMENTATION, EMBEDDING), arguments.threshold, card)

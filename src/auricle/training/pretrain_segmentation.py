@@ -36,6 +36,11 @@ class SegmentationOptions(BudgetOptions):
 class SegmentationRun(BudgetRun[PyanNet]):
     """A run of the network that says who speaks when."""
 
+    def begin_as(self, trained: PyanNet) -> None:
+        """Take over the weights of a trained network of the same configuration."""
+        self.model.load_state_dict(trained.state_dict())
+        self.average.load_state_dict(trained.state_dict())
+
 
 def class_targets(activity: Tensor, classes: Tensor) -> Tensor:
     """Return the class of each frame under each naming of the speakers: (B, K, T) booleans to (B, P, T) numbers.
