@@ -23,6 +23,7 @@ import numpy as np
 # their distances takes 64 MB.
 MOST_VECTORS = 4096
 MOST_SPEAKERS = 20  # that are looked for where no number is given
+CHANCE = 0.5  # of a vector of 2 s of speech, from its speaker's centroid: the square of the distance
 MOST_ROUNDS = 20  # until means settle; a few are enough
 ROWS = 256  # of the matrix that are computed in one go
 
@@ -205,7 +206,7 @@ def find_even_clusters(
         cut = joined(tree, n_items, np.arange(n_items - 1) < n_items - number)
         clusters = _settled(units, sizes, cut)
         is_even = np.bincount(clusters, sizes).min() >= least_size
-        if number == least or (is_even and _least_distance(means_of(units, sizes, clusters)) >= threshold):
+        if number == least or (is_even and _least_distance(units, sizes, clusters) >= threshold):
             found = clusters
     _, firsts, clusters = np.unique(found, return_index=True, return_inverse=True)
     return firsts.argsort().argsort()[clusters]
@@ -226,11 +227,16 @@ def _settled(units: np.ndarray, sizes: np.ndarray, clusters: np.ndarray) -> np.n
     return clusters
 
 
-def _least_distance(centroids: np.ndarray) -> float:
-    """The least distance of two of (K, D) centroids, brought to unit length; that of one from none is infinite."""
-    table = squared_distances(unit(centroids))
+def _least_distance(units: np.ndarray, sizes: np.ndarray, clusters: np.ndarray) -> float:
+    """The least distance of two clusters' centroids of unit length, less what chance adds; of one from none infinite.
+
+    Centroids of few vectors of one speaker are apart by chance, too: the square by `CHANCE` of each one's vector.
+    """
+    table = squared_distances(unit(means_of(units, sizes, clusters)))
+    chance = CHANCE / np.bincount(clusters, sizes)
+    table -= (chance[:, None] + chance).astype(np.float32)
     np.fill_diagonal(table, np.inf)
-    return float(table.min()) ** 0.5
+    return max(0.0, float(table.min())) ** 0.5
 
 
 def _cut_at_number(tree: Tree, sizes: np.ndarray, wanted: int, threshold: float, least_size: int) -> np.ndarray:

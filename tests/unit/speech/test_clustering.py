@@ -83,9 +83,19 @@ def test_even_clusters_are_as_many_as_were_asked_for(bounds: tuple[int | None, .
     assert len(set(find_even_clusters(vectors, np.ones(240), asked, 0.9, 12))) == n_found
 
 
+def test_few_vectors_of_one_speaker_are_not_several() -> None:
+    # Four vectors of one speaker and of two; two centroids of two vectors each are apart by chance, too.
+    one, _ = voices(1, 4, 0.22, seed=3)
+    two, speakers = voices(2, 3, 0.1, seed=3)
+    assert find_even_clusters(one, np.ones(4), FREE, 0.9, 12).tolist() == [0, 0, 0, 0]
+    assert same_parts(find_even_clusters(two, np.ones(6), FREE, 0.9, 12), speakers)
+
+
 def test_even_clusters_of_hardly_anything() -> None:
     assert find_even_clusters(np.ones((1, 4)), np.ones(1), FREE, 0.9, 12).tolist() == [0]
     assert find_even_clusters(np.eye(4)[:2], np.ones(2), FREE, 0.9, 12).tolist() == [0, 1]
+    # Of a single vector each more than the threshold is asked: these are 1.2 apart.
+    assert find_even_clusters(unit(np.array([[1.0, 0.0], [0.3, 1.0]])), np.ones(2), FREE, 0.9, 12).tolist() == [0, 0]
     assert find_even_clusters(np.eye(4)[:2], np.ones(2), Bounds.of(1, None, None, 2), 0.9, 12).tolist() == [0, 0]
 
 
