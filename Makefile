@@ -10,8 +10,8 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/auricle transcribe $(SAMPLE)
 
 test: $(VENV)/test.stamp check
-	@# Two halves at a time, line by line; both end, whatever the other finds.
-	$(MAKE) --no-print-directory --keep-going --output-sync=line --jobs=2 test-models test-serving
+	@echo "The tests run in two halves, side by side; each prints when it has ended, after some 15 minutes."
+	@$(MAKE) --no-print-directory --keep-going --output-sync=target --jobs=2 test-models test-serving
 
 # The models of the tests are tiny: one thread is faster than two that wait for each other. The browser comes last in
 # its half, since its event loop stays.
