@@ -74,7 +74,7 @@ def test_a_client_that_goes_away_ends_its_writing_within_a_token(start_writer: A
 def test_a_client_that_does_not_stream_and_goes_away_ends_it_too(start_writer: Any, until: Any) -> None:
     server = start_writer()
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{server.url}/v1/chat/completions", json=body(max_tokens=480), timeout=0.5)
+        httpx.post(f"{server.url}/v1/chat/completions", json=body(max_tokens=480, n=8), timeout=0.3)
     desk = desk_of(server)
     until(lambda: desk.n_waiting == 0, "the writing ends")
     until(lambda: server.services.runner.n_active == 0, "its place is free")

@@ -53,9 +53,14 @@ def test_a_wrong_limit_names_those_that_exist() -> None:
 
 
 def test_without_kernels_the_bundled_model_writes_the_same() -> None:
-    code = f"import auricle; print(auricle.pipeline(model='bundled', device='cpu')({str(SAMPLE)!r})['text'])"
+    jfk = SAMPLE.with_name("jfk.flac")
+    # With its language model the last word of the other sample is a tie; of 300 recordings 2 differ.
+    code = (
+        "import auricle; hear = auricle.pipeline(model='bundled', device='cpu'); "
+        f"print(hear({str(SAMPLE)!r}, lm=False)['text'], hear({str(jfk)!r})['text'])"
+    )
     plain = python(code, "plain")
-    assert len(plain.split()) > 10
+    assert len(plain.split()) > 30
     assert plain == python(code, "avx512")
 
 
