@@ -122,10 +122,10 @@ def test_a_click_on_a_word_a_time_or_the_waveform_goes_there(scripted: Any, open
     assert page.evaluate(now) == pytest.approx(3.2, abs=0.05)
     box = page.locator(".waveform").bounding_box()
     assert box is not None
-    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + 10)
-    assert page.evaluate(now) == pytest.approx(5.5, abs=0.2)
+    page.mouse.click(box["x"] + box["width"] * 0.66, box["y"] + 10)
+    assert page.evaluate(now) == pytest.approx(7.26, abs=0.2)
     page.get_by_role("slider", name="Position").press("ArrowLeft")
-    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", "1 second of 11 seconds")
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", "2 seconds of 11 seconds")
 
 
 def test_the_waveform_shows_where_the_voice_is(scripted: Any, open_page: OpenPage) -> None:
