@@ -103,7 +103,9 @@ export class Player {
   }
 
   seek(seconds) {
-    if (!this.button.disabled) this.audio.currentTime = seconds;
+    if (this.button.disabled) return;
+    this.audio.currentTime = seconds;
+    this.#tick(); // the next step counts from there, though the browser may still be on its way
   }
 
   #state() {
