@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.checkpoints.tensors import load_tensors, read_tensors
-from auricle.errors import OptionError
+from auricle.errors import CheckpointError, OptionError
 from auricle.models.parakeet import EncoderConfig, ParakeetConfig, ParakeetCTC
 from auricle.training.batches import Batch, epochs
 from auricle.training.muon import StackedMuon
@@ -238,9 +238,14 @@ def train(
     `teacher` is a folder that `teach` wrote.
 
     A resumed run goes on with the epoch after the one in which it was stopped.
+
+    Raises:
+        CheckpointError: the teacher heard none of the recordings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store, states = FeatureStore(features), TeacherStates(teacher) if teacher is not None else None
+    if states is not None and not any(utterance.source in states for utterance in store.select("train")):
+        raise CheckpointError(f"{teacher} knows none of the recordings in {features}; prepare and teach the same ones")
     run = resume_run(folder, options, start_from, states.width if states is not None else None)
     run.model.train()
     losses: list[tuple[float, float]] = []

@@ -15,7 +15,7 @@ from auricle.models.parakeet import ParakeetConfig, ParakeetCTC
 from auricle.models.whisper import Whisper
 from auricle.training import teacher as teaching
 from auricle.training.batches import make_batch
-from auricle.training.pretrain_ctc import BLANK, TrainOptions, resume_run, save_run, start_run, train_step
+from auricle.training.pretrain_ctc import BLANK, TrainOptions, resume_run, save_run, start_run, train, train_step
 from auricle.training.store import FeatureStore, write_store
 from auricle.training.teacher import FRAME, GAP, TeacherStates, at_frames, distance, join_clips, teach
 
@@ -116,6 +116,9 @@ def test_a_student_comes_nearer_to_its_teacher_and_goes_on_after_a_stop(tmp_path
     save_run(run, tmp_path)
     with pytest.raises(OptionError, match="holds a run with a teacher"):
         resume_run(tmp_path, options)
+    write_store(tmp_path / "others", items[2:], 80)
+    with pytest.raises(CheckpointError, match="knows none of the recordings"):
+        train(tmp_path / "others", tmp_path / "another", options, teacher=tmp_path / "states")
 
 
 def test_what_cannot_teach_is_refused(tmp_path: Path, encoder: Path) -> None:
