@@ -31,10 +31,14 @@ MOST_TEXTS = 16  # of a prompt
 MOST_TOP = 20  # tokens beside each
 # What turns sampling on for clients of text-generation-inference, whatever they say of do_sample.
 _SAMPLING = ("temperature", "top_k", "top_p", "typical_p", "min_p")
-# What is told of tokens in the details, and nowhere else.
+# What is told in the details; the tokens beside each one in streams, too.
 _DETAILS = ("decoder_input_details", "top_n_tokens")
 _TEXTS = ("prefix", "stop", "stop_sequences")  # parameters that stay text
-_REFUSED = {"watermark": "texts are not marked", "adapter_id": "a model is served as it is, without adapters"}
+_REFUSED = {
+    "watermark": "texts are not marked",
+    "adapter_id": "a model is served as it is, without adapters",
+    "prompt_logprobs": "ask for details and decoder_input_details",
+}
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ def test_details_tell_of_the_prompt_and_of_the_tokens_beside(text_server: Any, w
     assert all(one[0]["logprob"] >= one[1]["logprob"] >= one[2]["logprob"] for one in top)
     reply = post(text_server, {"inputs": "the quick", "parameters": {**WAY, "top_n_tokens": 3}})
     assert "top_n_tokens is not used" in reply.headers["x-hf-warning"]
+    refused = post(text_server, {"inputs": "the quick", "parameters": {**WAY, "prompt_logprobs": True}})
+    assert (refused.status_code, "decoder_input_details" in refused.json()["error"]) == (400, True)
     streamed = {"inputs": "the quick", "parameters": way, "stream": True}
     assert "leave stream out" in post(text_server, streamed).json()["error"]
 
