@@ -45,9 +45,7 @@ class DiarizationConfig:
     vad_threshold: float = 0.5  # probability of voice in 32 ms, from which on somebody is heard
     speech_pad_s: float = 0.1  # seconds that are kept before and after such voice
     min_silence_s: float = 0.3  # a shorter pause, once voice was widened, is none
-    piece_s: float = (
-        0.0  # of a chunk, speech between two pauses is a voice of its own, cut to about so long; 0: it is not
-    )
+    piece_s: float = 0.0  # speech between two pauses is heard as a voice of its own, cut to about so long; 0: it is not
     founding_s: float = 0.0  # speech that is alone for less does not say how many speakers there are
 
     def __post_init__(self) -> None:
