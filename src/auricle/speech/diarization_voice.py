@@ -12,9 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from auricle.audio.vad import VoiceProbabilities
-from auricle.speech.voice import FRAME_S
-
-FRAMES = 125, 4  # so many in so many seconds: without rounding
+from auricle.speech.voice import FRAME_S, FRAMES
 
 
 @dataclass(frozen=True)

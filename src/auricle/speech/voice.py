@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from auricle.errors import OptionError
 
 FRAME_S = 0.032  # of a probability
-_RATE, _FRAME = 125, 4  # the same as a ratio: a frame is 4 / 125 s
+FRAMES = 125, 4  # so many in so many seconds: the same, without rounding
 CUT_FRAMES = 3  # a cut in a long region is where so many frames have the least voice
 WEAK_VOICE = 0.7  # a region of no higher probability proves nothing: of speech, one in 100 is so weak
 WEAK_S = 1.0  # so weak and so short a region is none: hum and chords begin like that
@@ -100,7 +100,7 @@ class RegionFinder:
 
     def sample(self, frame: int) -> int:
         """Return the sample at which a frame begins."""
-        return frame * _FRAME * self.sample_rate // _RATE
+        return frame * FRAMES[1] * self.sample_rate // FRAMES[0]
 
     @property
     def open_region(self) -> Region | None:
@@ -178,7 +178,7 @@ class RegionFinder:
         """Give out the open region up to its least voiced point, and begin the rest there."""
         assert self._start is not None, "only an open region is cut"
         # Silence at the end of what is held may have let it grow beyond a piece.
-        last = min(len(self._held) - 2, self._longest * _RATE // (_FRAME * self.sample_rate) - 1)
+        last = min(len(self._held) - 2, self._longest * FRAMES[0] // (FRAMES[1] * self.sample_rate) - 1)
         while self._at(last + 1) > self._longest:
             last -= 1
         first = next(at for at in range(1, last + 1) if self._at(at) >= self._longest * 2 // 3 or at == last)
