@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 from playwright.sync_api import Page, expect
+
+from auricle.pipelines.writer import Writer, Writing
 
 OpenPage = Callable[..., Page]
 GRAVE = ("serious", "critical")
@@ -145,6 +148,19 @@ def test_a_system_prompt_stands_before_the_chat(url: str, open_page: OpenPage) -
     assert "temperature" not in sent[0]
 
 
+@pytest.fixture
+def slow_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that takes as long for a token as a large one does, so that there is time for a click."""
+    advance = Writer.advance
+
+    def slowly(writer: Writer, asking: Writing) -> None:
+        time.sleep(0.02)
+        advance(writer, asking)
+
+    monkeypatch.setattr(Writer, "advance", slowly)
+
+
+@pytest.mark.usefixtures("slow_writing")
 def test_stop_ends_the_writing_and_keeps_what_there_is(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/models/org/writer")
     page.get_by_label("Tokens at most").fill("450")
