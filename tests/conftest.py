@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,20 @@ def every_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """
     monkeypatch.setattr(engines, "BEST", {"cpu": request.param})
     return str(request.param)
+
+
+@pytest.fixture
+def slow_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models that take as long for a token as large ones do, so that something may happen while they write."""
+    from auricle.pipelines.writer import Writer
+
+    advance = Writer.advance
+
+    def slowly(writer: Any, asking: Any) -> None:
+        time.sleep(0.02)
+        advance(writer, asking)
+
+    monkeypatch.setattr(Writer, "advance", slowly)
 
 
 CHATML = (

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,6 @@ import pytest
 
 pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 from playwright.sync_api import Page, expect
-
-from auricle.pipelines.writer import Writer, Writing
 
 OpenPage = Callable[..., Page]
 GRAVE = ("serious", "critical")
@@ -146,18 +143,6 @@ def test_a_system_prompt_stands_before_the_chat(url: str, open_page: OpenPage) -
     expect(page.locator(".status-text")).to_contain_text("3 tokens in")
     assert sent[0]["messages"] == [{"role": "system", "content": "be brief"}, {"role": "user", "content": "the"}]
     assert "temperature" not in sent[0]
-
-
-@pytest.fixture
-def slow_writing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that takes as long for a token as a large one does, so that there is time for a click."""
-    advance = Writer.advance
-
-    def slowly(writer: Writer, asking: Writing) -> None:
-        time.sleep(0.02)
-        advance(writer, asking)
-
-    monkeypatch.setattr(Writer, "advance", slowly)
 
 
 @pytest.mark.usefixtures("slow_writing")

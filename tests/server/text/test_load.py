@@ -54,6 +54,7 @@ def test_requests_of_many_connections_are_written_side_by_side_and_get_their_own
     assert max(batches) > 2
 
 
+@pytest.mark.usefixtures("slow_writing")
 def test_a_client_that_goes_away_ends_its_writing_within_a_token(start_writer: Any, until: Any) -> None:
     server = start_writer()
     n = 0
@@ -71,15 +72,17 @@ def test_a_client_that_goes_away_ends_its_writing_within_a_token(start_writer: A
     assert 3 <= float(written) < 300
 
 
+@pytest.mark.usefixtures("slow_writing")
 def test_a_client_that_does_not_stream_and_goes_away_ends_it_too(start_writer: Any, until: Any) -> None:
     server = start_writer()
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{server.url}/v1/chat/completions", json=body(max_tokens=480, n=8), timeout=0.3)
+        httpx.post(f"{server.url}/v1/chat/completions", json=body(max_tokens=480), timeout=0.5)
     desk = desk_of(server)
     until(lambda: desk.n_waiting == 0, "the writing ends")
     until(lambda: server.services.runner.n_active == 0, "its place is free")
 
 
+@pytest.mark.usefixtures("slow_writing")
 def test_too_many_are_told_when_to_come_again(start_writer: Any, until: Any) -> None:
     server = start_writer(max_active=1, max_queue=1)
     assert ask(server.url, max_tokens=1).status_code == 200
