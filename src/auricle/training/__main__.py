@@ -66,6 +66,9 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     train.add_argument("--minutes", type=float, required=True, help="the whole run's budget")
     train.add_argument("--start-from", type=Path, help="a checkpoint folder whose weights a new run begins with")
     train.add_argument("--teacher", type=Path, help="the folder that `teach` wrote: its states are predicted, too")
+    train.add_argument(
+        "--peak", type=float, default=1.0, help="share of the usual rates, less where trained weights go on"
+    )
     curve = commands.add_parser("curve", help="score a run's snapshots")
     curve.add_argument("--features", type=Path, default=Path("data/features"))
     curve.add_argument("--run", type=Path, default=Path("runs/bundled"))
@@ -177,7 +180,7 @@ def main(given: Sequence[str] | None = None) -> None:
         train(
             arguments.features,
             arguments.run,
-            TrainOptions(minutes=arguments.minutes, weights=WEIGHTS),
+            TrainOptions(minutes=arguments.minutes, weights=WEIGHTS, peak=arguments.peak),
             arguments.start_from,
             arguments.teacher,
         )

@@ -21,10 +21,10 @@ _N_ITERATIONS = 5
 _MOMENTUM = 0.95
 
 
-def orthogonalize(stack: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly, of (K, m, n) with m <= n, in bfloat16."""
+def orthogonalize(stack: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """The nearest semi-orthogonal matrices, roughly, of (K, m, n) with m <= n, computed and returned in `dtype`."""
     a, b, c = _COEFFICIENTS
-    x = stack.bfloat16()
+    x = stack.to(dtype)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(_N_ITERATIONS):
         gram = x @ x.mT  # (K, m, m)
@@ -33,10 +33,13 @@ def orthogonalize(stack: Tensor) -> Tensor:
 
 
 class StackedMuon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; decoupled weight decay. Takes 2-D parameters only."""
+    """Nesterov momentum, orthogonalised in `dtype`; decoupled weight decay. Takes 2-D parameters only."""
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: Iterable[Tensor], lr: float, weight_decay: float, dtype: torch.dtype = torch.bfloat16
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -56,7 +59,7 @@ class StackedMuon(torch.optim.Optimizer):
                 wide = update if update.shape[0] <= update.shape[1] else update.mT
                 shapes[(wide.shape[0], wide.shape[1])].append((parameter, wide))
             for (_, n_columns), members in shapes.items():
-                updates = orthogonalize(torch.stack([wide for _, wide in members])).float()
+                updates = orthogonalize(torch.stack([wide for _, wide in members]), self.dtype).float()
                 # The root mean square of an update equals that of AdamW's, about 0.2, whatever the shape.
                 scale = 0.2 * n_columns**0.5
                 for (parameter, _), update in zip(members, updates, strict=True):

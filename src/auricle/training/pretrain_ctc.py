@@ -25,6 +25,7 @@ from auricle.errors import CheckpointError, OptionError
 from auricle.models.parakeet import EncoderConfig, ParakeetConfig, ParakeetCTC
 from auricle.training.batches import Batch, epochs
 from auricle.training.muon import StackedMuon
+from auricle.training.precision import fast_dtype
 from auricle.training.run_file import read_run, write_run
 from auricle.training.store import FeatureStore
 from auricle.training.teacher import TeacherStates, at_frames, distance
@@ -58,6 +59,7 @@ class TrainOptions:
     other_rate: float = 2e-3  # peak learning rate of everything else (AdamW)
     weight_decay: float = 0.05
     middle_weight: float = 0.3  # share of the loss taken from the middle of the encoder
+    peak: float = 1.0  # share of these rates that a run rises to: less, where it begins with trained weights
     averaging: float = 0.999  # decay of the weights' moving average, which is what is kept
     teacher_weight: float = 1.0  # of the distance to a teacher's states, where there is a teacher
     seed: int = 1
@@ -65,10 +67,12 @@ class TrainOptions:
     weights: dict[str, float] = field(default_factory=dict)  # corpus to the share of its rows used in an epoch
 
     def __post_init__(self) -> None:
-        if self.minutes <= 0 or not 0 <= self.middle_weight < 1 or not 0 <= self.averaging < 1:
+        in_range = 0 <= self.middle_weight < 1 and 0 <= self.averaging < 1 and 0 < self.peak <= 1
+        if self.minutes <= 0 or not in_range:
             raise OptionError(
-                f"expected minutes > 0 and middle_weight, averaging in [0, 1); got minutes={self.minutes}, "
-                f"middle_weight={self.middle_weight}, averaging={self.averaging}"
+                f"expected minutes > 0, middle_weight and averaging in [0, 1) and peak in (0, 1]; got "
+                f"minutes={self.minutes}, middle_weight={self.middle_weight}, averaging={self.averaging}, "
+                f"peak={self.peak}"
             )
 
 
@@ -103,7 +107,7 @@ def start_run(options: TrainOptions, config: ParakeetConfig = CONFIG, teacher_wi
     if guide is not None:
         others += list(guide.parameters())
     optimizers: list[torch.optim.Optimizer] = [
-        StackedMuon(matrices, lr=0.0, weight_decay=options.weight_decay),
+        StackedMuon(matrices, lr=0.0, weight_decay=options.weight_decay, dtype=fast_dtype()),
         torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.98), weight_decay=options.weight_decay, fused=True),
     ]
     # Depthwise convolutions are a third faster backwards in this layout.
@@ -127,7 +131,7 @@ def losses_of(
 
     Source: intermediate CTC, arXiv 2102.03216.
     """
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() == torch.bfloat16):
         x, frames, positions, mask, valid = model.encoder.start(batch.features, batch.lengths)
         middle, late = None, torch.zeros(())
         for index, layer in enumerate(model.encoder.layers, 1):
@@ -152,7 +156,7 @@ def losses_of(
 
 def train_step(run: Run, batch: Batch) -> tuple[float, float, float]:
     """One update; the loss, the distance to the teacher and the norm of the gradient before clipping."""
-    rate = rate_at(run.seconds / (60 * run.options.minutes))
+    rate = run.options.peak * rate_at(run.seconds / (60 * run.options.minutes))
     for optimizer, peak in zip(run.optimizers, (run.options.matrix_rate, run.options.other_rate), strict=True):
         for group in optimizer.param_groups:
             group["lr"] = peak * rate

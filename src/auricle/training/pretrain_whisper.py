@@ -22,6 +22,7 @@ from auricle.models.whisper import Whisper, WhisperConfig
 from auricle.speech.whisper_tokens import WhisperTokenizer, read_tokens
 from auricle.text import open_tokenizer
 from auricle.training.muon import StackedMuon
+from auricle.training.precision import fast_dtype
 from auricle.training.pretrain_ctc import rate_at
 from auricle.training.run_file import read_run, write_run
 from auricle.training.whisper_batches import Batch, epochs
@@ -99,7 +100,7 @@ def start_run(options: DecoderOptions, vocabulary: Vocabulary, config: WhisperCo
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in student.parameters() if id(parameter) not in chosen]
     optimizers: list[torch.optim.Optimizer] = [
-        StackedMuon(matrices, lr=0.0, weight_decay=options.weight_decay),
+        StackedMuon(matrices, lr=0.0, weight_decay=options.weight_decay, dtype=fast_dtype()),
         torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
     ]
     return DecoderRun(student, copy.deepcopy(student).eval(), optimizers, vocabulary, options)
@@ -169,7 +170,7 @@ def score(model: Whisper, pack: Path, vocabulary: Vocabulary, width: int, write:
     texts: list[str] = []
     for at in range(0, len(windows), 10):
         heard = states(windows[at : at + 10]).float()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() == torch.bfloat16):
             texts += [write(ids) for ids in write_greedily(model, heard, prompt, tokens.eos, 100)]
     said = [" ".join(word for one in window.spoken for word in one.words) for window in windows]
     return word_errors(said, [" ".join(text.split()) for text in texts]).rate

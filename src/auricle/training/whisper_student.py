@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from auricle.models.layers import Cache
 from auricle.models.whisper import Decoder, Whisper, WhisperConfig, sinusoids
+from auricle.training.precision import fast_dtype
 from auricle.training.whisper_batches import Batch, span_shares
 from auricle.training.whisper_targets import N_TIMES, Vocabulary
 
@@ -155,7 +156,7 @@ class Student(nn.Module):
 
 def student_loss(student: Student, batch: Batch, options: LossOptions) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, and its parts in nats: text and times, and the supervised heads."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() == torch.bfloat16):
         scores, _, listened = student(batch, options)
     counted = batch.weights > 0
     scores, wanted, weights = scores[counted].float(), batch.outputs[counted], batch.weights[counted]  # (N, V), (N,)

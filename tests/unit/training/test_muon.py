@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from auricle.training.muon import StackedMuon
 
-# Both orthogonalise in bfloat16, in another order of sums: 2 % of an update of 0.2 * lr.
-TOLERANCE = 2e-4
+# Theirs orthogonalises in bfloat16, and ours may in another order of sums: 2 % of an update.
+TOLERANCE = 4e-4
 
 
-def test_updates_equal_torch_muon() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_updates_equal_torch_muon(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     start = [torch.randn(24, 64), torch.randn(64, 24), torch.randn(24, 24), torch.randn(24, 64)]
     ours = [torch.nn.Parameter(matrix.clone()) for matrix in start]
     theirs = [torch.nn.Parameter(matrix.clone()) for matrix in start]
-    stacked = StackedMuon(ours, lr=0.01, weight_decay=0.1)
+    stacked = StackedMuon(ours, lr=0.01, weight_decay=0.1, dtype=dtype)
     single = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
         for mine, other in zip(ours, theirs, strict=True):
