@@ -211,6 +211,7 @@ def resume_run(
         # Copied, since the optimizers hold the run's own parameters.
         run.model.load_state_dict(trained.state_dict())
         run.average.load_state_dict(trained.state_dict())
+        run.epoch = 1  # the first one has the shortest recordings first, for weights that know nothing
     state = read_run(folder)
     if state is not None:
         guide = state.get("guide")

@@ -188,6 +188,20 @@ def test_the_cache_gains_room_and_forgets() -> None:
     torch.testing.assert_close(again, logits[:, 20:60], rtol=0, atol=FLOAT32)
 
 
+def test_memory_of_a_recording_serves_the_next_and_no_smaller_one_lies_beside_it() -> None:
+    engine: Any = make_engine(whisper(), name="cpu")
+    decoder = engine._decoder
+    small = decoder.lend(1 << 20)
+    decoder.give_back(small)
+    assert decoder.lend(1 << 19) is small
+    decoder.give_back(small)
+    large = decoder.lend(1 << 22)
+    assert large is not small
+    assert decoder._idle == []
+    decoder.give_back(large)
+    assert decoder.lend(1 << 20) is large
+
+
 def test_too_many_tokens_are_refused() -> None:
     engine: Any = make_engine(whisper(max_target_positions=12), name="cpu")
     step = engine.decoder(*engine.encode(windows(engine.model, 1)))

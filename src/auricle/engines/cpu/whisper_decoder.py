@@ -109,6 +109,7 @@ class WhisperDecoder:
         """Memory for a recording: fresh pages cost more than what is written there."""
         fitting = [block for block in self._idle if n_bytes <= len(block.bytes)]
         if not fitting:
+            self._idle.clear()  # what is too small would only lie beside it
             return Block(n_bytes)
         block = min(fitting, key=lambda one: len(one.bytes))
         self._idle = [one for one in self._idle if one is not block]
