@@ -9,6 +9,7 @@ import torch
 
 from auricle.checkpoints.config import build_config
 from auricle.checkpoints.tensors import load_tensors
+from auricle.errors import ConfigError
 from auricle.models.gemma import Gemma2, Gemma3
 from auricle.models.gpt2 import GPT2
 from auricle.models.llama import Llama, Mistral, Qwen2, Qwen3, SmolLM3
@@ -37,6 +38,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 16}
 GEMMA: dict[str, Any] = {"head_dim": 16, "query_pre_attn_scalar": 24, "sliding_window": 7, "num_hidden_layers": 7}
 # name -> our class, transformers' configuration and model, changes
 VARIANTS: dict[str, tuple[type, str, dict[str, Any]]] = {
@@ -47,6 +49,25 @@ VARIANTS: dict[str, tuple[type, str, dict[str, Any]]] = {
         Llama,
         "Llama",
         {**SMALL, "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}},
+    ),
+    "llama with yarn": (Llama, "Llama", {**SMALL, "rope_parameters": YARN, "head_dim": 16}),
+    "llama with yarn of its own strength": (
+        Llama,
+        "Llama",
+        {
+            **SMALL,
+            "rope_parameters": {**YARN, "beta_fast": 4.0, "mscale": 0.7, "mscale_all_dim": 0.3, "truncate": False},
+        },
+    ),
+    "qwen3 with yarn and a stated growth": (
+        Qwen3,
+        "Qwen3",
+        {**SMALL, "head_dim": 16, "rope_parameters": {**YARN, "attention_factor": 1.5}},
+    ),
+    "llama with dynamic positions": (
+        Llama,
+        "Llama",
+        {**SMALL, "rope_parameters": {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}},
     ),
     "llama with biases, tied": (
         Llama,
@@ -160,3 +181,58 @@ def test_rows_change_places_with_their_memory(pair: tuple[Any, Any]) -> None:
     ours.hidden_states(given[:, :12], plain)
     expected = ours.logits(ours.hidden_states(given[:, 12:], plain))
     torch.testing.assert_close(after, expected[[1, 0, 1]], atol=SAME, rtol=SAME)
+
+
+# As files had them before each layer's kind was named.
+OLDER: dict[str, tuple[type, str, dict[str, Any]]] = {
+    "qwen2 with windows": VARIANTS["qwen2 with windows"],
+    "qwen3 with windows": (
+        Qwen3,
+        "Qwen3",
+        {**SMALL, "use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1},
+    ),
+    "smollm3 with windows": (
+        SmolLM3,
+        "SmolLM3",
+        {**SMALL, "num_hidden_layers": 5, "use_sliding_window": True, "sliding_window": 7},
+    ),
+    "gemma 2": VARIANTS["gemma 2"],
+    "gemma 3": VARIANTS["gemma 3"],
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+@torch.inference_mode()
+def test_files_that_do_not_name_the_kinds_of_layers(name: str) -> None:
+    import transformers
+
+    ours, family, changes = OLDER[name]
+    config = getattr(transformers, f"{family}{'Text' if family == 'Gemma3' else ''}Config")(**changes)
+    torch.manual_seed(0)
+    oracle = getattr(transformers, f"{family}ForCausalLM")._from_config(config, attn_implementation="eager").eval()
+    randomise(oracle)
+    raw = oracle.config.to_dict()
+    del raw["layer_types"]
+    model: Any = ours(build_config(ours, raw, "config.json"))
+    load_tensors(model, oracle.state_dict(), ours.RENAMES, ours.IGNORED_TENSORS)  # type: ignore[attr-defined]
+    torch.testing.assert_close(model.eval()(tokens()), oracle(tokens()).logits, atol=SAME, rtol=SAME)
+
+
+def test_yarn_takes_texts_as_long_as_it_stretches_them() -> None:
+    yarn = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+    config = build_config(Qwen2, {**SMALL, "rope_scaling": yarn}, "config.json")
+    assert Qwen2(config).max_positions == 256
+    assert Qwen2(build_config(Qwen2, SMALL, "config.json")).max_positions == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rope_scaling": {"type": "longrope", "short_factor": [1.0]}}, "'longrope' is not native.*transformers"),
+        ({"rope_scaling": {"type": "linear", "factor": 0.0}}, "factor of 'linear' positions is 0"),
+        ({"layer_types": ["chunked_attention"] * 4}, "layer_types has 'chunked_attention'"),
+    ],
+)
+def test_positions_and_layers_that_are_not_native_are_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        build_config(Llama, {**SMALL, **changes}, "config.json")

@@ -18,11 +18,9 @@ from torch import Tensor, nn
 
 from auricle.errors import ConfigError
 from auricle.models import llama
-from auricle.models.llama import FeedForward, Llama, LlamaConfig
+from auricle.models.llama import FULL, SLIDING, FeedForward, Llama, LlamaConfig
 from auricle.models.rotary import RopeParameters, angles, frequencies
 from auricle.models.text_cache import TextCache
-
-SLIDING, FULL = "sliding_attention", "full_attention"
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ class Gemma3Config(Gemma2Config):
         """Base of the periods in a kind of layer, and how they are scaled."""
         if self.rope_parameters is not None:
             given: RopeParameters = getattr(self.rope_parameters, kind)
-            return given.rope_theta or self.rope_theta, given
+            return given.rope_theta or self.rope_theta, given.for_length(self.max_position_embeddings)
         return (self.rope_local_base_freq, None) if kind == SLIDING else (self.rope_theta, self.rope_scaling)
 
 

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from auricle.errors import ConfigError
 from auricle.models.layers import activation
-from auricle.models.rotary import RopeParameters, angles, frequencies, rotate
+from auricle.models.rotary import ELSEWHERE, RopeParameters, angles, frequencies, rotate
 from auricle.models.text_cache import TextCache
 
+SLIDING, FULL = "sliding_attention", "full_attention"
 HARMLESS = frozenset(
     """
     attention_dropout hidden_dropout initializer_range max_window_layers no_rope_layer_interval pretraining_tp
@@ -56,7 +57,7 @@ class LlamaConfig:
     tie_word_embeddings: bool = False
     sliding_window: int | None = None  # tokens that are seen, itself included; None: all
     use_sliding_window: bool | None = None  # False: sliding_window is only a number
-    layer_types: tuple[str, ...] | None = None  # "full_attention" or "sliding_attention" of each layer
+    layer_types: tuple[str, ...] | None = None  # FULL or SLIDING of each layer
     no_rope_layers: tuple[int, ...] | None = None  # 0 for layers without positions
 
     def __post_init__(self) -> None:
@@ -72,6 +73,9 @@ class LlamaConfig:
             )
         if self.layer_types is not None and len(self.layer_types) != self.num_hidden_layers:
             raise ConfigError(f"layer_types names {len(self.layer_types)} layers of {self.num_hidden_layers}")
+        strange = sorted(set(self.layer_types or ()) - {FULL, SLIDING})
+        if strange:
+            raise ConfigError(f"layer_types has {strange[0]!r}; native are {FULL!r} and {SLIDING!r}; {ELSEWHERE}")
 
     @property
     def n_groups(self) -> int:
@@ -86,17 +90,30 @@ class LlamaConfig:
     @property
     def rotation(self) -> tuple[float, RopeParameters | None]:
         """Base of the periods, and how they are scaled."""
-        if self.rope_parameters is not None:
-            return self.rope_parameters.rope_theta or self.rope_theta, self.rope_parameters
-        return self.rope_theta, self.rope_scaling
+        scaling = self.rope_parameters or self.rope_scaling
+        if scaling is None:
+            return self.rope_theta, None
+        theta = self.rope_theta if self.rope_parameters is None else scaling.rope_theta or self.rope_theta
+        return theta, scaling.for_length(self.max_position_embeddings)
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens of a text at most: those of training, or as many times more as YaRN stretches them."""
+        scaling = self.rotation[1]
+        if scaling is None or scaling.kind != "yarn":
+            return self.max_position_embeddings
+        return max(self.max_position_embeddings, int((scaling.original_max_position_embeddings or 0) * scaling.factor))
+
+    def kind_of(self, layer: int) -> str:
+        """Whether a layer sees a window or all, where a file does not name each layer's kind."""
+        return SLIDING
 
     def window(self, layer: int) -> int | None:
         """How many tokens a layer sees, itself included; None: all."""
-        if self.use_sliding_window is False:
+        if self.use_sliding_window is False or self.sliding_window is None:
             return None
-        if self.layer_types is not None and self.layer_types[layer] == "full_attention":
-            return None
-        return self.sliding_window
+        kind = self.kind_of(layer) if self.layer_types is None else self.layer_types[layer]
+        return self.sliding_window if kind == SLIDING else None
 
     def has_positions(self, layer: int) -> bool:
         """Whether queries and keys of a layer rotate."""
@@ -112,18 +129,22 @@ class Qwen2Config(LlamaConfig):
     vocab_size: int = 151936
     max_position_embeddings: int = 32768
     use_sliding_window: bool | None = False
+    sliding_window: int | None = 4096
+    max_window_layers: int = 28  # where there are windows, so many first layers see all
+
+    def kind_of(self, layer: int) -> str:
+        """Whether a layer sees a window or all, where a file does not name each layer's kind."""
+        return FULL if layer < self.max_window_layers else SLIDING
 
 
 @dataclass(frozen=True)
-class Qwen3Config(LlamaConfig):
-    """Qwen3: queries and keys are normalised before they rotate."""
+class Qwen3Config(Qwen2Config):
+    """Qwen3: queries and keys are normalised before they rotate, and need no biases."""
 
+    QKV_BIAS: ClassVar[bool | None] = None
     QK_NORM: ClassVar[bool] = True
 
-    vocab_size: int = 151936
     head_dim: int | None = 128
-    max_position_embeddings: int = 32768
-    use_sliding_window: bool | None = False
 
 
 @dataclass(frozen=True)
@@ -156,6 +177,10 @@ class SmolLM3Config(LlamaConfig):
         if self.no_rope_layers is not None:
             return bool(self.no_rope_layers[layer])
         return (layer + 1) % self.no_rope_layer_interval != 0
+
+    def kind_of(self, layer: int) -> str:
+        """Whether a layer sees a window or all, where a file does not name each layer's kind."""
+        return FULL if self.has_positions(layer) else SLIDING
 
 
 class RMSNorm(nn.Module):
@@ -272,7 +297,7 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
         self.config = config
-        self.max_positions = config.max_position_embeddings
+        self.max_positions = config.max_positions
         self.model = Decoder(config)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:

@@ -18,6 +18,7 @@ from auricle.errors import OptionError
 from auricle.models.gemma import Gemma2, Gemma3
 from auricle.models.gpt2 import GPT2
 from auricle.models.llama import Llama, Mistral, Qwen2, Qwen3, SmolLM3
+from auricle.models.rotary import RopeParameters
 
 # What 16 bits of rows and of keys and values round, of logits with a deviation of 1.2.
 ROUNDED = 0.01
@@ -35,7 +36,9 @@ VARIANTS: dict[str, tuple[type, dict[str, Any]]] = {
     "llama with biases, tied": (Llama, {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
     "one head for each group": (Llama, {"num_key_value_heads": 6}),
     "wide heads": (Llama, {"head_dim": 48}),
+    "yarn": (Llama, {"rope_scaling": RopeParameters(type="yarn", factor=4.0, original_max_position_embeddings=16)}),
     "qwen2": (Qwen2, {}),
+    "qwen2 with windows": (Qwen2, {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}),
     "qwen3": (Qwen3, {}),
     "mistral": (Mistral, {"sliding_window": 7}),
     "smollm3": (SmolLM3, {"num_hidden_layers": 5}),
@@ -119,6 +122,13 @@ def test_rows_move_fork_shorten_and_join() -> None:
     assert fork.n_rows == 4
     assert fork.advance(torch.tensor([[4], [4], [4], [4]]))[:, -1].isfinite().all()
     assert not torch.equal(logits[1], logits[2])
+
+
+def test_a_text_may_be_as_long_as_the_model_takes() -> None:
+    yarn = RopeParameters(type="yarn", factor=4.0)
+    model: Any = Llama(Llama.tiny(**SIZES, rope_scaling=yarn)).eval().requires_grad_(False)
+    step = NativeTextStep(TextDecoder(model), torch.zeros(1, dtype=torch.long))
+    assert step.max_length == model.max_positions == 2048
 
 
 def test_texts_longer_than_their_first_room_go_on() -> None:

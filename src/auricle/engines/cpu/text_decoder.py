@@ -49,7 +49,7 @@ class TextDecoder:
     def __init__(self, model: Any) -> None:
         config, decoder = model.config, model.model
         self.n_layers, self.groups, self.width = config.num_hidden_layers, config.n_groups, config.head_width
-        self.d, self.vocabulary, self.max_length = config.hidden_size, config.vocab_size, config.max_position_embeddings
+        self.d, self.vocabulary, self.max_length = config.hidden_size, config.vocab_size, model.max_positions
         self._is_gemma = isinstance(model, Gemma2)
         self._keep: list[Tensor] = []
         self._turns: dict[Any, Tensor] = {}
