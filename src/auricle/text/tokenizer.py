@@ -85,7 +85,7 @@ class SubwordTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text` with no special tokens around them."""
-        return self._backend.encode(text, add_special_tokens=False).ids
+        return ids_of(self._backend, text)
 
     def special(self, token: str) -> int:
         """Return the id of a named token such as `<|en|>`.
@@ -163,6 +163,23 @@ def read_backend(folder: Path) -> Backend:
         return Backend.from_file(str(path))
     except Exception as error:  # the library raises plain Exception for every malformed file
         raise ConfigError(f"{path} cannot be read as a tokenizer: {error}; fetch the file again") from error
+
+
+def ids_of(backend: Backend, text: str, add_special_tokens: bool = False) -> list[int]:
+    """Return the ids of `text`.
+
+    Raises: OptionError where it has half a character, as bytes become that are no UTF-8.
+    """
+    try:
+        return backend.encode(text, add_special_tokens=add_special_tokens).ids
+    except TypeError as error:
+        half = re.search("[\ud800-\udfff]", text)
+        if half is None:
+            raise
+        raise OptionError(
+            f"the text has half of a character (U+{ord(half[0]):04X} at place {half.start()}), which no tokenizer "
+            "reads; decode what it was made of as UTF-8"
+        ) from error
 
 
 def byte_level_bpe(folder: Path, settings: dict[str, Any]) -> Backend:

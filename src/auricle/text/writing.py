@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Backend
 from auricle.errors import ConfigError, OptionError
 from auricle.text.characters import CLEAN_UP, read_settings
 from auricle.text.chat import ChatTemplates
-from auricle.text.tokenizer import byte_level_bpe, read_backend
+from auricle.text.tokenizer import byte_level_bpe, ids_of, read_backend
 
 # What the Hub's class names where a folder of GPT-2 has only vocab.json and merges.txt.
 GPT2_TOKENS = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
@@ -76,8 +76,11 @@ class WritingTokenizer:
         return cls(backend, settings, ChatTemplates.from_folder(folder, settings))
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
-        """Return the ids of `text`, with the special tokens around it that the checkpoint asks for, or without."""
-        return self._backend.encode(text, add_special_tokens=add_special_tokens).ids
+        """Return the ids of `text`, with the special tokens around it that the checkpoint asks for, or without.
+
+        Raises: OptionError where it has half a character.
+        """
+        return ids_of(self._backend, text, add_special_tokens)
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True, clean_up: bool | None = None) -> str:
         """Return the text of `ids`.
