@@ -79,8 +79,8 @@ class TextGenerationPipeline(Pipeline):
         loaded = load(model, dtype=None, revision=settings.revision, token=settings.token)
         if loaded.kind != "causal":
             raise TaskError(
-                f"{loaded.name!r} is a {loaded.kind!r} model ({loaded.model_type}), which hears and does not write on; "
-                "choose a model such as Qwen/Qwen2.5-0.5B-Instruct, or the task automatic-speech-recognition"
+                f"{loaded.name!r} is a model of kind {loaded.kind!r} ({loaded.model_type}), which does not write on; "
+                "leave the task out for what it does, or choose a model such as Qwen/Qwen2.5-0.5B-Instruct"
             )
         engine = make_engine(loaded.model, device=settings.device, dtype=settings.dtype, name=settings.engine)
         engine_model: Any = engine.model  # nn.Module types its attributes otherwise
@@ -138,6 +138,12 @@ class TextGenerationPipeline(Pipeline):
         if not isinstance(item, str):
             raise OptionError(
                 f"a {type(item).__name__} arrived; expected a text, or a chat: a list of messages with role and content"
+            )
+        if request.of_chats or request.variables:
+            name = request.of_chats[0] if request.of_chats else "tokenizer_encode_kwargs"
+            raise OptionError(
+                f"{name} says how a chat is written, and a text arrived; leave it out, or give a list of messages with "
+                "role and content"
             )
         ids = self.tokenizer.encode(request.prefix + item, request.add_special_tokens)
         return Prompt(self._cut(ids, request), goes_on=True)
@@ -222,6 +228,10 @@ class TextGenerationPipeline(Pipeline):
 
     def _of_chat(self, chat: Sequence[Mapping[str, Any]], request: TextRequest) -> Prompt:
         goes_on = _goes_on(chat, request)
+        if goes_on and request.adds_prompt:
+            raise OptionError("continue_final_message and add_generation_prompt exclude each other; give one of them")
+        if request.prefix:
+            raise OptionError(f"prefix={request.prefix!r} stands before a text, and a chat arrived; leave it out")
         tools = schemas(request.tools) if request.tools is not None else None
         templates = self.tokenizer.templates
         text = render(
@@ -229,6 +239,7 @@ class TextGenerationPipeline(Pipeline):
             chat,
             tools=tools,
             documents=request.documents,
+            add_generation_prompt=request.adds_prompt is not False,
             continue_final_message=goes_on,
             variables={**self.tokenizer.roles, **request.variables},
         )
@@ -267,7 +278,9 @@ def defaults_of(loaded: Loaded) -> TextDefaults:
 
 def _goes_on(chat: Sequence[Mapping[str, Any]], request: TextRequest) -> bool:
     """Say whether the last message is gone on with: where the caller says so, or it is the assistant's."""
-    return chat[-1]["role"] == "assistant" if request.goes_on is None else request.goes_on
+    if request.goes_on is not None:
+        return request.goes_on
+    return chat[-1]["role"] == "assistant" and not request.adds_prompt
 
 
 def _longer(message: Mapping[str, Any], text: str) -> dict[str, Any]:

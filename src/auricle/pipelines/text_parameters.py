@@ -12,8 +12,9 @@ from typing import Any
 from auricle.decoding.filters import Filter, suppress
 from auricle.decoding.generate import GenerateOptions
 from auricle.decoding.structured import Form
-from auricle.errors import OptionError
+from auricle.errors import OptionError, nearest
 from auricle.pipelines.base import unknown_parameter
+from auricle.pipelines.text_names import NO_MATTER, ONE_MEANING
 from auricle.pipelines.writer import Manner
 
 # The parameters of generate() that are fields of the options, where the names differ.
@@ -30,44 +31,19 @@ SAMPLING = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p", "ep
 # The pipeline's own parameters, beside those of generate().
 OWN = frozenset(
     """
-    add_special_tokens chat_template chat_template_kwargs clean_up_tokenization_spaces continue_final_message documents
-    eos_token_id generate_kwargs generation_config handle_long_generation include_stop_string logprobs max_time
-    num_return_sequences prefix prompt_logprobs response_format return_full_text return_tensors return_text seed
-    skip_special_tokens stop stop_sequence stop_strings streamer suppress_tokens tokenizer_encode_kwargs tools
-    top_logprobs truncation
+    add_generation_prompt add_special_tokens chat_template chat_template_kwargs clean_up_tokenization_spaces
+    continue_final_message documents eos_token_id generate_kwargs generation_config handle_long_generation
+    include_stop_string logprobs max_time num_return_sequences prefix prompt_logprobs response_format
+    return_full_text return_tensors return_text seed skip_special_tokens stop stop_sequence stop_strings streamer
+    suppress_tokens tokenizer_encode_kwargs tools top_logprobs truncation
     """.split()
 )
-# Parameters with one meaning here: the values that ask for it, and why no others.
-ONE_MEANING: dict[str, tuple[tuple[Any, ...], str]] = {
-    "use_cache": ((True,), "keys and values are always kept; without them the text is the same and slow"),
-    "padding": ((True, False, "longest", "do_not_pad"), "a prompt is as long as it is; its text depends on no pads"),
-    "synced_gpus": ((False,), "a model runs on one device"),
-    "return_dict_in_generate": ((False,), "give logprobs=True for probabilities"),
-    "output_scores": ((False,), "give logprobs=True for probabilities"),
-    "output_logits": ((False,), "give logprobs=True for probabilities"),
-    "output_attentions": ((False,), "attentions are not returned"),
-    "output_hidden_states": ((False,), "states are not returned"),
-    "remove_invalid_values": ((False,), "invalid values are errors of a model, and are not hidden"),
-    "watermark": ((False,), "texts are not marked"),
-    "encoder_repetition_penalty": ((1.0,), "there is no encoder; give repetition_penalty"),
-    "encoder_no_repeat_ngram_size": ((0,), "there is no encoder; give no_repeat_ngram_size"),
-    "guidance_scale": ((1.0,), "texts are not guided by a second prompt"),
-    "assistant_model": ((), "no second model drafts here"),
-    "prompt_lookup_num_tokens": ((), "nothing is drafted from the prompt here"),
-    "force_words_ids": ((), "words cannot be forced; ask for them in the prompt"),
-    "constraints": ((), "constraints are not supported; ask for what you need in the prompt"),
-    "logits_processor": ((), "rules about tokens are logit_bias, bad_words_ids and suppress_tokens here"),
-    "stopping_criteria": ((), "give stop_strings, max_new_tokens or max_time"),
-    "prefix_allowed_tokens_fn": ((), "rules about tokens are logit_bias, bad_words_ids and suppress_tokens here"),
-}
-# Bookkeeping of generation_config.json, and tokens that are not chosen here: they say nothing about how to write.
-_NO_MATTER = frozenset(
-    """
-    _from_model_config pad_token_id bos_token_id transformers_version cache_implementation decoder_start_token_id
-    transformers_weights max_matching_ngram_size num_assistant_tokens num_assistant_tokens_schedule is_assistant
-    assistant_confidence_threshold disable_compile low_memory cache_config
-    """.split()
+# Of them, those that say how a chat becomes a prompt.
+OF_CHATS = (
+    *("tools", "documents", "chat_template", "chat_template_kwargs"),
+    *("continue_final_message", "add_generation_prompt"),
 )
+ENCODING = ("truncation", "max_length", "padding", "add_special_tokens")  # what tokenizer_encode_kwargs has of texts
 DEFAULTS = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7, "top_k": 50}
 
 
@@ -86,6 +62,8 @@ class TextRequest:
     most_prompt: int | None = None  # tokens that a prompt is cut to
     leaves_hole: bool = False  # the beginning of a long prompt is cut so that the new tokens have room
     goes_on: bool | None = None  # with the last message; None: where that is the assistant's
+    adds_prompt: bool | None = None  # whether the template begins an answer; None: unless a message is gone on with
+    of_chats: tuple[str, ...] = ()  # parameters that were given and say nothing of a text
     chat_template: str | None = None
     tools: Sequence[Any] | None = None
     documents: Sequence[Any] | None = None
@@ -132,10 +110,12 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
         most_prompt=_most_prompt(own, flat, defaults),
         leaves_hole=_one_of(own, "handle_long_generation", ("hole",)) is not None,
         goes_on=own.get("continue_final_message"),
+        adds_prompt=own.get("add_generation_prompt"),
+        of_chats=tuple(name for name in OF_CHATS if own.get(name)),
         chat_template=own.get("chat_template"),
         tools=own.get("tools"),
         documents=own.get("documents"),
-        variables=own.get("chat_template_kwargs", {}),
+        variables=_variables(own),
         streamer=streamer,
         form=_form(own, manner),
     )
@@ -143,7 +123,7 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
 
 def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that are given, nested ones as if each were given by itself."""
-    loose = {name: value for name, value in given.items() if value is not None and name not in _NO_MATTER}
+    loose = {name: value for name, value in given.items() if value is not None and name not in NO_MATTER}
     nested = loose.pop("generate_kwargs", {})
     config = loose.pop("generation_config", {})
     config = config.to_diff_dict() if hasattr(config, "to_diff_dict") else config
@@ -153,7 +133,7 @@ def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
         for inner, value in values.items():
             if inner in loose and name == "generate_kwargs" and loose[inner] != value:
                 raise OptionError(f"{inner} is given twice, {loose[inner]!r} and in {name} {value!r}; give one of them")
-            if value is not None and inner not in _NO_MATTER:
+            if value is not None and inner not in NO_MATTER:
                 loose.setdefault(inner, value)
     for name, (values, reason) in ONE_MEANING.items():
         if name in loose:
@@ -165,8 +145,9 @@ def _flat(given: Mapping[str, Any]) -> dict[str, Any]:
 
 _BOOLEANS = frozenset(
     """
-    add_special_tokens clean_up_tokenization_spaces continue_final_message do_sample include_stop_string
-    prompt_logprobs return_full_text return_text renormalize_logits skip_special_tokens truncation
+    add_generation_prompt add_special_tokens clean_up_tokenization_spaces continue_final_message do_sample
+    include_stop_string prompt_logprobs renormalize_logits return_full_text return_text skip_special_tokens
+    truncation
     """.split()
 )
 _WHOLE = frozenset(
@@ -176,6 +157,8 @@ _WHOLE = frozenset(
     """.split()
 )
 _TEXTS = frozenset({"chat_template", "prefix"})
+_MAPPINGS = frozenset({"chat_template_kwargs", "tokenizer_encode_kwargs"})
+_LISTS = frozenset({"tools", "documents"})
 _NUMBERS = SAMPLING - {"top_k"} | frozenset(
     """
     diversity_penalty frequency_penalty length_penalty max_time penalty_alpha presence_penalty repetition_penalty
@@ -191,6 +174,8 @@ def _check_types(flat: Mapping[str, Any]) -> None:
             (_WHOLE, is_whole, "a whole number"),
             (_NUMBERS, is_whole or isinstance(value, float), "a number"),
             (_TEXTS, isinstance(value, str), "a text"),
+            (_MAPPINGS, isinstance(value, Mapping), "a dictionary"),
+            (_LISTS, isinstance(value, list | tuple), "a list"),
         ):
             if name in names and not fits:
                 raise OptionError(f"{name} is {value!r}; expected {expected}")
@@ -240,17 +225,22 @@ def _n_sequences(flat: Mapping[str, Any]) -> int:
 
 def _most_prompt(own: Mapping[str, Any], flat: Mapping[str, Any], defaults: TextDefaults) -> int | None:
     encode = own.get("tokenizer_encode_kwargs", {})
-    if not isinstance(encode, Mapping):
-        raise OptionError(f"tokenizer_encode_kwargs is {encode!r}; it must be a dictionary")
-    for name in encode:
-        if name not in ("truncation", "max_length", "padding", "add_special_tokens"):
-            raise unknown_parameter(name, ("truncation", "max_length"), "tokenizer_encode_kwargs")
     if not encode.get("truncation", own.get("truncation", False)):
         return None
     limit = encode.get("max_length", flat.get("max_length", defaults.truncates_at))
     if limit is None:
         raise OptionError("truncation=True cuts a prompt at a length that nobody states; give max_length")
     return int(limit)
+
+
+def _variables(own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what else a chat template reads; transformers' pipeline has it among tokenizer_encode_kwargs."""
+    encode = own.get("tokenizer_encode_kwargs", {})
+    found = {name: value for name, value in encode.items() if name not in ENCODING}
+    for name in found:
+        if nearest(name, ENCODING):
+            raise unknown_parameter(name, ENCODING, "tokenizer_encode_kwargs")
+    return {**found, **own.get("chat_template_kwargs", {})}
 
 
 def _one_of(own: Mapping[str, Any], name: str, values: Sequence[Any]) -> Any:
@@ -263,8 +253,15 @@ def _one_of(own: Mapping[str, Any], name: str, values: Sequence[Any]) -> Any:
 def _seed(own: Mapping[str, Any]) -> int | None:
     seed = own.get("seed")
     if seed is not None and not 0 <= seed < 2**63:
-        raise OptionError(f"seed is {seed}; expected a whole number from 0 to 2 to the 63")
+        raise OptionError(f"seed is {seed}; expected a whole number of 0 or more, below 2 to the 63")
     return seed
+
+
+def _max_time(own: Mapping[str, Any]) -> float | None:
+    seconds: float | None = own.get("max_time")
+    if seconds is not None and not seconds > 0:
+        raise OptionError(f"max_time is {seconds}; expected a number of seconds above 0")
+    return seconds
 
 
 def _form(own: Mapping[str, Any], manner: Manner) -> Form | None:
@@ -290,6 +287,9 @@ def _form(own: Mapping[str, Any], manner: Manner) -> Form | None:
         if not isinstance(named, Mapping) or not ("schema" in named or "value" in given):
             raise OptionError("response_format has no schema; give it as json_schema={'name': …, 'schema': …}")
         schema = named.get("schema", given.get("value"))
+        # As text-generation-inference has it since its version 3: the name stands in the value, too.
+        if "schema" not in named and isinstance(schema, Mapping) and set(schema) <= {"name", "schema", "strict"}:
+            schema = schema.get("schema", {})
     return Form.of_schema(schema)
 
 
@@ -317,7 +317,7 @@ def _manner(flat: dict[str, Any], own: Mapping[str, Any], defaults: TextDefaults
         skip_special_tokens=own.get("skip_special_tokens", True),
         clean_up=own.get("clean_up_tokenization_spaces"),
         n_best=n_best,
-        max_time=own.get("max_time"),
+        max_time=_max_time(own),
         filters=tuple(filters),
     )
 

@@ -144,7 +144,13 @@ def _message(given: Mapping[str, Any], source: str) -> dict[str, Any]:
         kinds = {part.get("type", "text") if isinstance(part, dict) else "text" for part in content}
         if kinds - {"text"}:
             raise OptionError(f"a message has parts of {', '.join(sorted(kinds - {'text'}))}; this model reads text")
-        message["content"] = "".join(part["text"] if isinstance(part, dict) else str(part) for part in content)
+        texts = [part.get("text") if isinstance(part, dict) else part for part in content]
+        if not all(isinstance(text, str) for text in texts):
+            raise OptionError(
+                f"a message has the part {str(content[[isinstance(text, str) for text in texts].index(False)])[:100]}; "
+                "expected {'type': 'text', 'text': …}"
+            )
+        message["content"] = "".join(texts)
     thought = next((message[name] for name in THOUGHTS if message.get(name) is not None), None)
     if thought is not None:
         message = {"thinking": thought, **message, "reasoning_content": thought}

@@ -1,0 +1,116 @@
+"""How chats, template variables and forms of a text-generation call are understood, and what is refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auricle import pipeline
+from auricle.errors import OptionError
+
+CHAT: list[dict[str, Any]] = [{"role": "user", "content": "there is more"}]
+BEGUN = [*CHAT, {"role": "assistant", "content": "the quick"}]
+TOOL = {"type": "function", "function": {"name": "weather"}}
+THINKS = "{% for m in messages %}{{ m.content }}{% endfor %}{{ '<think>' if enable_thinking else '<still>' }}"
+
+
+@pytest.fixture
+def write(text_checkpoint: Path) -> Any:
+    return pipeline("text-generation", text_checkpoint, engine="reference", device="cpu", max_new_tokens=4)
+
+
+def prompt_of(write: Any, chat: Any, **parameters: Any) -> str:
+    writing = write.write(chat, **parameters)
+    return str(write.tokenizer.decode(writing.prompt, skip_special_tokens=False))
+
+
+def test_the_template_begins_an_answer_unless_told_otherwise(write: Any) -> None:
+    begins = "<|im_start|>assistant\n"
+    assert prompt_of(write, CHAT).endswith(begins)
+    assert prompt_of(write, CHAT, add_generation_prompt=True).endswith(begins)
+    assert not prompt_of(write, CHAT, add_generation_prompt=False).endswith(begins)
+
+
+def test_a_begun_answer_is_gone_on_with_unless_another_is_asked_for(write: Any) -> None:
+    assert prompt_of(write, BEGUN).endswith("the quick")
+    assert prompt_of(write, BEGUN, add_generation_prompt=False, continue_final_message=True).endswith("the quick")
+    assert prompt_of(write, BEGUN, add_generation_prompt=True).endswith("<|im_start|>assistant\n")
+    with pytest.raises(OptionError, match="exclude each other"):
+        write(BEGUN, add_generation_prompt=True, continue_final_message=True)
+
+
+def test_variables_of_the_template_may_stand_where_transformers_has_them(write: Any) -> None:
+    given: list[dict[str, Any]] = [
+        {"tokenizer_encode_kwargs": {"enable_thinking": True}},
+        {"chat_template_kwargs": {"enable_thinking": True}},
+    ]
+    for way in given:
+        assert prompt_of(write, CHAT, chat_template=THINKS, **way) == "there is more<think>"
+    assert prompt_of(write, CHAT, chat_template=THINKS) == "there is more<still>"
+    with pytest.raises(OptionError, match="did you mean 'truncation'"):
+        write(CHAT, tokenizer_encode_kwargs={"truncatoin": True})
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"tools": [TOOL]},
+        {"documents": [{"title": "a"}]},
+        {"chat_template": THINKS},
+        {"chat_template_kwargs": {"enable_thinking": True}},
+        {"tokenizer_encode_kwargs": {"enable_thinking": True}},
+        {"continue_final_message": True},
+        {"add_generation_prompt": True},
+    ],
+)
+def test_what_says_how_a_chat_is_written_goes_with_no_text(write: Any, way: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=f"{next(iter(way))} says how a chat is written, and a text arrived"):
+        write("the quick", **way)
+
+
+def test_a_prefix_goes_with_no_chat(write: Any) -> None:
+    with pytest.raises(OptionError, match="prefix='over' stands before a text, and a chat arrived"):
+        write(CHAT, prefix="over")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"chat_template_kwargs": [1]}, r"chat_template_kwargs is \[1\]; expected a dictionary"),
+        ({"tokenizer_encode_kwargs": 3}, "tokenizer_encode_kwargs is 3; expected a dictionary"),
+        ({"tools": "weather"}, "tools is 'weather'; expected a list"),
+        ({"documents": 5}, "documents is 5; expected a list"),
+        ({"max_time": 0}, "max_time is 0; expected a number of seconds above 0"),
+        ({"max_time": float("nan")}, "max_time is nan"),
+        ({"seed": 2**63}, "below 2 to the 63"),
+        ({"sequence_bias": {(5,): 1.0}}, "give logit_bias for single tokens"),
+        ({"exponential_decay_length_penalty": (1, 1.1)}, "give max_new_tokens"),
+        ({"forced_eos_token_id": 2}, "no token is forced"),
+        ({"begin_suppress_tokens": [2]}, "give suppress_tokens"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_words(write: Any, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        write(CHAT, **parameters)
+
+
+@pytest.mark.parametrize("text", ["a \ud83d b", [{"role": "user", "content": "\udc00"}]])
+def test_half_a_character_is_refused_in_words(write: Any, text: Any) -> None:
+    with pytest.raises(OptionError, match=r"half of a character \(U\+D"):
+        write(text)
+
+
+@pytest.mark.parametrize("part", [{"type": "text"}, {"type": "text", "text": None}, {"type": "text", "text": 5}, 5])
+def test_a_part_of_a_message_without_text_is_refused_in_words(write: Any, part: Any) -> None:
+    with pytest.raises(OptionError, match=r"a message has the part .*; expected {'type': 'text', 'text'"):
+        write([{"role": "user", "content": [{"type": "text", "text": "over "}, part]}])
+
+
+def test_a_named_schema_may_stand_in_the_value(write: Any) -> None:
+    schema = {"type": "object", "properties": {"n": {"const": 7}}, "required": ["n"], "additionalProperties": False}
+    for value in (schema, {"name": "counted", "schema": schema}, {"name": "counted", "strict": True, "schema": schema}):
+        form = {"type": "json_schema", "value": value}
+        (found,) = write("the", response_format=form, max_new_tokens=40, return_full_text=False)
+        assert found["generated_text"].replace(" ", "") == '{"n":7}'
