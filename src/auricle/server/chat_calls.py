@@ -127,7 +127,7 @@ def _prompts(prompt: Any) -> list[Any]:
     lists = [prompt] if not any(isinstance(one, list) for one in prompt) else prompt
     for one in lists:
         if not isinstance(one, list) or not one or not all(type(id) is int and 0 <= id < 2**31 for id in one):
-            raise refuse("prompt", f"prompt has {str(one)[:100]!r}; expected texts only, or ids only: {ids}")
+            raise refuse("prompt", f"prompt has {one!r:.100}; expected texts only, or ids only: {ids}")
     return lists
 
 

@@ -22,8 +22,8 @@ _NUMBERS["frequency_penalty"] = _NUMBERS["presence_penalty"]
 _OURS = frozenset(
     """
     top_k min_p typical_p repetition_penalty no_repeat_ngram_size min_new_tokens epsilon_cutoff eta_cutoff max_time
-    continue_final_message chat_template_kwargs documents skip_special_tokens eos_token_id bad_words_ids suppress_tokens
-    include_stop_string add_special_tokens do_sample
+    continue_final_message add_generation_prompt chat_template_kwargs documents skip_special_tokens eos_token_id
+    bad_words_ids suppress_tokens include_stop_string add_special_tokens do_sample
     """.split()
 )
 # What changes nothing here: bookkeeping, and services of theirs.
@@ -103,11 +103,16 @@ def read_shared(given: Mapping[str, Any], is_chat: bool, echoes: bool = False) -
     if n_logprobs is not None:
         parameters |= {"logprobs": True, "top_logprobs": n_logprobs}
     limit = whole(given, "max_tokens", 0 if echoes else 1, MOST_TOKENS)
+    newer = whole(given, "max_completion_tokens", 1, MOST_TOKENS) if is_chat else None
+    if None not in (limit, newer) and limit != newer:
+        raise refuse(
+            "max_tokens", f"max_tokens is {limit} and max_completion_tokens, its newer name, {newer}; give one of them"
+        )
     return Asked(
         model=model,
         parameters=parameters,
         n=whole(given, "n", 1, MOST_CHOICES, 1) or 1,
-        most_new=whole(given, "max_completion_tokens", 1, MOST_TOKENS, limit) if is_chat else limit,
+        most_new=limit if newer is None else newer,
         streams=flag(given, "stream"),
         tells_usage=flag(options, "include_usage"),
         n_logprobs=n_logprobs,
@@ -146,12 +151,10 @@ def tools_of(given: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, 
         function = choice.get("function")
         name = function.get("name") if isinstance(function, Mapping) else None
         if name not in names:
-            raise refuse("tool_choice", f"tool_choice names {str(name)[:100]!r}, and the tools are {names}"[:500])
+            raise refuse("tool_choice", f"tool_choice names {name!r:.100}, and the tools are {names}"[:500])
         wanted = [name]
     elif choice not in ("none", "auto", "required"):
-        raise refuse(
-            "tool_choice", f"tool_choice is {str(choice)[:100]!r}; expected none, auto, required, or a function"
-        )
+        raise refuse("tool_choice", f"tool_choice is {choice!r:.100}; expected none, auto, required, or a function")
     if choice == "none":
         return [], {}, False
     if choice == "auto":
@@ -201,7 +204,9 @@ def _known(given: Mapping[str, Any], is_chat: bool) -> tuple[Note, ...]:
 
 def _message(given: Any, place: str) -> dict[str, Any]:
     if not isinstance(given, Mapping) or not isinstance(given.get("role"), str):
-        raise refuse("messages", f"{place} is {str(given)[:100]!r}; expected an object with a role and a content")
+        raise refuse("messages", f"{place} is {given!r:.100}; expected an object with a role and a content")
+    if given.get("content") is None and given["role"] != "assistant":
+        raise refuse("messages", f"{place} has the role {given['role']!r:.50} and no content; give it a text")
     message: dict[str, Any] = {**given, "content": _content(given.get("content"), place)}
     if message["role"] == "developer":
         message["role"] = "system"
@@ -228,7 +233,7 @@ def _content(content: Any, place: str) -> str:
         if not isinstance(text, str):
             raise refuse(
                 "messages",
-                f"{place} has a part of type {str(kind)[:50]!r}; this model reads text: {{'type': 'text', 'text': …}}",
+                f"{place} has a part of type {kind!r:.50}; this model reads text: {{'type': 'text', 'text': …}}",
             )
         texts.append(text)
     return "".join(texts)
@@ -253,7 +258,7 @@ def _tool_name(tool: Any, place: int) -> str:
     if not isinstance(name, str) or not name or not isinstance(parameters, Mapping | None):
         raise refuse(
             "tools",
-            f"tools[{place}] is {str(tool)[:100]!r}; expected {{'type': 'function', 'function': {{'name': …}}}}",
+            f"tools[{place}] is {tool!r:.100}; expected {{'type': 'function', 'function': {{'name': …}}}}",
         )
     return name
 
@@ -270,7 +275,7 @@ def _chat_logprobs(given: Mapping[str, Any]) -> int | None:
 def _number(given: Mapping[str, Any], name: str) -> float:
     value, (least, most) = given[name], _NUMBERS[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise refuse(name, f"{name} is {str(value)[:100]!r}; expected a number from {least:g} to {most:g}")
+        raise refuse(name, f"{name} is {value!r:.100}; expected a number from {least:g} to {most:g}")
     return value
 
 
@@ -283,7 +288,7 @@ def _stops(value: Any) -> dict[str, Any]:
         or len(strings) > MOST_STOPS
         or not all(isinstance(one, str) and one for one in strings)
     ):
-        raise refuse("stop", f"stop is {str(value)[:100]!r}; expected a text, or up to {MOST_STOPS} texts")
+        raise refuse("stop", f"stop is {value!r:.100}; expected a text, or up to {MOST_STOPS} texts")
     return {"stop": strings, "include_stop_string": False}
 
 
@@ -295,7 +300,5 @@ def _bias(value: Any) -> dict[str, Any]:
     except (AttributeError, TypeError, ValueError, OverflowError):
         found = {}
     if not found or not all(abs(bias) <= _BIASES and 0 <= token < MOST_TOKENS for token, bias in found.items()):
-        raise refuse(
-            "logit_bias", f"logit_bias is {str(value)[:100]!r}; expected token ids with numbers from -100 to 100"
-        )
+        raise refuse("logit_bias", f"logit_bias is {value!r:.100}; expected token ids with numbers from -100 to 100")
     return {"logit_bias": found}

@@ -139,10 +139,10 @@ def _decoded(text: str) -> Image:
 
 
 def _question(question: Any) -> str:
+    if question is None:
+        raise refuse("question", "no question arrived; give it beside the image as 'question'", "no_question")
     if not isinstance(question, str) or not question.strip():
-        raise refuse(
-            "question", f"the question is {str(question)[:100]!r}; expected a text beside the image", "no_question"
-        )
+        raise refuse("question", f"the question is {question!r:.100}; expected a text beside the image", "no_question")
     return question
 
 

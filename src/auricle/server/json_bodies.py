@@ -80,7 +80,7 @@ def whole(given: Mapping[str, Any], name: str, least: int, most: int, default: i
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise refuse(name, f"{name} is {str(value)[:100]!r}; expected a whole number from {least} to {most}")
+        raise refuse(name, f"{name} is {value!r:.100}; expected a whole number from {least} to {most}")
     return value
 
 
@@ -94,7 +94,7 @@ def flag(given: Mapping[str, Any], name: str, default: bool = False) -> bool:
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise refuse(name, f"{name} is {str(value)[:100]!r}; expected true or false")
+        raise refuse(name, f"{name} is {value!r:.100}; expected true or false")
     return value
 
 

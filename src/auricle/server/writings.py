@@ -315,7 +315,7 @@ def refuse_ours(parameters: Mapping[str, Any]) -> None:
     """
     for name, value in parameters.items():
         if name in _NOT_FOR_CLIENTS and value is not None and _HARMLESS.get(name, value is None) != value:
-            raise OptionError(f"{name}={str(value)[:100]!r} is not taken over HTTP: {_NOT_FOR_CLIENTS[name]}")
+            raise OptionError(f"{name}={value!r:.100} is not taken over HTTP: {_NOT_FOR_CLIENTS[name]}")
         if name in ("generate_kwargs", "tokenizer_encode_kwargs") and isinstance(value, Mapping):
             refuse_ours(value)
         if name in ("repetition_penalty", "presence_penalty", "frequency_penalty", "temperature"):

@@ -108,7 +108,7 @@ def test_fewer_answers(ask: Any, picture: Path) -> None:
         ("vit", {"json": {}}, 400, "no 'inputs'"),
         ("vit", {"json": {"inputs": "https://example.com/a.png"}}, 400, "fetches none"),
         ("vilt", {"json": {"inputs": {"image": "aGk=", "question": ""}}}, 400, "the question"),
-        ("vilt", {"content": b"\x89PNG\r\n\x1a\n"}, 400, "the question"),
+        ("vilt", {"content": b"\x89PNG\r\n\x1a\n"}, 400, "no question arrived"),
         ("vit", {"content": b"\x89PNG\r\n\x1a\n broken and more of it"}, 400, ""),
     ],
 )

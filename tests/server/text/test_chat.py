@@ -148,6 +148,17 @@ def test_tools_reach_the_template_and_calls_may_be_sent_back(client: openai.Open
     assert ask(client, messages=turns, tools=[TOOL]).choices[0].message.content
 
 
+def test_clients_of_other_servers_say_how_an_answer_begins(client: openai.OpenAI) -> None:
+    begun: list[Any] = [*CHAT, {"role": "assistant", "content": "the quick"}]
+    plain = ask(client, messages=begun)
+    both = {"add_generation_prompt": False, "continue_final_message": True}
+    assert ask(client, messages=begun, extra_body=both).choices[0].message.content == plain.choices[0].message.content
+    anew = ask(client, messages=begun, extra_body={"add_generation_prompt": True})
+    assert anew.usage.prompt_tokens > plain.usage.prompt_tokens
+    bare = ask(client, extra_body={"add_generation_prompt": False})
+    assert bare.usage.prompt_tokens < ask(client).usage.prompt_tokens
+
+
 class Person(BaseModel):
     name: str
     age: int
@@ -172,11 +183,13 @@ def test_json_objects_parse(client: openai.OpenAI) -> None:
         ({"messages": []}, "messages", "messages is empty"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
          "messages", "part of type 'image_url'; this model reads text"),
-        ({"temperature": -1}, "temperature", "expected a number from 0"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages", "has the role 'user' and no content"),
+        ({"temperature": -1}, "temperature", "temperature is -1; expected a number from 0"),
         ({"top_p": 1.5}, "top_p", "expected a number"),
         ({"n": 0}, "n", "whole number from 1"),
         ({"max_tokens": 0}, "max_tokens", "whole number from 1"),
         ({"max_tokens": 301}, "max_tokens", "at most 300"),
+        ({"max_completion_tokens": 9}, "max_tokens", "max_tokens is 20 and max_completion_tokens, its newer name, 9"),
         ({"logit_bias": {"a": 1}}, "logit_bias", "token ids"),
         ({"top_logprobs": 3}, "top_logprobs", "set it to true"),
         ({"stop": ["a"] * 17}, "stop", "up to 16"),
@@ -191,6 +204,7 @@ def test_json_objects_parse(client: openai.OpenAI) -> None:
         ({"extra_body": {"temprature": 1}}, "temprature", "did you mean 'temperature'"),
         ({"extra_body": {"chat_template": "{{ 1 }}"}}, "chat_template", "unknown field"),
         ({"extra_body": {"min_p": 3}}, "min_p", "min_p is 3"),
+        ({"extra_body": {"chat_template_kwargs": [1]}}, "chat_template_kwargs", "expected a dictionary"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_refused_by_its_name(client: openai.OpenAI, more: Any, param: str | None, why: str) -> None:
