@@ -150,7 +150,7 @@ def _message(given: Mapping[str, Any], source: str) -> dict[str, Any]:
                 f"a message has the part {str(content[[isinstance(text, str) for text in texts].index(False)])[:100]}; "
                 "expected {'type': 'text', 'text': …}"
             )
-        message["content"] = "".join(texts)
+        message["content"] = "".join(map(str, texts))
     thought = next((message[name] for name in THOUGHTS if message.get(name) is not None), None)
     if thought is not None:
         message = {"thinking": thought, **message, "reasoning_content": thought}
