@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auricle.errors import ConfigError, nearest
+from auricle.errors import ConfigError, ImageError, nearest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,6 +27,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 BILINEAR, BICUBIC = 2, 3  # as Pillow and preprocessor_config.json number them
 FILTERS = range(6)
+MOST_PIXELS = 89_478_485  # of an image as it is resized: a narrow one grows as its shorter side does
 # The side from which ConvNeXt's images are warped to a square and not cropped.
 WARPED_FROM = 384
 VILT_LONGER_EDGE = 1333 / 800  # times the shorter one
@@ -101,7 +102,10 @@ class ImagePreprocessor:
         self.values = _values(settings)  # (C, 256)
 
     def __call__(self, image: Image) -> Tensor:
-        """Return float32 pixel values (C, H, W)."""
+        """Return float32 pixel values (C, H, W).
+
+        Raises: ImageError where the image is too narrow to be resized.
+        """
         settings = self.settings
         if settings.do_resize:
             image = self._resized(image)
@@ -116,6 +120,11 @@ class ImagePreprocessor:
 
     def _resized(self, image: Image) -> Image:
         height, width = self._target(image.height, image.width)
+        if not 0 < height * width <= MOST_PIXELS:
+            raise ImageError(
+                f"the image has {image.width} x {image.height} pixels, and for this model would have {width} x "
+                f"{height}; give one that is less narrow, or cut it into parts"
+            )
         return image.resize((width, height), resample=self.settings.resample)
 
     def _target(self, height: int, width: int) -> tuple[int, int]:

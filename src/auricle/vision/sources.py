@@ -35,6 +35,9 @@ KINDS = (
     "height, width and channels, or a dict with 'path' or 'bytes'"
 )
 CHANNELS = (1, 3, 4)  # grey, RGB, RGB and transparency
+# Modes of more than 8 bits, of which Pillow would cut all beyond 255 off.
+DEEP = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
+WHITE = 65535  # of 16 bits
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+=*\s*")
 _SHORTEST_BASE64 = 64  # characters; no image is smaller, and many a file's name is
 _MAX_LISTED = 10_000  # directory entries that are compared with a mistyped name
@@ -174,6 +177,8 @@ def _decode(content: bytes, name: str, limits: ImageLimits) -> Image:
         raise ImageFormatError(
             f"{name} {state}: give a PNG, JPEG, WebP or another picture that Pillow reads"
         ) from error
+    if picture.format == "EPS":
+        raise ImageFormatError(f"{name} is PostScript, a program that draws, and no picture; save it as PNG or JPEG")
     return _upright(picture, name, limits)
 
 
@@ -196,9 +201,20 @@ def _upright(picture: Any, name: str, limits: ImageLimits) -> Image:
     if not width * height:
         raise ImageFormatError(f"{name} has {width} x {height} pixels; give an image with some")
     try:
-        return ImageOps.exif_transpose(picture).convert("RGB")
+        picture = ImageOps.exif_transpose(picture)
+        return _of_depth(picture, name) if picture.mode in DEEP else picture.convert("RGB")
+    except ImageError:  # is a ValueError, too
+        raise
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error, EOFError, IndexError, TypeError) as error:
         raise ImageFormatError(f"{name} is damaged or incomplete: {error}; save or download it again") from error
+
+
+def _of_depth(picture: Any, name: str) -> Image:
+    """Take pixels of 16 bits as shares of white, and numbers of others as those of an array."""
+    values = np.asarray(picture)
+    if values.dtype.kind in "iu" and values.min() >= 0 and 255 < values.max() <= WHITE:
+        values = np.rint(values * (255 / WHITE)).astype(np.uint8)
+    return pillow().fromarray(_pixels(values, f"{name}, a picture")).convert("RGB")
 
 
 def _of_array(source: Any) -> Image:
@@ -223,7 +239,7 @@ def _plain(source: Any) -> Any:
     return tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
 
 
-def _pixels(values: np.ndarray) -> np.ndarray:
+def _pixels(values: np.ndarray, what: str = "an array") -> np.ndarray:
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     if values.dtype.kind not in "iufb":
@@ -232,13 +248,16 @@ def _pixels(values: np.ndarray) -> np.ndarray:
     # Not a comparison of each, so that NaN is refused, too.
     if not (low >= 0 and high <= 255):
         raise ImageInputError(
-            f"an array with values of {low:g} to {high:g} arrived; pixels are 0 to 255, or floats of 0 to 1"
+            f"{what} with values of {low:g} to {high:g} arrived; pixels are 0 to 255, or floats of 0 to 1"
         )
     shares = values.dtype.kind in "fb" and high <= 1
     return np.ascontiguousarray(np.rint(values * 255.0 if shares else values).astype(np.uint8))
 
 
 def _not_found(path: str) -> str:
+    scheme, found, _ = path.partition("://")
+    if found and scheme.isalnum():
+        return f"{path[:200]!r} begins with {scheme}://; give a path as it is, or an http(s) URL"
     if not path:
         return f"an empty text arrived where an image was expected; give {KINDS}"
     shown = path if len(path) <= 200 else f"{path[:100]}… ({len(path)} characters)"

@@ -13,6 +13,8 @@ import pytest
 from auricle import pipeline
 
 WHAT = "What is in the image?"
+# One pixel wide: the model that it is for would see none.
+NARROW = base64.b64encode(b"P5 1 4000 255\n" + bytes(4000)).decode()
 
 
 @pytest.fixture
@@ -109,6 +111,8 @@ def test_fewer_answers(ask: Any, picture: Path) -> None:
         ("vit", {"json": {"inputs": "https://example.com/a.png"}}, 400, "fetches none"),
         ("vilt", {"json": {"inputs": {"image": "aGk=", "question": ""}}}, 400, "the question"),
         ("vilt", {"content": b"\x89PNG\r\n\x1a\n"}, 400, "no question arrived"),
+        ("vilt", {"json": {"inputs": {"image": NARROW, "question": "what"}}}, 400, "less narrow"),
+        ("vilt", {"content": b'{"inputs": {"image": "aGk=", "question": "\\ud800"}}'}, 400, "half of a"),
         ("vit", {"content": b"\x89PNG\r\n\x1a\n broken and more of it"}, 400, ""),
     ],
 )

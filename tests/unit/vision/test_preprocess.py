@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from auricle.errors import ConfigError
+from auricle.errors import ConfigError, ImageError
 from auricle.vision.preprocess import center_crop, open_preprocessor
 
 
@@ -65,3 +65,11 @@ def test_a_crop_larger_than_the_image_is_black_around() -> None:
 def test_what_is_not_understood_is_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         open_preprocessor(settings, "vit", "file")
+
+
+@pytest.mark.parametrize("model_type", ["dinov2", "convnext", "vilt"])
+def test_an_image_that_is_too_narrow_is_refused_before_it_fills_the_memory(model_type: str) -> None:
+    make = open_preprocessor({"size": 224}, model_type, "file")
+    for size in ((1, 3_000_000), (3_000_000, 1)):
+        with pytest.raises(ImageError, match=f"the image has {size[0]} x {size[1]} pixels, and for this model"):
+            make(Image.new("1", size).convert("RGB"))

@@ -154,3 +154,37 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     file = io.BytesIO()
     source.save(file, "TIFF")
     assert open_image(file.getvalue(), LIMITS).mode == open_image(source, LIMITS).mode == "RGB"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PIL", "big-endian"])
+def test_pixels_of_16_bits_are_scaled_and_not_cut_off(kind: str) -> None:
+    grey = PIXELS[..., 0]
+    picture = Image.fromarray(grey.astype(np.uint16) * 257)
+    if kind == "big-endian":
+        picture = Image.frombytes("I;16B", picture.size, (grey.astype(">u2") * 257).tobytes())
+    source: Any = picture
+    if kind in ("PNG", "TIFF"):
+        source = io.BytesIO()
+        picture.save(source, kind)
+    assert np.array_equal(np.asarray(open_image(source, LIMITS))[..., 0], grey)
+
+
+def test_pixels_of_32_bits_are_shares_or_numbers_of_0_to_255() -> None:
+    grey = PIXELS[..., 0]
+    for values in (grey / 255, grey.astype(np.float32), grey.astype(np.int32)):
+        picture = Image.fromarray(values.astype(np.float32) if values.dtype == np.float64 else values)
+        assert np.array_equal(np.asarray(open_image(picture, LIMITS))[..., 0], grey)
+    for wrong in (np.full((4, 4), 70000, np.int32), np.full((4, 4), -1, np.int32), np.full((4, 4), 300.0, np.float32)):
+        with pytest.raises(ImageInputError, match="<image>, a picture with values of"):
+            open_image(Image.fromarray(wrong), LIMITS)
+
+
+def test_postscript_is_not_run() -> None:
+    with pytest.raises(ImageFormatError, match="is PostScript, a program"):
+        open_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n", LIMITS)
+
+
+@pytest.mark.parametrize("url", ["file:///tmp/a.png", "ftp://example.org/a.png", "s3://bucket/a.png"])
+def test_other_addresses_are_told_from_paths(url: str) -> None:
+    with pytest.raises(ImageNotFoundError, match=r"begins with .*://; give a path as it is, or an http"):
+        open_image(url, LIMITS)
