@@ -30,6 +30,7 @@ WRITING = {
     **{name: name for name in ("early_stopping", "repetition_penalty", "no_repeat_ngram_size")},
     "num_beams": "n_beams",
 }
+NUMBERS = ("length_penalty", "repetition_penalty")  # of them; but for early_stopping, the others are whole numbers
 OWN = ("top_k", "timeout", "padding", "truncation", "generate_kwargs")
 
 
@@ -225,12 +226,14 @@ class VisualQuestionAnsweringPipeline(Pipeline):
     def _options(self, given: Mapping[str, Any]) -> GenerateOptions:
         """How an answer is written: as the checkpoint says where the caller does not."""
         text = self.engine.model.config.text_config
+        for name in WRITING.keys() & given.keys() - {"early_stopping"}:
+            value, is_number = given[name], name in NUMBERS
+            kinds = (int, float, type(None)) if is_number else (int, type(None))
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise OptionError(f"{name} is {value!r}; expected a {'number' if is_number else 'whole number'}")
         chosen: dict[str, Any] = {"n_beams": text.num_beams}
         chosen |= {field: given[name] for name, field in WRITING.items() if given.get(name) is not None}
         if not {"max_length", "max_new_tokens"} & set(chosen):
             stated = text.max_length
             chosen |= {"max_new_tokens": MOST_NEW} if stated is None else {"max_length": stated}
-        try:
-            return GenerateOptions(eos=text.sep_token_id, **chosen)
-        except TypeError as error:
-            raise OptionError(f"{chosen} cannot be used to write an answer: {error}") from error
+        return GenerateOptions(eos=text.sep_token_id, **chosen)

@@ -117,6 +117,27 @@ def test_parameters_of_writing(blip: Any, vilt: Any) -> None:
         vilt(FIRST, WHAT, num_beams=2)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"max_new_tokens": "a"}, "max_new_tokens is 'a'; expected a whole number"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5; expected a whole number"),
+        ({"num_beams": True}, "num_beams is True; expected a whole number"),
+        ({"length_penalty": "x"}, "length_penalty is 'x'; expected a number"),
+        ({"generate_kwargs": {"repetition_penalty": [1]}}, r"repetition_penalty is \[1\]; expected a number"),
+        ({"early_stopping": 3}, "early_stopping is 3"),
+    ],
+)
+def test_wrong_values_are_refused_by_their_names(blip: Any, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        blip(FIRST, WHAT, **parameters)
+
+
+def test_half_a_character_is_refused(ask: Any) -> None:
+    with pytest.raises(OptionError, match="half of a character"):
+        ask(FIRST, "what is \ud800")
+
+
 def test_a_long_question_is_refused_or_cut(ask: Any) -> None:
     long = "cats " * 70
     with pytest.raises(OptionError, match=r"72 tokens and the model reads 4\d.*truncation=True"):
