@@ -64,7 +64,7 @@ async def read_body(request: Request, settings: Settings) -> AsyncIterator[Body]
     if not head:
         raise Refused(
             400,
-            "the body is empty; send a recording's bytes, JSON with base64 'inputs', or a form with a 'file'",
+            "the body is empty; send the bytes of a recording or an image, a text, JSON with 'inputs', or a form",
             code="empty_body",
         )
     content_type = request.headers.get("content-type", "")

@@ -48,7 +48,7 @@ def allowed_url(settings: Settings, url: str) -> str:
     if not settings.allow_urls:
         raise Refused(
             400,
-            "the input is a URL, and this server fetches none; send the recording itself, or start the server with "
+            "the input is a URL, and this server fetches none; send the bytes themselves, or start the server with "
             "--allow-urls",
             code="urls_refused",
         )
