@@ -76,7 +76,7 @@ def prepare_voices(speech: Path, folder: Path, n_workers: int = 1) -> None:
     """Write the `VoiceStore` of a folder with manifest.jsonl; what cannot be read or has no voice is left out."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in (speech / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
-    chosen = [row for row in rows if row.get("speaker") and row["corpus"] not in LEFT_OUT]
+    chosen = [row for row in rows if row.get("speaker") and _is_used(row)]
     index: list[dict[str, Any]] = []
     offset = 0
     with (folder / "samples.i16").open("wb") as samples, (folder / "activity.u8").open("wb") as activity:
@@ -84,14 +84,21 @@ def prepare_voices(speech: Path, folder: Path, n_workers: int = 1) -> None:
             if not active.any():
                 continue
             split = "test" if row["split"] == "test" or row["speaker"] in HELD_OUT else "train"
-            if row["corpus"].startswith("common_voice"):
-                split = "train"  # hundreds of speakers with a few words each: its speakers are in both splits
             samples.write(waveform.tobytes())
             activity.write(active.astype(np.uint8).tobytes())
             index.append(asdict(Voice(offset, len(waveform), row["speaker"], row["corpus"], split)))
             offset += len(waveform)
     (folder / "index.json.part").write_text(json.dumps(index), encoding="utf-8")
     (folder / "index.json.part").replace(folder / "index.json")
+
+
+def _is_used(row: dict[str, Any]) -> bool:
+    """Whether a row of the manifest teaches or measures.
+
+    Common Voice's speakers say a few words each, and some of them in both splits: its test clips do neither.
+    """
+    is_common_voice = row["corpus"].startswith("common_voice")
+    return row["corpus"] not in LEFT_OUT and not (is_common_voice and row["split"] == "test")
 
 
 def _voices(speech: Path, rows: list[dict[str, Any]], n_workers: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from itertools import permutations
 from pathlib import Path
 
@@ -33,8 +34,9 @@ from auricle.training.pretrain_speakers import (
     prototype_loss,
     train_speakers,
 )
-from auricle.training.voices import FRAME_SAMPLES, SAMPLE_RATE, Voice, VoiceStore
+from auricle.training.voices import FRAME_SAMPLES, SAMPLE_RATE, Voice, VoiceStore, prepare_voices
 
+SAMPLES = Path(__file__).parents[3] / "samples"
 DRY = Manners(room=0.0, noise=0.0, quietest_db=0.0)
 
 
@@ -176,3 +178,21 @@ def test_voices_know_their_samples(store: VoiceStore) -> None:
     assert [type(voice) for voice in voices] == [Voice, Voice]
     assert store.samples(voices[0]).shape == (voices[0].n_samples,)
     assert sum(int(store.activity(voice).sum()) for voice in voices) == 1440
+
+
+def test_test_clips_of_common_voice_are_no_voices(tmp_path: Path) -> None:
+    rows = [
+        {"path": "jfk.flac", "corpus": corpus, "split": split, "speaker": corpus}
+        for corpus, split in (
+            ("common_voice_6_1_sample", "test"),
+            ("common_voice_en_extra", "train"),
+            ("librispeech_test_clean", "test"),
+            ("ami_debug", "test"),
+        )
+    ]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shutil.copy(SAMPLES / "jfk.flac", tmp_path)
+    prepare_voices(tmp_path, tmp_path / "voices")
+    store = VoiceStore(tmp_path / "voices")
+    assert list(store.by_speaker("train")) == ["common_voice_en_extra"]
+    assert list(store.by_speaker("test")) == ["librispeech_test_clean"]
