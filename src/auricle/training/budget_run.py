@@ -1,4 +1,7 @@
-"""The loop of the two networks of diarization: one network, one optimizer, until a budget of minutes is spent."""
+"""The loop of the networks of diarization: one network, one optimizer, until a budget of minutes is spent.
+
+Minutes are those that a processor worked for the loop: what a run waits, or is stopped, takes nothing from its budget.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class BudgetOptions:
 
     least_batch: ClassVar[int] = 1
 
-    minutes: float  # of training in all, over all its runs
+    minutes: float  # of training in all, over all its runs, while a processor worked
     batch_size: int
     rate: float  # peak learning rate (AdamW)
     averaging: float  # decay of the weights' moving average, which is what is kept
@@ -80,7 +83,7 @@ class BudgetRun(Generic[Network]):
             self.restore(saved)
         self.model.train()
         losses: list[float] = []
-        written, clock = self.seconds, time.monotonic()
+        written, clock = self.seconds, time.thread_time()
         options, budget = self.options, 60 * self.options.minutes
         while self.seconds < budget:
             for group in self.optimizer.param_groups:
@@ -94,7 +97,7 @@ class BudgetRun(Generic[Network]):
             move_average(self.average, self.model, min(options.averaging, (1 + self.step) / (10 + self.step)))
             self.step += 1
             losses.append(float(loss.detach()))
-            now = time.monotonic()
+            now = time.thread_time()
             self.seconds, clock = self.seconds + now - clock, now
             if self.step % 50 == 0:
                 log(folder, {"step": self.step, "minutes": self.seconds / 60, "loss": sum(losses) / len(losses)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -164,6 +165,15 @@ def test_both_networks_learn_a_little_and_go_on_where_they_were(store: VoiceStor
     }
     with pytest.raises(CheckpointError, match="holds no run"):
         export(tmp_path, tmp_path / "out", (config, embedding), 0.7, {})
+
+
+def test_a_budget_is_spent_while_a_processor_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()
+    # Whatever else passes: each look at the processor's clock is a second later.
+    monkeypatch.setattr("auricle.training.budget_run.time.thread_time", lambda: float(next(clock)))
+    run = start_segmentation(SegmentationOptions(minutes=3 / 60), PyanNet.tiny())
+    run.train(tmp_path, lambda rng: run.model.classifier.weight.square().sum(), clip=1.0)
+    assert (run.step, run.seconds) == (3, 3.0)
 
 
 def test_options_that_cannot_work_are_refused() -> None:
