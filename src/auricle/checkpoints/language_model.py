@@ -5,6 +5,7 @@ Source: the layout of transformers' Wav2Vec2ProcessorWithLM, which pyctcdecode w
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,3 +50,11 @@ def find_language_model(folder: Path) -> OwnLanguageModel | None:
     if wrong:
         raise ConfigError(f"{inside / 'attrs.json'}: {wrong[0]} is {weights[wrong[0]]!r}; expected a number")
     return OwnLanguageModel(found, float(weights["alpha"]), float(weights["beta"]), float(weights["unk_score_offset"]))
+
+
+def copy_language_model(source: Path, target: Path) -> bool:
+    """Put the language model of one checkpoint folder beside the weights of another; False where there is none."""
+    if find_language_model(source) is None:
+        return False
+    shutil.copytree(source / FOLDER, target / FOLDER, dirs_exist_ok=True)
+    return True

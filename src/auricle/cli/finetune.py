@@ -32,6 +32,12 @@ def finetune(
         bool | None,
         typer.Option("--new-vocabulary/--keep-vocabulary", help="(default: kept where it can write the texts)"),
     ] = None,
+    language_model: Annotated[
+        bool,
+        typer.Option(
+            "--language-model/--no-language-model", help="Keep the model's own beside the weights, with its vocabulary."
+        ),
+    ] = True,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data. (default: 15, of little more)")] = None,
     steps: Annotated[int | None, typer.Option(help="Updates of the weights, instead of epochs.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time to train, instead of epochs.")] = None,

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.audio.decode import load_audio
+from auricle.checkpoints.language_model import copy_language_model
 from auricle.checkpoints.tensors import write_checkpoint
 from auricle.errors import AudioError, OptionError
 from auricle.training.ctc_fronts import FREEZE, Front, open_front
@@ -46,6 +47,7 @@ class CTCSettings:
     min_duration: float = 0.1  # seconds
     max_duration: float = 20.0
     seed: int = 1
+    language_model: bool = True  # whether that of the start stays with the vocabulary that it was made for
 
     def __post_init__(self) -> None:
         if self.freeze not in FREEZE:
@@ -183,7 +185,7 @@ class CTCObjective:
                 module.eval()
 
     def save(self, folder: Path) -> None:
-        """Write config.json, float32 weights, and the files of tokenizer and features."""
+        """Write config.json, float32 weights, the files of tokenizer and features, and a language model that stays."""
         family, tokenizer = self.start.family, self.labels.tokenizer
         raw = {key: value for key, value in self.start.raw.items() if key not in ("torch_dtype", "dtype")}
         size = len(cast(Tensor, getattr(self.model, self.start.head).weight))
@@ -199,6 +201,8 @@ class CTCObjective:
         settings = {**self.start.feature_settings, "processor_class": PROCESSORS.get(family, "Wav2Vec2Processor")}
         settings.setdefault("feature_extractor_type", _extractor_of(family))
         _write(folder / "preprocessor_config.json", settings)
+        if self.settings.language_model and not self.labels.is_new:
+            copy_language_model(self.start.folder, folder)
 
     def _freeze(self) -> None:
         family, freeze = self.start.family, self.settings.freeze

@@ -142,7 +142,9 @@ def _open_ctc(model: str | Path, options: FinetuneOptions, rows: Sequence[Uttera
         raise OptionError("freeze 'encoder' leaves nothing for LoRA to change in a CTC model; leave one of them out")
     language = options.language or (start.languages[0] if len(start.languages) == 1 else None)
     labels = choose_labels(start, options.vocabulary, language, texts)
-    return CTCObjective(start, labels, replace(settings, freeze=freeze)), start
+    # A language model made for one language writes its words for the sounds of another.
+    stays = options.language_model and (not start.languages or language is None or language in start.languages)
+    return CTCObjective(start, labels, replace(settings, freeze=freeze, language_model=stays)), start
 
 
 def _open_seq2seq(model: str | Path, options: FinetuneOptions) -> tuple[Objective, Base]:

@@ -12,7 +12,8 @@ from auricle.training.ctc_fronts import FREEZE
 METHODS = ("ctc", "seq2seq", "lora")
 SCHEDULES = ("linear", "cosine")
 # What may be changed when a run goes on: how long, and what is said about it.
-CHANGEABLE = frozenset({"epochs", "steps", "minutes", "patience", "tensorboard", "save_minutes", "device", "force"})
+CHANGEABLE = frozenset({"epochs", "steps", "minutes", "patience", "tensorboard", "save_minutes", "device", "force",
+                        "language_model"})  # fmt: skip
 # Without a number of epochs or steps: so many passes over the data, and of small data at least so many steps.
 DEFAULT_EPOCHS, DEFAULT_STEPS = 15, 600
 EVALUATIONS = 20  # in a run, unless --evaluate-every says otherwise
@@ -32,6 +33,7 @@ class FinetuneOptions:
     freeze: str | None = None  # one of FREEZE
     vocabulary: str = "auto"  # "keep", "new", or "auto": kept where it can write every text
     language: str | None = None  # a code: how letters are lower-cased, what the model card says
+    language_model: bool = True  # one that lies beside the weights stays, with their vocabulary and in their language
     epochs: float | None = None
     steps: int | None = None
     minutes: float | None = None  # of training; not exactly repeatable, since machines differ in speed

@@ -13,12 +13,14 @@ import torch
 from finetune_toys import STILL, Row, finetune_toy, spoken, toy_checkpoint, toy_rows, write_corpus
 
 from auricle import pipeline
+from auricle.checkpoints.language_model import find_language_model
 from auricle.errors import OptionError
 from auricle.training.ctc_fronts import draw_spans
 from auricle.training.ctc_labels import kept_labels, new_labels
 from auricle.training.ctc_objective import CTCObjective, CTCSettings, frames_needed
 from auricle.training.ctc_start import read_start
 from auricle.training.journal import read_log
+from auricle.training.methods import open_objective
 from auricle.training.objective import Example, Rejected
 from auricle.training.options import FinetuneOptions
 from auricle.training.order import batches_of_epoch
@@ -187,6 +189,27 @@ def test_a_kept_vocabulary_takes_texts_in_its_own_case() -> None:
     assert labels.spelled("Don’t – SHOUT!") == "don't shout"
     assert labels.missing(labels.spelled("Größe 3")) == "3ßö"
     assert start.tokenizer.decode(labels.encode("don't shout")) == "don't shout"
+
+
+@pytest.mark.parametrize(
+    ("given", "stays"),
+    [
+        ({}, True),
+        ({"language": "en"}, True),
+        ({"language": "it"}, False),
+        ({"vocabulary": "new"}, False),
+        ({"language_model": False}, False),
+    ],
+)
+def test_a_language_model_stays_with_its_vocabulary_and_language(
+    given: dict[str, Any], stays: bool, tmp_path: Path
+) -> None:
+    objective, _ = open_objective("bundled", FinetuneOptions(**given), toy_rows())
+    objective.save(tmp_path)
+    found = find_language_model(tmp_path)
+    assert (found is not None) == stays
+    heard = pipeline("automatic-speech-recognition", model=str(tmp_path))
+    assert ("own_lm" in heard.dialect.preset) == stays
 
 
 def test_a_new_head_knows_the_letters_that_the_old_one_knew() -> None:
