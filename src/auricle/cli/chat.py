@@ -109,6 +109,8 @@ def load(model: str | None, settings: dict[str, Any], parameters: dict[str, Any]
 
         chosen = {name: value for name, value in settings.items() if value is not None}
         made: Any = pipeline("text-generation", model, **chosen)
+        if getattr(made, "is_bridged", False):
+            made.write()  # refuses
         made.read_call(parameters, None, None)
         return made
 

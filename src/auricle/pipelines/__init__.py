@@ -173,13 +173,36 @@ def _is_bridged(task: str | None, model: str | Path | None, settings: ModelSetti
         return True
     name = bridge_tasks.ALIASES.get(task or "", task)
     own = TASKS.get(task or "")
-    if task is not None and (own is None or name not in bridge_tasks.TASKS):
-        return own is None and name in bridge_tasks.TASKS
+    if own is None and task is not None:
+        return name in bridge_tasks.TASKS
+    if name == "visual-question-answering" and model is not None and isinstance(own and own.pipeline, str):
+        _refuse_unless_native(str(task), model, settings)
+    if task is not None and name not in bridge_tasks.TASKS:
+        return False
     if model is None or (own is not None and not isinstance(own.pipeline, str)):
         return False
     from auricle.loading import runs_natively
 
     return not runs_natively(model, revision=settings.revision, token=settings.token)
+
+
+def _refuse_unless_native(task: str, model: str | Path, settings: ModelSettings) -> None:
+    """Refuse a model that transformers may run, but not for a task that it has dropped.
+
+    Raises: TaskError naming the task that it does.
+    """
+    from auricle.loading import runs_natively
+
+    if runs_natively(model, revision=settings.revision, token=settings.token):
+        return
+    from auricle.pipelines.bridge import read_config
+
+    config, where = read_config(model, settings)
+    does = bridge_tasks.task_of_config(config)
+    raise TaskError(
+        f"{where}: {(config.get('architectures') or ['?'])[0]} does not do {task} natively, and transformers has no "
+        "such task; " + (f"it does {does}: name that, or no task" if does else "BLIP and ViLT do")
+    )
 
 
 def _one_of(name: str, value: Any, alias: str, alias_value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from auricle.audio.limits import AudioLimits
 from auricle.errors import AuricleError, MissingExtraError, OptionError, TaskError
 from auricle.hub import commit_of, locate, locate_config
+from auricle.loading import DTYPES
 from auricle.pipelines.base import ModelSettings, Pipeline, unknown_parameter
 from auricle.pipelines.bridge_library import library, open_runner, said, sibling
 from auricle.pipelines.bridge_runners import Runner
@@ -87,9 +88,10 @@ class BridgedPipeline(Pipeline):
                 f"{model}: {what} is not native to auricle, and transformers, which may run it, is not installed: "
                 "pip install 'auricle[transformers]'"
             ) from error
+        dtype = _dtype(settings)
         folder = locate(model, revision=settings.revision, token=settings.token)
+        runner = open_runner(folder, wanted, settings.device, dtype)
         print(f"auricle: {what} is run by transformers {version}, as {wanted}", file=sys.stderr)
-        runner = open_runner(folder, wanted, settings.device, _dtype(settings))
         revision = commit_of(folder)
         return cls(runner, wanted, name=str(model), device=settings.device, revision=revision, **parameters)
 
@@ -119,6 +121,18 @@ class BridgedPipeline(Pipeline):
             return super().__call__([whole], **parameters)[0]
         return super().__call__(whole, **parameters)
 
+    def write(self, *inputs: Any, **parameters: Any) -> Any:
+        """Refuse to tell a text while it is written.
+
+        Raises: TaskError
+        """
+        raise TaskError(
+            f"{self.name!r} is run by transformers, whose results come whole; call the pipeline itself, or take a "
+            "model of a native family to read a text while it is written"
+        )
+
+    stream = write
+
     def sibling(self, task: str) -> BridgedPipeline:
         """Return a pipeline for another task of the same model, which is not loaded again."""
         with self._lock:
@@ -132,7 +146,10 @@ class BridgedPipeline(Pipeline):
         for name in parameters:
             if name not in self.runner.names:
                 raise unknown_parameter(name, self.runner.names, f"the task {self.task!r}")
-        return dict(parameters)
+        given = dict(parameters)
+        if isinstance(given.get("candidate_labels"), str):  # of which some tasks there would take each letter
+            given["candidate_labels"] = [one.strip() for one in given["candidate_labels"].split(",") if one.strip()]
+        return given
 
     def preprocess(self, item: Any, request: dict[str, Any]) -> Any:
         """Return an input as transformers takes it."""
@@ -180,4 +197,7 @@ def _dtype(settings: ModelSettings) -> Any:
     """float32 on the CPU, which has no other fast arithmetic there; elsewhere what the checkpoint was stored in."""
     if settings.dtype in ("auto", None):
         return "float32" if settings.device == "cpu" else "auto"
-    return str(settings.dtype).removeprefix("torch.")
+    name = str(settings.dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise OptionError(f"dtype {settings.dtype!r} is not supported; expected 'auto', {', '.join(DTYPES)}")
+    return name

@@ -98,7 +98,9 @@ def _message(message: Mapping[str, Any], sample_rate: int, limits: ImageLimits) 
         return dict(message)
     parts = []
     for part in content:
-        kind = part.get("type")
+        if not isinstance(part, Mapping):
+            raise OptionError(f"a message has the part {part!r:.100}; expected an object such as {{'type': 'text', …}}")
+        kind = str(part.get("type"))
         source = next((part[key] for key in (kind, "url", "path", "base64") if key in part), None)
         is_opened = kind in ("image", "audio") and source is not None
         parts.append({"type": kind, kind: _part(kind, source, sample_rate, limits)} if is_opened else dict(part))

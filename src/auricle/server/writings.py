@@ -190,6 +190,7 @@ class Writings:
         async with self.registry.use(name, wait) as model:
             if self.cache is None or model.task != TASK:
                 return None
+            refuse_bridged(model)
             request, _, _ = model.pipeline.read_call(self._limited(order), None, "raise")
             if request.manner.options.sampling_temperature > 0 or request.manner.max_time is not None:
                 return None

@@ -130,6 +130,29 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(
     assert "Ctrl-D or /exit ends" in capsys.readouterr().err
 
 
+def test_a_model_whose_results_come_whole_is_refused_before_a_message_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from auricle.errors import TaskError
+
+    def refuse() -> None:
+        raise TaskError("'robot' is run by transformers, whose results come whole")
+
+    bridged = SimpleNamespace(is_bridged=True, write=refuse)
+    monkeypatch.setattr("auricle.pipelines.pipeline", lambda *_, **__: bridged)
+    found = CliRunner().invoke(app, ["chat", "-m", "robot"], input="")
+    assert found.exit_code == 3
+    assert "whose results come whole" in found.stderr
+
+
+def test_bytes_that_are_no_text_are_refused_in_a_sentence(text_checkpoint: Path) -> None:
+    given = [sys.executable, "-m", "auricle", "chat", "-m", str(text_checkpoint), "--device", "cpu"]
+    done = subprocess.run(given, input=b"\xff\xfe", capture_output=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert b"half of a character" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_terminal_chats_with_a_real_model(text_checkpoint: Path) -> None:
     master, slave = pty.openpty()
     words = [

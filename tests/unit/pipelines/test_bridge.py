@@ -162,6 +162,42 @@ def test_a_task_that_the_installed_transformers_lacks_is_not_told_to_be_there(
         pipeline("keypoint-matching", masked)
 
 
+def test_a_task_that_transformers_dropped_names_the_one_that_took_its_place(tmp_path: Path) -> None:
+    config(tmp_path, "LlavaForConditionalGeneration", "llava", vision_config={})
+    for task in ("visual-question-answering", "vqa"):
+        with pytest.raises(TaskError, match=r"Llava.*no such task; it does image-text-to-text: name that, or no task"):
+            pipeline(task, tmp_path)
+
+
+def test_the_line_on_stderr_tells_of_models_that_run(masked: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TaskError, match="does not do object-detection"):
+        pipeline("object-detection", masked)
+    assert "is run by transformers" not in capfd.readouterr().err
+
+
+def test_results_come_whole_and_it_is_told(fill: Any) -> None:
+    for ask in (fill.stream, fill.write):
+        with pytest.raises(TaskError, match="whose results come whole; call the pipeline itself"):
+            ask("the [MASK]")
+
+
+def test_a_number_format_that_is_none_is_refused(masked: Path) -> None:
+    with pytest.raises(OptionError, match="dtype 'floot' is not supported; expected 'auto', float32"):
+        pipeline(model=masked, dtype="floot")
+
+
+def test_labels_may_be_a_text_with_commas(tmp_path: Path) -> None:
+    choose = pipeline(model=_tiny_models().alike(tmp_path))
+    picture = Image.new("RGB", (40, 40), "red")
+    assert choose(picture, "fox, dog") == choose(picture, ["fox", "dog"])
+
+
+def test_a_part_of_a_message_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    see = pipeline(model=_tiny_models().llava(tmp_path))
+    with pytest.raises(OptionError, match="a message has the part 'what'; expected an object"):
+        see([{"role": "user", "content": ["what"]}])
+
+
 def test_code_of_a_checkpoint_is_never_run(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("raise SystemExit('run')")
     auto = {"AutoConfig": "own.Own", "AutoModelForMaskedLM": "own.Own"}
