@@ -183,6 +183,43 @@ def test_writers_of_other_families_write(url: str) -> None:
     assert answer.json()[0]["generated_text"].startswith(TEXT)
 
 
+def test_several_texts_have_the_results_that_each_has(url: str) -> None:
+    texts = {
+        "fill": ["the quick [MASK] fox", "the [MASK]"],
+        "classes": [TEXT, "paris"],
+        "rewrites": [TEXT, "paris"],
+        "writes": [TEXT, "fox"],
+        "vectors": [TEXT, "paris"],
+    }
+
+    def post(name: str, inputs: Any) -> requests.Response:
+        return requests.post(f"{url}/models/org/{name}", json={"inputs": inputs}, timeout=60)
+
+    for name, inputs in texts.items():
+        given, singles = post(name, inputs), [post(name, one) for one in inputs]
+        assert given.status_code == 200, given.text
+        assert len(given.json()) == 2
+        if name in ("fill", "vectors"):
+            assert given.json() == [one.json() for one in singles]
+        if name == "classes":
+            assert given.json() == [one.json()[0] for one in singles]
+    speech = post("speaks", [TEXT, TEXT])
+    assert (speech.status_code, "give one text" in speech.json()["error"]) == (400, True)
+
+
+def test_routes_and_streams_of_native_models_are_refused_for_others(url: str) -> None:
+    for path in ("generate", "generate_stream"):
+        answer = requests.post(f"{url}/models/org/writes/{path}", json={"inputs": TEXT}, timeout=60)
+        assert answer.status_code == 422, answer.text
+        assert "is run by transformers: ask it at POST /models/org/writes" in answer.json()["error"]
+    streamed = requests.post(f"{url}/models/org/writes", json={"inputs": TEXT, "stream": True}, timeout=60)
+    assert (streamed.status_code, "leave stream out" in streamed.json()["error"]) == (400, True)
+    way = {"max_new_tokens": 3, "do_sample": False}
+    plain = requests.post(f"{url}/models/org/writes", json={"inputs": TEXT, "parameters": way}, timeout=60).json()
+    found = InferenceClient(model=f"{url}/models/org/writes").text_generation(TEXT, **way)
+    assert found == plain[0]["generated_text"]
+
+
 def test_a_task_in_the_path_is_checked(url: str) -> None:
     good = requests.post(f"{url}/pipeline/text-to-speech/org/speaks", json={"inputs": TEXT}, timeout=60)
     assert good.status_code == 200, good.text

@@ -24,7 +24,7 @@ from auricle.server.bodies import HEAD_BYTES, Body, is_media, source_of_inputs
 from auricle.server.hf_calls import choice, form_parameters, options_of, parameters_of, typed, unused
 from auricle.server.hf_replies import warn
 from auricle.server.hf_values import content_of
-from auricle.server.json_bodies import kind_of, refuse
+from auricle.server.json_bodies import flag, kind_of, refuse
 from auricle.server.parameters import from_query
 from auricle.server.url_inputs import MAX_URL_BYTES, Fetcher, is_url
 
@@ -68,6 +68,8 @@ async def answer_other(
         Refused, AuricleError: as the statuses of the API tell.
     """
     data = body.data if body.kind == "json" and isinstance(body.data, Mapping) else {}
+    if flag(data, "stream"):
+        raise refuse("stream", f"Model {name} tells its result whole; leave stream out")
     options = options_of(data)
     waits = choice(request, options, "wait_for_model", False)
     async with services.registry.use(name, None if waits else services.settings.hold) as model:
@@ -78,6 +80,9 @@ async def answer_other(
             query.pop(beside, None)
         parameters = _parameters({**query, **given}, model)
         item = await _input(body, takes, services, fetcher, stack)
+        texts = item if takes in ("text", "chat") and _are_texts(item) else None
+        if texts is not None and model.task == "text-to-audio":
+            raise refuse("inputs", "a list arrived, and a reply is one recording; give one text")
         pipeline = model.pipeline
         if isinstance(item, dict):
             # Some clients give a part of the input, such as a document's words, among the parameters.
@@ -90,8 +95,12 @@ async def answer_other(
         began = time.monotonic()
         # Requests with the same parameters are computed together.
         key = (pipeline.task, json.dumps(parameters, sort_keys=True, default=str))
-        result = await services.runner.run(lambda: _work(pipeline, item, checked, ticket, key), ticket)
-        content, kind = await asyncio.to_thread(content_of, pipeline.task, result)
+        items = [item] if texts is None else texts
+        results = await services.runner.run(
+            lambda: [_work(pipeline, one, checked, ticket, key) for one in items], ticket
+        )
+        found = await asyncio.to_thread(lambda: [content_of(pipeline.task, result) for result in results])
+        content, kind = found[0] if texts is None else (_together(pipeline.task, found), None)
         device = str(pipeline.device)
     headers = {
         "x-cache": "bypass",
@@ -102,6 +111,17 @@ async def answer_other(
     response.headers.update(headers)
     warn(response, unused(data, options))
     return response
+
+
+def _are_texts(item: Any) -> bool:
+    return isinstance(item, list) and bool(item) and all(isinstance(one, str) for one in item)
+
+
+def _together(task: str, found: list[tuple[Any, str | None]]) -> list[Any]:
+    """Return the replies of several texts as one, in the shapes of the Inference API."""
+    contents = [content for content, _ in found]
+    is_in_lists = task in ("text-classification", "text2text-generation", "summarization", "translation")
+    return [one for content in contents for one in content] if is_in_lists else contents
 
 
 def _work(pipeline: Any, item: Any, request: Any, ticket: Any, key: Any) -> Any:
@@ -146,7 +166,7 @@ async def _input(body: Body, takes: str, services: Services, fetcher: Fetcher, s
         if is_file:
             inputs = inputs.get(takes) if isinstance(inputs, Mapping) else inputs
             return await _file(inputs, fetcher, stack)
-        return await _object(inputs, fetcher, stack)
+        return inputs if takes in ("text", "chat") and _are_texts(inputs) else await _object(inputs, fetcher, stack)
     body.inputs.seek(0)
     if not is_file:
         return body.text()
@@ -173,7 +193,7 @@ async def _object(inputs: Any, fetcher: Fetcher, stack: AsyncExitStack) -> Any:
         return [await _message(one, fetcher, stack) for one in inputs]
     if isinstance(inputs, list) and len(inputs) > 1 and all(isinstance(one, str) for one in inputs):
         return [await _file(one, fetcher, stack) for one in inputs]
-    raise refuse("inputs", f"'inputs' is {kind_of(inputs)}; expected one text, or an object as the task has it")
+    raise refuse("inputs", f"'inputs' is {kind_of(inputs)}; expected a text, or an object as the task has it")
 
 
 async def _message(message: Mapping[str, Any], fetcher: Fetcher, stack: AsyncExitStack) -> dict[str, Any]:
