@@ -123,12 +123,18 @@ def render(
 def _run(source: str, given: Mapping[str, Any]) -> str:
     from jinja2.exceptions import SecurityError, TemplateError
 
+    template = _compiled(source)
     try:
-        return _compiled(source).render(given)
+        return str(template.render(given))
     except SecurityError as error:
-        raise OptionError(f"the chat template does what no template may do: {error}. Do not trust it.") from error
+        told = str(error).rstrip(".")
+        raise OptionError(f"the chat template does what no template may do: {told}. Do not trust it.") from error
     except TemplateError as error:
-        raise OptionError(f"the chat template refuses this chat: {error}") from error
+        told = str(error).rstrip(".")
+        raise OptionError(
+            f"the chat template refuses this chat: {told}. Change the messages, or give another template as "
+            "chat_template="
+        ) from error
     except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         raise OptionError(
             f"the chat template cannot write this chat ({type(error).__name__}: {error}). Messages need the roles and "
@@ -141,7 +147,7 @@ def _message(given: Mapping[str, Any], source: str) -> dict[str, Any]:
     message: dict[str, Any] = {key: value for key, value in plain(given).items() if value is not None}
     content = message.get("content")
     if isinstance(content, list) and not READS_PARTS.search(source):
-        kinds = {part.get("type", "text") if isinstance(part, dict) else "text" for part in content}
+        kinds = {str(part.get("type", "text")) if isinstance(part, dict) else "text" for part in content}
         if kinds - {"text"}:
             raise OptionError(f"a message has parts of {', '.join(sorted(kinds - {'text'}))}; this model reads text")
         texts = [part.get("text") if isinstance(part, dict) else part for part in content]
@@ -162,9 +168,12 @@ def _mark_the_end(message: dict[str, Any]) -> None:
     if isinstance(content, str):
         message["content"] = content + MARK
         return
-    parts = [part for part in content or [] if isinstance(part, dict) and "text" in part]
+    parts = [part for part in content or [] if isinstance(part, dict) and isinstance(part.get("text"), str)]
     if not parts:
-        raise OptionError("continue_final_message goes on with the last message, which has no text; give it some")
+        raise OptionError(
+            f"the last message is the {message.get('role', 'other')}'s, to be gone on with, and has no text; give it "
+            "some, end with the user's or a tool's, or pass continue_final_message=False"
+        )
     parts[-1]["text"] += MARK
 
 
@@ -238,4 +247,4 @@ def _compiled(source: str) -> Any:
     try:
         return environment.from_string(source)
     except TemplateError as error:
-        raise ConfigError(f"the chat template is no template ({error}); fetch {FILE} again") from error
+        raise ConfigError(f"the chat template is no template ({error}); correct it, or fetch {FILE} again") from error

@@ -124,6 +124,30 @@ def test_a_template_sees_plain_data_only() -> None:
     assert render("{{ messages[0].role }} {{ messages[0].more }}", messages) == "user {'path': '<PosixPath>'}"
 
 
+def test_a_template_that_is_none_is_told_from_a_chat_that_it_refuses() -> None:
+    with pytest.raises(ConfigError, match="the chat template is no template"):
+        render("{% for %}", [{"role": "user", "content": "a"}])
+
+
+def test_a_refused_chat_is_told_what_to_do() -> None:
+    gemma = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    with pytest.raises(OptionError, match=r"System role not supported\. Change the messages, or give another template"):
+        render(gemma, [{"role": "system", "content": "a"}])
+
+
+@pytest.mark.parametrize("content", [None, [], [{"type": "text", "text": None}], [{"type": "image"}]])
+def test_a_last_message_without_text_is_not_gone_on_with(content: Any) -> None:
+    parts = "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}"
+    call = {"role": "assistant", "content": content, "tool_calls": []}
+    with pytest.raises(OptionError, match="the last message is the assistant's, to be gone on with, and has no text"):
+        render(parts, [{"role": "user", "content": "a"}, call], continue_final_message=True)
+
+
+def test_a_part_of_no_known_kind_is_refused() -> None:
+    with pytest.raises(OptionError, match="has parts of None"):
+        render("{{ messages[0].content }}", [{"role": "user", "content": [{"type": None, "text": "a"}]}])
+
+
 def test_what_is_none_is_absent() -> None:
     chat = [{"role": "assistant", "content": "x", "tool_calls": None}]
     assert render("{{ messages[0].tool_calls is defined }}", chat) == "False"
