@@ -94,12 +94,15 @@ class FormLibrary:
             OptionError: it is malformed, or asks for what cannot be enforced.
         """
         matcher = _library().LLMatcher
-        if form.kind == "regex":
-            grammar = matcher.grammar_from_regex(form.value)
-        else:
-            # Spaces between signs could be written for ever.
-            grammar = matcher.grammar_from_json_schema(form.value, overrides={"whitespace_flexible": False})
-        is_wrong, told = matcher.validate_grammar_with_warnings(grammar, self.vocabulary)
+        try:
+            if form.kind == "regex":
+                grammar = matcher.grammar_from_regex(form.value)
+            else:
+                # Spaces between signs could be written for ever.
+                grammar = matcher.grammar_from_json_schema(form.value, overrides={"whitespace_flexible": False})
+            is_wrong, told = matcher.validate_grammar_with_warnings(grammar, self.vocabulary)
+        except ValueError as error:  # nested too deeply
+            is_wrong, told = True, [str(error)]
         if is_wrong:
             name = "regular expression" if form.kind == "regex" else "schema"
             why = " ".join(" ".join(told).split())[:300]

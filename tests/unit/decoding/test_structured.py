@@ -72,6 +72,11 @@ def test_texts_of_a_list_and_several_of_a_prompt_are_followed_each_by_itself(wri
     assert write("the", return_full_text=False, **way) == found[0]
 
 
+DEEP: dict[str, Any] = {"type": "integer"}
+for _ in range(200):
+    DEEP = {"type": "array", "items": DEEP}
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [
@@ -79,6 +84,7 @@ def test_texts_of_a_list_and_several_of_a_prompt_are_followed_each_by_itself(wri
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}, "cannot be enforced.*not"),
         ({"type": "json_schema", "json_schema": {"name": "x"}}, "no schema"),
         ({"type": "json_schema", "json_schema": {"schema": [1]}}, "expected an object"),
+        ({"type": "json_schema", "json_schema": {"schema": DEEP}}, "cannot be enforced: recursion limit exceeded"),
         ({"type": "regex", "value": "("}, "regular expression cannot be enforced"),
         ({"type": "regex"}, "expected a text"),
         ({"type": "xml"}, "response_format is"),
