@@ -69,17 +69,20 @@ def conversation(
     sounds: Sounds,
     rng: np.random.Generator,
     manners: Manners = Manners(),
+    speeds: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the sound of a conversation, (S,) float32, and who speaks in it, (K, N) booleans.
 
-    `speakers` gives the recordings of each. It begins in the middle: before its first frame people already talked.
+    `speakers` gives the recordings of each, `speeds` how fast they are played, up to a tenth slower or faster if None.
+    It begins in the middle: before its first frame people already talked.
     """
     n_frames = round(seconds * SAMPLE_RATE / FRAME_SAMPLES)
     before = round(2.0 * SAMPLE_RATE / FRAME_SAMPLES)
     n_speakers = len(speakers)
     whole = before + n_frames
     tracks = _Tracks(np.zeros((n_speakers, whole * FRAME_SAMPLES), np.float32), np.zeros((n_speakers, whole), bool))
-    speeds = rng.uniform(0.9, 1.1, n_speakers)
+    if speeds is None:
+        speeds = rng.uniform(0.9, 1.1, n_speakers).tolist()
     frame, current = 0, int(rng.integers(n_speakers))
     while frame < whole:
         said, active = _turn(store, speakers[current], speeds[current], manners.longest_turn, rng, manners)

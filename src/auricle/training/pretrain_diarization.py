@@ -3,10 +3,11 @@
 voices        recordings of single speakers -> one file with where each voice is heard
 mixtures      voices -> conversations, of the training speakers and of held-out ones
 speakers      voices -> the network that tells voices apart
+pieces        that network, voices -> the same, trained on in conversations made as it goes
 segmentation  conversations -> the network that says who speaks when
-export        both runs -> a folder that pipeline("speaker-diarization") reads
+export        the runs -> a folder that pipeline("speaker-diarization") reads
 
-Killed and started again, the two trainings go on.
+Killed and started again, the trainings go on.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from auricle.models.pyannet import LinearConfig, LSTMConfig, PyanNet, PyanNetCon
 from auricle.models.wespeaker import WeSpeakerConfig, WeSpeakerResNet
 from auricle.training.data import Sounds, load_sounds
 from auricle.training.diarization_pool import Pool, make_pool
-from auricle.training.export_diarization import export
+from auricle.training.export_diarization import BUNDLED, export, trained
 from auricle.training.mixtures import Manners
+from auricle.training.pretrain_pieces import Conversations, PieceOptions, Windows, start_pieces, train_pieces
 from auricle.training.pretrain_segmentation import (
     SegmentationOptions,
     SegmentationRun,
@@ -65,6 +67,11 @@ def frame_centres(config: PyanNetConfig) -> np.ndarray:
     return hears // 2 + step * np.arange(config.n_frames(config.chunk_samples))
 
 
+def heard_windows(config: PyanNetConfig) -> Windows:
+    """Return how the bundled diarization, with this segmentation, hears a recording."""
+    return Windows(config.duration, frame_centres(config), BUNDLED.piece_s)
+
+
 def start_segmentation(options: SegmentationOptions, config: PyanNetConfig = SEGMENTATION) -> SegmentationRun:
     """Return a fresh network with its optimizer."""
     torch.manual_seed(options.seed)
@@ -85,22 +92,34 @@ def start_speakers(options: SpeakerOptions, config: WeSpeakerConfig = EMBEDDING)
     return SpeakerRun(model, copy.deepcopy(model), optimizer, options, scale=scale)
 
 
+def first_voices(runs: Path, start: str | None) -> WeSpeakerResNet:
+    """Return the network that the run of `speakers` made, or that of the diarization `start`, if one is given."""
+    if start is not None:
+        return load_diarization(start).embedding
+    model = WeSpeakerResNet(EMBEDDING)
+    model.load_state_dict(trained(runs / "speakers"))
+    return model
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the steps to `python -m auricle.training diarization`."""
     steps = parser.add_subparsers(dest="step", required=True)
-    for name in ("voices", "mixtures", "speakers", "segmentation", "export"):
+    for name in ("voices", "mixtures", "speakers", "pieces", "segmentation", "export"):
         step = steps.add_parser(name)
         step.add_argument("--speech", type=Path, required=name != "export", help="folder with manifest.jsonl")
         step.add_argument("--data", type=Path, default=Path("data"), help="where voices and mixtures are")
         step.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
         if name == "mixtures":
             step.add_argument("--hours", type=float, default=14.0)
-        if name in ("speakers", "segmentation"):
-            step.add_argument("--minutes", type=float, required=True, help="the whole run's budget")
+        if name in ("speakers", "pieces", "segmentation"):
+            step.add_argument("--minutes", type=float, required=True, help="the whole run's budget, of a processor")
         if name == "segmentation":
             step.add_argument("--start", type=Path, help="a diarization's folder whose network is the first one")
+        if name == "pieces":
+            step.add_argument("--start", help="a diarization whose network is first; else the run of `speakers`")
         if name == "export":
             step.add_argument("--out", type=Path, required=True)
+            step.add_argument("--start", help="a diarization whose networks are taken where there is no run")
             step.add_argument("--threshold", type=float, default=1.0, help="distance that divides two speakers")
             step.add_argument("--name", required=True, help="what the networks call themselves")
             step.add_argument("--summary", required=True, help="one line with their measured accuracy")
@@ -122,6 +141,12 @@ def main(arguments: argparse.Namespace) -> None:
         options = SpeakerOptions(arguments.minutes)
         speakers = Speakers(VoiceStore(data / "voices"), "train", training_sounds(speech), options.seconds)
         train_speakers(start_speakers(options), speakers, runs / "speakers")
+    elif arguments.step == "pieces":
+        told, sounds = PieceOptions(arguments.minutes), training_sounds(speech)
+        windows = heard_windows(SEGMENTATION)
+        conversations = Conversations(VoiceStore(data / "voices"), "train", sounds, windows, TRAINED, told)
+        voices = first_voices(runs, arguments.start)
+        train_pieces(start_pieces(told, voices, conversations.n_voices), conversations, runs / "pieces")
     elif arguments.step == "segmentation":
         chosen = SegmentationOptions(arguments.minutes)
         if arguments.start is not None:
@@ -137,4 +162,4 @@ def main(arguments: argparse.Namespace) -> None:
         )
     else:
         card = {"name": arguments.name, "summary": arguments.summary}
-        export(runs, arguments.out, (SEGMENTATION, EMBEDDING), arguments.threshold, card)
+        export(runs, arguments.out, (SEGMENTATION, EMBEDDING), arguments.threshold, card, arguments.start)
