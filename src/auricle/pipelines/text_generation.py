@@ -182,7 +182,7 @@ class TextGenerationPipeline(Pipeline):
             result = {"generated_text": item + writing.text}
         elif _goes_on(item, request):
             *before, last = item
-            result = {"generated_text": [*before, _longer(last, writing.text)]}
+            result = {"generated_text": [*before, longer(last, writing.text)]}
         else:
             result = {"generated_text": [*item, {"role": "assistant", "content": writing.text}]}
         if request.logprobs:
@@ -283,8 +283,8 @@ def _goes_on(chat: Sequence[Mapping[str, Any]], request: TextRequest) -> bool:
     return chat[-1]["role"] == "assistant" and not request.adds_prompt
 
 
-def _longer(message: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return a message with text behind its own."""
+def longer(message: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Return a message with text behind its own; that has some, since it was gone on with."""
     content = message["content"]
     if isinstance(content, str):
         return {**message, "content": content + text}

@@ -174,25 +174,29 @@ def _body(answers: Answers, call: TextCall) -> list[Any]:
 
 
 def _text(answers: Answers, answer: Answer, given: Any, call: TextCall) -> dict[str, Any]:
-    text = answer.writing.text
-    result: dict[str, Any] = {"generated_text": _whole_text(given, text) if call.full else text}
+    writing = answer.writing
+    result: dict[str, Any] = {"generated_text": _whole_text(given, writing) if call.full else writing.text}
     if call.details:
         tokenizer = answers.tokenizer
-        tokens = [_token(tokenizer, one.token, one.logprob) for one in answer.writing.choices]
+        tokens = [_token(tokenizer, one.token, one.logprob) for one in writing.choices]
         prefill: list[dict[str, Any]] = []
-        for one in answer.writing.prompt_choices:
+        for one in writing.prompt_choices:
             told = _token(tokenizer, one.token, one.logprob)
             prefill.append({"id": told["id"], "text": told["text"], "logprob": told["logprob"] if prefill else None})
         result["details"] = {**_details(answers, answer), "prefill": prefill, "tokens": tokens}
         if call.n_top:
-            result["details"]["top_tokens"] = [_top(tokenizer, one) for one in answer.writing.choices]
+            result["details"]["top_tokens"] = [_top(tokenizer, one) for one in writing.choices]
     return result
 
 
-def _whole_text(given: Any, text: str) -> Any:
+def _whole_text(given: Any, writing: Any) -> Any:
+    from auricle.pipelines.text_generation import longer
+
     if isinstance(given, str):
-        return given + text
-    return [*given, {"role": "assistant", "content": text}]
+        return given + writing.text
+    if writing.manner.goes_on:
+        return [*given[:-1], longer(given[-1], writing.text)]
+    return [*given, {"role": "assistant", "content": writing.text}]
 
 
 async def _events(answers: Answers, call: TextCall) -> AsyncIterator[dict[str, Any]]:
@@ -203,7 +207,7 @@ async def _events(answers: Answers, call: TextCall) -> AsyncIterator[dict[str, A
             place += 1
             is_last = piece.finish_reason is not None and number == len(piece.choices) - 1
             text = piece.text if number == len(piece.choices) - 1 else ""
-            whole_text = _whole_text(call.items[0], answer.writing.text) if call.full else answer.writing.text
+            whole_text = _whole_text(call.items[0], answer.writing) if call.full else answer.writing.text
             yield {
                 "index": place,
                 "token": token_object(answers.tokenizer, one.token, one.logprob, text),
@@ -273,16 +277,29 @@ def _items(inputs: Any) -> tuple[list[Any], bool]:
     refuse_halves(inputs)
     if isinstance(inputs, str):
         return [inputs], False
-    if isinstance(inputs, list) and inputs:
-        if all(isinstance(one, Mapping) for one in inputs):
-            if all(isinstance(one.get("role"), str) and isinstance(one.get("content"), str) for one in inputs):
-                return [inputs], False
-        elif all(isinstance(one, str) for one in inputs):
-            return inputs, True
+    if _is_chat(inputs):
+        return [inputs], False
+    if isinstance(inputs, list) and inputs and all(isinstance(one, str) or _is_chat(one) for one in inputs):
+        return inputs, True
     raise refuse(
         "inputs",
-        f"'inputs' is {kind_of(inputs)}; expected a text, a list of texts, or messages with role and content",
+        f"'inputs' is {kind_of(inputs)}; expected a text, messages with role and content, or a list of either",
         "invalid_inputs",
+    )
+
+
+def _is_chat(value: Any) -> bool:
+    """Say whether a value is messages, whose contents are texts, or parts for the template to read."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(one, Mapping)
+            and isinstance(one.get("role"), str)
+            and isinstance(one.get("content", ""), str | list | None)
+            and len(one) > 1
+            for one in value
+        )
     )
 
 

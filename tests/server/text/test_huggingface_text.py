@@ -38,6 +38,20 @@ def test_only_new_text_lists_and_chats(text_server: Any, write: Any) -> None:
     assert several == write("a", num_return_sequences=3, **WAY)
 
 
+def test_chats_are_those_of_the_pipeline_in_every_form(text_server: Any, write: Any) -> None:
+    chat: list[dict[str, Any]] = [{"role": "user", "content": "there is more"}]
+    begun = [*chat, {"role": "assistant", "content": "the quick"}]
+    parts = [{"role": "user", "content": [{"type": "text", "text": "there is "}, {"type": "text", "text": "more"}]}]
+    called = [*chat, {"role": "assistant", "content": None, "tool_calls": []}, {"role": "tool", "content": "rain"}]
+    for inputs in (begun, parts, called, [chat, begun], [chat, "the quick"]):
+        assert post(text_server, {"inputs": inputs, "parameters": WAY}).json() == write(inputs, **WAY)
+    told = events(post(text_server, {"inputs": begun, "parameters": WAY, "stream": True}))
+    assert told[-1]["generated_text"] == write(begun, **WAY)[0]["generated_text"]
+    for wrong in ([{"role": "user", "content": 5}], [{"role": "user"}], [[]], [chat, 3]):
+        refused = post(text_server, {"inputs": wrong})
+        assert (refused.status_code, "messages with role and content" in refused.json()["error"]) == (400, True)
+
+
 def test_a_text_may_be_the_body_and_parameters_the_query(text_server: Any, write: Any) -> None:
     response = httpx.post(f"{text_server.url}/models/{NAME}", content=b"the quick", params=WAY, timeout=60)
     assert response.json() == write("the quick", **WAY)
