@@ -29,6 +29,8 @@ from auricle.training.trainer import State, Trainer
 from auricle.training.watching import Narrator, Watched
 from auricle.training.world import World, join_world, leave_world
 
+STATE = "training_state"  # the folder, within that of the model, of what a run needs to go on
+
 
 class Silent:
     """Tells nobody anything."""
@@ -77,10 +79,12 @@ def finetune(
     Example: `finetune("bundled", "my-recordings", "my-model")`.
 
     Raises:
-        OptionError: options that do not fit each other, the model or the data; or not those the run was begun with.
+        OptionError: options that do not fit each other, the model or the data, or not those the run was begun with; or
+            `out` holds something else than a run, or cannot be written to.
         CheckpointError: the model cannot be read.
     """
     options, told, folder = options or FinetuneOptions(), narrator or Silent(), Path(out)
+    _refuse_other(folder)
     world = join_world(options.device)
     if not world.is_first:
         told = Silent()
@@ -96,15 +100,39 @@ def finetune(
         told.say(_found(chosen))
         objective, base = open_objective(model, options, chosen.training)
         objective.model.to(world.device)  # where frozen parts compute once, and where a step is timed
-        training, validation = _prepare(objective, chosen, folder / "training_state", world, told)
+        _make(folder / STATE)
+        training, validation = _prepare(objective, chosen, folder / STATE, world, told)
         n_batches = len(batches_of_epoch(training_durations(training), options.batch_seconds, options.seed, 0))
         resolved = options.resolved(base.family, n_batches)
-        if world.is_first and not snapshots(folder / "training_state"):
+        if world.is_first and not snapshots(folder / STATE):
             _examine(objective, chosen, training, validation, resolved, n_batches, told)
         run = _described(folder, base, objective, resolved, (chosen, training, validation), world)
         return _train(objective, training, validation, resolved, folder, world, told, run)
     finally:
         leave_world(world)
+
+
+def _refuse_other(folder: Path) -> None:
+    """Refuse a folder whose files a model would be written over.
+
+    Names that begin with a dot are no obstacle: a clone of a repository that is still empty has some.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"{folder} is a file; give as --out the folder of the new model")
+    others = sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
+    if others and STATE not in others:
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        raise OptionError(
+            f"{folder} holds {shown} and no run of finetune; a model would be written over what is there. Give another "
+            "--out, or empty this one"
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"cannot write to {str(folder)!r}: {error.strerror}; give another --out") from None
 
 
 def training_durations(training: Prepared) -> list[float]:
@@ -200,7 +228,7 @@ def _train(
         write_page(folder / "results.html", run.name, summary(run, best), log, options.metric)
         if options.tensorboard:
             (folder / "tensorboard").mkdir(exist_ok=True)
-            started = (folder / "training_state" / "training" / "rows.jsonl").stat().st_ctime
+            started = (folder / STATE / "training" / "rows.jsonl").stat().st_ctime
             write_events(folder / "tensorboard" / "events.out.tfevents.auricle", log, started)
     wer, cer = (best["wer"], best["cer"]) if best is not None else (None, None)
     return Finetuned(folder, state.step, state.ended, wer, cer)

@@ -58,6 +58,22 @@ def test_a_run_leaves_a_model_a_card_a_page_and_its_log(tmp_path: Path) -> None:
     assert (out / "tensorboard" / "events.out.tfevents.auricle").stat().st_size > 100
 
 
+def test_nothing_that_is_there_is_written_over(tmp_path: Path) -> None:
+    start, data = toy_checkpoint(tmp_path / "start", "wav2vec2"), write_corpus(tmp_path / "data", 6)
+    before = (start / "model.safetensors").read_bytes()
+    with pytest.raises(OptionError, match=r"start holds config.json, model.safetensors and no run of finetune"):
+        finetune_toy(str(start), str(data), str(start), {"steps": 1})
+    assert (start / "model.safetensors").read_bytes() == before
+    with pytest.raises(OptionError, match=r"rows.jsonl is a file"):
+        finetune_toy(str(start), str(data), str(data), {"steps": 1})
+    with pytest.raises(OptionError, match=r"cannot write to '/dev/null/.*give another --out"):
+        finetune_toy(str(start), str(data), "/dev/null/model", {"steps": 1})
+    clone = tmp_path / "clone"
+    (clone / ".git").mkdir(parents=True)
+    finetune_toy(str(start), str(data), str(clone), {"steps": 1, "device": "cpu", "force": True})
+    assert (clone / "model.safetensors").exists()
+
+
 def test_what_is_frozen_stays_and_the_rest_learns(tmp_path: Path) -> None:
     data = write_corpus(tmp_path / "data", 9)
     for freeze, frozen in (("encoder", "wav2vec2.encoder.layers"), ("feature-encoder", "feature_extractor")):
