@@ -49,6 +49,13 @@ class LoraOptions:
             raise OptionError(f"alpha is {self.alpha!r}; expected a number above 0, such as twice the rank")
         if not 0 <= self.dropout < 1:
             raise OptionError(f"dropout is {self.dropout!r}; expected 0 or more, and below 1")
+        try:
+            re.compile(self.targets or "")
+        except re.error as error:
+            raise OptionError(
+                f"targets is {self.targets!r}, which is no regular expression ({error}); expected such as "
+                "'.*\\.(q|v)_proj'"
+            ) from None
 
     @property
     def scale(self) -> float:

@@ -112,5 +112,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         add_lora(wav2vec2(), LoraOptions(trained=("head",)))
     with pytest.raises(OptionError, match="rank is 0"):
         LoraOptions(rank=0)
+    with pytest.raises(OptionError, match=r"'\(', which is no regular expression"):
+        LoraOptions(targets="(")
     with pytest.raises(OptionError, match="add_lora"):
         save_adapter(wav2vec2(), LoraOptions(), "base", tmp_path)
