@@ -324,6 +324,47 @@ def llava(folder: Path) -> Path:
     return save(folder, t("LlavaForConditionalGeneration")(config), processor)
 
 
+def emu(folder: Path) -> Path:
+    """Emu3, whose pictures are tokens, too."""
+    from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+
+    signs = ["[PAD]", "[UNK]", "<s>", "</s>", "<image>", "<begin>", "<end>", "<wrap>", "<last>", "<|extra_200|>"]
+    seen = [f"<|visual token {number:06d}|>" for number in range(16)]
+    vocabulary = {name: number for number, name in enumerate([*signs, *seen, *"0123456789*", *WORDS])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.add_special_tokens([AddedToken(name, special=True) for name in [*signs, *seen]])
+    roles = ("image_token", "boi_token", "eoi_token", "image_wrapper_token", "eof_token")
+    words = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="[PAD]",
+        extra_special_tokens=dict(zip(roles, signs[4:9], strict=True)),
+    )
+    ends = {"bos_token_id": 2, "eos_token_id": 3}
+    text = t("Emu3TextConfig")(**{**CAUSAL, **ends, "vocab_size": len(vocabulary), "max_position_embeddings": 256})
+    pictures = t("Emu3VQVAEConfig")(
+        codebook_size=16,
+        base_channels=32,
+        channel_multiplier=[1, 1, 1, 1],
+        num_res_blocks=1,
+        attn_resolutions=[],
+        hidden_size=32,
+    )
+    config = t("Emu3Config")(
+        vq_config=pictures.to_dict(),
+        text_config=text.to_dict(),
+        vocabulary_map={name: vocabulary[name] for name in ("<image>", "<|extra_200|>", *seen)},
+    )
+    processor = t("Emu3Processor")(
+        image_processor=t("Emu3ImageProcessor")(min_pixels=32 * 32, max_pixels=64 * 64),
+        tokenizer=words,
+        chat_template=CHAT,
+    )
+    return save(folder, t("Emu3ForConditionalGeneration")(config), processor)
+
+
 def music(folder: Path) -> Path:
     """MusicGen."""
     text = t("T5Config")(vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2, pad_token_id=0)

@@ -132,6 +132,9 @@ EXAMPLES: dict[str, Example] = {
     "Llava": Example(
         tiny.llava, "image-text-to-text", {"images": PICTURE, "text": "<image> what is in"}, wrote, parameters=FEW
     ),
+    "Emu3, answers": Example(
+        tiny.emu, "image-text-to-text", {"images": PICTURE, "text": "<image> what is in"}, wrote, parameters=FEW
+    ),
     "BLIP-2": Example(
         tiny.images_of_words, "image-text-to-text", {"images": PICTURE, "text": "what is in"}, wrote, parameters=FEW
     ),
@@ -314,7 +317,16 @@ def test_what_transformers_has_no_task_for_is_refused(architecture: str, model_t
 
 
 def test_the_table_names_every_test() -> None:
-    table = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    table = text.partition("## The example models")[2].partition("\n## ")[0]
     named = set(re.findall(r"`bridge: ([^`]+)`", table))
     assert named <= set(EXAMPLES)
     assert {"ModernBERT", "BART", "T5", "Bark", "MusicGen", "Llava", "OneFormer"} <= named
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:2] == "| "]
+    for example, _, here, test in rows[1:]:
+        is_heading = example.startswith("**") and not here
+        assert is_heading or test, f"no test shows {example!r}"
+        for file in re.findall(r"test_\w+\.py", test):
+            assert (ROOT / "tests" / "parity" / file).is_file()
+        for function in re.findall(r"`(test_\w+)`", test):
+            assert function in globals()
