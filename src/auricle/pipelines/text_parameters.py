@@ -86,7 +86,7 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
     flat = _flat(given)
     for name in flat:
         if name not in OWN and name not in FIELDS:
-            raise unknown_parameter(name, OWN | FIELDS.keys() | ONE_MEANING.keys(), "text generation")
+            raise unknown_parameter(name, OWN | FIELDS.keys(), "text generation")
     _check_types(flat)
     returns, logprobs, n_best = _returns(flat), *_logprobs(flat)
     own = {name: flat[name] for name in flat if name in OWN}

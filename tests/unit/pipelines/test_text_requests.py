@@ -96,6 +96,12 @@ def test_what_cannot_be_meant_is_refused_in_words(write: Any, parameters: dict[s
         write(CHAT, **parameters)
 
 
+def test_an_unknown_name_is_answered_by_those_that_are_taken(write: Any) -> None:
+    with pytest.raises(OptionError, match=r"unknown parameter 'xyz'.*; it takes .*top_k") as refused:
+        write("the", xyz=1)
+    assert "assistant_model" not in str(refused.value)
+
+
 @pytest.mark.parametrize("text", ["a \ud83d b", [{"role": "user", "content": "\udc00"}]])
 def test_half_a_character_is_refused_in_words(write: Any, text: Any) -> None:
     with pytest.raises(OptionError, match=r"half of a character \(U\+D"):
