@@ -4,5 +4,6 @@ from auricle.corpora.corpus import Corpus
 from auricle.corpora.detect import open_corpus
 from auricle.corpora.report import Found, LeftOut, Report
 from auricle.corpora.utterance import Utterance
+from auricle.corpora.wordless import no_text
 
-__all__ = ["Corpus", "Found", "LeftOut", "Report", "Utterance", "open_corpus"]
+__all__ = ["Corpus", "Found", "LeftOut", "Report", "Utterance", "no_text", "open_corpus"]

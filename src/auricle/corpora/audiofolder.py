@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from auricle.corpora.fields import ALL, Base, Fields
+from auricle.corpora.lines import refuse_other_separator
 from auricle.corpora.row_files import RowFile, RowsLayout
 
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.tsv")
@@ -34,6 +35,8 @@ def _metadata(folder: Path, prefix: str) -> RowFile | None:
     """Return the metadata of a folder, if it has such."""
     for name in _METADATA:
         file = RowFile(folder / name, Base(folder, is_closed=True), prefix)
-        if file.path.is_file() and _KEY in file.names():
+        names = file.names() if file.path.is_file() else []
+        if _KEY in names:
             return file
+        refuse_other_separator(file.path, names, {_KEY})
     return None

@@ -15,7 +15,7 @@ from auricle.corpora.files import parallel, recordings
 from auricle.corpora.huggingface import hub_dataset, is_dataset, of_object, saved
 from auricle.corpora.kaldi import kaldi
 from auricle.corpora.librispeech import librispeech
-from auricle.corpora.manifests import manifest, manifests
+from auricle.corpora.manifests import manifest, manifests, unread_tables
 from auricle.corpora.parquet import Parquet, parquet
 from auricle.corpora.records import Records
 from auricle.corpora.row_files import JSON_LINES, TABLES
@@ -83,11 +83,14 @@ def _folder(folder: Path, fields: Fields) -> Layout:
     for look in FOLDERS:
         found = look(folder, fields)
         if found is not None:
+            if look is recordings:
+                found.notes += unread_tables(folder)
             return found
+    unread = "".join(f"; {told}" for told in unread_tables(folder))
     raise OptionError(
         f"{folder} holds no dataset: looked for wav.scp (Kaldi), clips and *.tsv (Common Voice), metadata.csv or "
         ".jsonl with file_name (audiofolder), *.trans.txt (LibriSpeech), *.jsonl with a path in each line, "
-        "*.parquet, and recordings"
+        f"*.parquet, and recordings{unread}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from auricle.corpora.report import NOT_UTF8, UNREADABLE
 from auricle.errors import OptionError
 
 _BOM = b"\xef\xbb\xbf"
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -82,6 +83,23 @@ def columns_of(path: Path) -> list[str]:
     """Return the names of a table's columns; nothing where it has none that can be read."""
     found = _csv_rows(path, untold) if path.suffix.lower() == ".csv" else _tsv_rows(path, untold)
     return [name.strip() for name in next(found, (0, []))[1]]
+
+
+def refuse_other_separator(path: Path, names: list[str], wanted: Collection[str]) -> None:
+    """Refuse a table whose one column is several in truth, a wanted one among them.
+
+    Raises:
+        OptionError: it is divided by something else than its name says.
+    """
+    if len(names) != 1 or path.suffix.lower() not in _SEPARATORS:
+        return
+    own = _SEPARATORS[path.suffix.lower()]
+    for other in (";", ",", "\t"):
+        if not {part.strip().strip('"') for part in names[0].split(other)}.isdisjoint(wanted) and other in names[0]:
+            raise OptionError(
+                f"the columns of {path} are divided by {other!r}: {names[0]!r}; expected {own!r}, as of a "
+                f"{path.suffix} file. Save it so, or rename it"
+            )
 
 
 def line_name(path: Path, number: int) -> str:

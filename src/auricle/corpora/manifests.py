@@ -8,7 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from auricle.corpora.fields import Base, Fields, split_of_name
+from auricle.corpora.lines import refuse_other_separator
 from auricle.corpora.row_files import JSON_LINES, TABLES, RowFile, RowsLayout, only_kind
+
+_SHOWN = 3  # tables that are told of
 
 
 def manifest(path: Path, fields: Fields) -> RowsLayout | None:
@@ -22,15 +25,18 @@ def manifest(path: Path, fields: Fields) -> RowsLayout | None:
     only_kind(path)
     file = _named(path, fields)
     if file is None:
+        refuse_other_separator(path, RowFile(path, Base(path.parent)).names(), fields.audio)
         return None
     return RowsLayout(str(path), _kind(file), {split_of_name(path.stem): file}, fields, splits_in_rows=True)
 
 
 def manifests(folder: Path, fields: Fields) -> RowsLayout | None:
     """Open the manifests of a folder: one, or several that are a split each, such as train.jsonl and test.jsonl."""
-    found = [_named(path, fields) for path in sorted(folder.iterdir()) if path.suffix.lower() in JSON_LINES | TABLES]
-    files = [file for file in found if file is not None]
+    tables = tables_in(folder)
+    files = [file for file in (_named(path, fields) for path in tables) if file is not None]
     if not files:
+        for path in tables:
+            refuse_other_separator(path, RowFile(path, Base(folder)).names(), fields.audio)
         return None
     if len(files) == 1:
         one = files[0]
@@ -41,6 +47,21 @@ def manifests(folder: Path, fields: Fields) -> RowsLayout | None:
     if len(set(names)) < len(names):
         names = [file.path.stem for file in files]
     return RowsLayout(str(folder), kind, dict(zip(names, files, strict=True)), fields)
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The files of a folder that may be manifests, by their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in JSON_LINES | TABLES and path.is_file())
+
+
+def unread_tables(folder: Path) -> list[str]:
+    """What is said of tables that are no manifests, since no column of theirs is known to be of recordings."""
+    found = [(path, RowFile(path, Base(folder)).names()) for path in tables_in(folder)[:_SHOWN]]
+    return [
+        f"{path.name} is not read: no column is known to be of recordings (audio_column), and it has {', '.join(names)}"
+        for path, names in found
+        if names
+    ]
 
 
 def _named(path: Path, fields: Fields) -> RowFile | None:

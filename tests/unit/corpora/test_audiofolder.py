@@ -56,3 +56,18 @@ def test_a_text_column_is_taken_by_name_or_refused(tmp_path, sound):
     assert [row.text for row in open_corpus(tmp_path, text_column="german")] == ["eins"]
     with pytest.raises(OptionError, match=r"text_column='germa': .* has no such column; did you mean 'german'"):
         open_corpus(tmp_path, text_column="germa")
+
+
+def test_a_table_that_something_else_divides_is_refused(tmp_path, sound):
+    sound("a.wav")
+    (tmp_path / "metadata.csv").write_text("file_name;transcription\na.wav;one\n")
+    with pytest.raises(OptionError, match=r"metadata.csv are divided by ';'.*expected ','"):
+        open_corpus(tmp_path)
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "rows.tsv").write_text("path,text\na.wav,one\n")
+    for source in (tmp_path, tmp_path / "rows.tsv"):
+        with pytest.raises(OptionError, match=r"rows.tsv are divided by ','.*expected '.t'"):
+            open_corpus(source)
+    # Beside a manifest that can be read it is no manifest.
+    (tmp_path / "rows.jsonl").write_text('{"path": "a.wav", "text": "one"}\n')
+    assert len(open_corpus(tmp_path)) == 1
