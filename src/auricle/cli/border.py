@@ -39,6 +39,11 @@ def say(message: str) -> None:
     print(" ".join(message.split()), file=sys.stderr, flush=True)
 
 
+def say_as_it_is(text: str) -> None:
+    """Print a table or a list on stderr: its lines, and the spaces they begin with, are kept."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def write_utf8() -> None:
     """Make stdout UTF-8 whatever the locale; file names that are not valid UTF-8 pass as they are."""
     reconfigure = getattr(sys.stdout, "reconfigure", None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auricle.cli.border import say
+from auricle.cli.border import say, say_as_it_is
 from auricle.cli.load import load
 from auricle.cli.order import Order
 from auricle.errors import MissingExtraError, OptionError
@@ -77,7 +77,7 @@ def run_dataset(order: Order, sources: list[str], wanted: DatasetOrder) -> bool:
 
     corpus = open_corpus(source, split=wanted.split, text_column=wanted.text_column, audio_column=wanted.audio_column)
     if not order.quiet:
-        say(str(corpus.report))
+        say_as_it_is(str(corpus.report))
     line = ProgressLine(order.quiet)
     try:
         summary = (_on_cluster if wanted.cluster else _here)(order, wanted, source, corpus, options, line)
@@ -87,7 +87,7 @@ def run_dataset(order: Order, sources: list[str], wanted: DatasetOrder) -> bool:
         line.end()
     if not order.quiet:
         if corpus.is_streamed:
-            say(str(corpus.report))
+            say_as_it_is(str(corpus.report))
         _summarise(summary, wanted)
     return wanted.strict and summary.failed > 0
 

@@ -27,6 +27,8 @@ def evaluate(
     task: flags.Task = TASKS[0],
     split: flags.Split = None,
     where: flags.Where = None,
+    text_column: flags.TextColumn = None,
+    audio_column: flags.AudioColumn = None,
     limit: flags.Limit = None,
     language: flags.LanguageOf = None,
     predictions: flags.Predictions = None,
@@ -60,6 +62,7 @@ def evaluate(
         if task not in TASKS:
             raise OptionError(f"--task {task!r} is none of {', '.join(TASKS)}")
         of_speech = {"--split": split, "--where": where, "--draw": draw != "auto", "--differences": differences}
+        of_speech |= {"--text-column": text_column, "--audio-column": audio_column}
         refuse_other_tasks(task, {TASKS[0]: of_speech, TASKS[1]: {"--collar": collar, "--skip-overlap": skip_overlap}})
         plan = Plan(
             models=tuple(model or ()),
@@ -69,6 +72,8 @@ def evaluate(
             rescore=rescore,
             split=split,
             where=_pairs(where or []),
+            text_column=text_column,
+            audio_column=audio_column,
             limit=limit,
             language=language,
             normalizer=normalizer,

@@ -40,6 +40,13 @@ Where = Annotated[
         help="Only rows whose column has this value; may be repeated.", metavar="KEY=VALUE", rich_help_panel=_WHAT
     ),
 ]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(help="The column of the reference text, if not found by itself.", rich_help_panel=_WHAT),
+]
+AudioColumn = Annotated[
+    str | None, typer.Option(help="The column of the recordings, if not found by itself.", rich_help_panel=_WHAT)
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many rows.", rich_help_panel=_WHAT)]
 LanguageOf = Annotated[
     str | None,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auricle.cli.border import say
+from auricle.cli.border import say, say_as_it_is
 from auricle.cli.evaluate_plan import Plan, choose_normalizer
 from auricle.cli.startup import quick_imports
 from auricle.errors import OptionError
@@ -117,11 +117,13 @@ def _measure(
 
 
 def _open(what: str, plan: Plan) -> Corpus:
-    from auricle.corpora import open_corpus
+    from auricle.corpora import no_text, open_corpus
 
-    corpus = open_corpus(what, split=plan.split)
+    corpus = open_corpus(what, split=plan.split, text_column=plan.text_column, audio_column=plan.audio_column)
+    if not corpus.is_streamed and len(corpus) and not any(one.n_texts for one in corpus.report.found.values()):
+        raise no_text(corpus, corpus)
     if not plan.quiet and corpus.report.n_left_out:
-        say(f"auricle: {corpus.name}: {corpus.report.n_left_out} rows are left out: {corpus.report.reasons}")
+        say_as_it_is(str(corpus.report))
     return corpus
 
 
@@ -129,7 +131,8 @@ def _dataset(label: str, plan: Plan) -> str:
     """Return the name of a data set with what of it is read: two parts of one never look the same."""
     given = Path(label)
     name = f"{given.parent.resolve().name}" if given.suffix == ".jsonl" and given.exists() else label
-    parts = [plan.split, *(f"{key}={value}" for key, value in plan.where.items()), plan.language]
+    columns = [f"by {name}" for name in (plan.text_column, plan.audio_column) if name]
+    parts = [plan.split, *columns, *(f"{key}={value}" for key, value in plan.where.items()), plan.language]
     return " ".join([name, *filter(None, parts), *([f"first {plan.limit}"] if plan.limit else [])])
 
 

@@ -27,6 +27,8 @@ class Plan:
     rescore: Path | None
     split: str | None = None
     where: dict[str, str] = field(default_factory=dict)
+    text_column: str | None = None
+    audio_column: str | None = None
     limit: int | None = None
     language: str | None = None
     normalizer: str = "auto"
@@ -54,6 +56,7 @@ class Plan:
 
     def _refuse_what_only_models_use(self) -> None:
         rows = {"--split": self.split, "--where": self.where, "--limit": self.limit}
+        rows |= {"--text-column": self.text_column, "--audio-column": self.audio_column}
         running = {"--option": self.parameters, "--batch-size": self.batch_size}
         for flag, value in {**rows, **running}.items():
             if value:

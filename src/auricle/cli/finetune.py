@@ -21,6 +21,10 @@ def finetune(
         str | None, typer.Option(help="Other recordings to choose the best checkpoint by.")
     ] = None,
     validation_split: Annotated[str | None, typer.Option(help="The split to choose by. (default: dev, if any)")] = None,
+    text_column: Annotated[str | None, typer.Option(help="The column of the text, if not found by itself.")] = None,
+    audio_column: Annotated[
+        str | None, typer.Option(help="The column of the recordings, if not found by itself.")
+    ] = None,
     validation_share: Annotated[float, typer.Option(help="Held out where there is no such split, by speaker.")] = 0.05,
     method: Annotated[str | None, typer.Option(help="ctc, seq2seq or lora. (default: by the model)")] = None,
     target_lang: Annotated[

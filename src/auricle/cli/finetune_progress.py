@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from auricle.cli.border import say
+from auricle.cli.border import say_as_it_is
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -44,8 +44,8 @@ class Lines:
         self._steps = 0
 
     def say(self, message: str) -> None:
-        """Tell a sentence."""
-        say(message)
+        """Tell a sentence, or a line of a table."""
+        say_as_it_is(message)
 
     def preparing(self, what: str, done: int, n_rows: int) -> None:
         """Tell how many rows are computed."""

@@ -96,7 +96,10 @@ def finetune(
             share=options.validation_share,
             language=options.language,
             seed=options.seed,
+            columns=(options.text_column, options.audio_column),
         )
+        for report in chosen.reports:
+            told.say(report)
         told.say(_found(chosen))
         objective, base = open_objective(model, options, chosen.training)
         objective.model.to(world.device)  # where frozen parts compute once, and where a step is timed
@@ -270,9 +273,5 @@ def _described(
 
 
 def _found(chosen: Chosen) -> str:
-    said = chosen.said
-    left = "".join(f"; left out: {n} {reason}" for reason, n in said.get("left_out", {}).items())
-    return (
-        f"{said['source']}: {said['layout']}, {len(chosen.training)} rows to learn from, {len(chosen.validation)} to "
-        f"validate ({said['validation']}){left}"
-    )
+    n_taught, n_held = len(chosen.training), len(chosen.validation)
+    return f"{n_taught} rows to learn from, {n_held} to validate ({chosen.said['validation']})"

@@ -51,6 +51,8 @@ class FinetuneOptions:
     metric: str = "wer"  # or "cer": by which the best checkpoint is chosen
     validation_split: str | None = None
     validation_share: float = 0.05
+    text_column: str | None = None  # of the text, where it is not found by itself
+    audio_column: str | None = None  # of the recordings
     min_duration: float = 0.1  # seconds
     max_duration: float = 20.0
     augments: bool = True

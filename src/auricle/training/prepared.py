@@ -93,7 +93,7 @@ def prepare_rows(
     What is there is used only if it was made by the same objective of the same rows.
 
     Raises:
-        OptionError: no row is left.
+        OptionError: no row is left; the folder's name says of which split.
     """
     folder.mkdir(parents=True, exist_ok=True)
     key = _key(objective, rows)
@@ -104,7 +104,7 @@ def prepare_rows(
     if not len(prepared):
         listed = "; ".join(f"{n} {reason}" for reason, n in prepared.reasons().items())
         first = next((f", such as {one.id}: {one.detail}" for one in prepared.rejected if one.detail), "")
-        raise OptionError(f"none of {len(rows)} rows can be learned from: {listed or 'there are none'}{first}")
+        raise OptionError(f"{folder.name}: none of {len(rows)} rows can be used: {listed or 'there are none'}{first}")
     return prepared
 
 

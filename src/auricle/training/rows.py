@@ -18,6 +18,9 @@ VALIDATION_SPLITS = ("validation", "dev", "valid", "eval", "dev-clean", "dev_cle
 MIN_SPEAKERS = 3  # of whom one can be held out
 
 
+Columns = tuple[str | None, str | None]  # of the text, of the sound
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Rows for learning and for validation, and what was found."""
@@ -25,6 +28,7 @@ class Chosen:
     training: list[Utterance]
     validation: list[Utterance]
     said: dict[str, Any] = field(default_factory=dict)  # of the model card
+    reports: tuple[str, ...] = ()  # of what was found in each collection and left out, in a few lines
 
 
 def choose_rows(
@@ -35,18 +39,21 @@ def choose_rows(
     share: float = 0.05,
     language: str | None = None,
     seed: int = 1,
+    columns: Columns = (None, None),
 ) -> Chosen:
     """Read a collection, and find or make its validation split.
 
     Validation rows come from `validation_source`, or from the split of that name or of a usual one, or they are a share
-    of the training rows: whole speakers where they are known. A split called "test" is never used.
+    of the training rows: whole speakers where they are known. A split called "test" is never used. `columns` are
+    those of the text and of the sound, where they are not found by themselves.
 
     Raises:
-        OptionError: no such split, or no row is left.
+        OptionError: no such split or column, no row is left, or none has a text.
     """
-    from auricle.corpora import open_corpus
+    from auricle.corpora import no_text, open_corpus
 
-    corpus = open_corpus(source)
+    text_column, audio_column = columns
+    corpus = open_corpus(source, text_column=text_column, audio_column=audio_column)
     names = tuple(corpus.splits)
     if split is not None and split not in names:
         raise OptionError(f"{source} has no split {split!r}; it has {', '.join(names) or 'none'}")
@@ -59,20 +66,25 @@ def choose_rows(
             "folder or file of the training rows"
         )
     rows = _of_language(corpus.select(training_name) if training_name else corpus, language)
+    if rows and not any(row.text for row in rows):
+        raise no_text(corpus, rows)
     said = {"source": str(source), "layout": corpus.layout, "split": training_name, **_reported(corpus)}
     held = split or next((name for name in VALIDATION_SPLITS if name in names), None)
+    reports = [str(corpus.report)]
     if validation_source is not None:
-        other = open_corpus(validation_source)
+        other = open_corpus(validation_source, text_column=text_column, audio_column=audio_column)
         chosen = split if split in other.splits else None
         validation = _of_language(other.select(chosen) if chosen else other, language)
         said["validation"] = str(validation_source)
+        reports.append(str(other.report))
     elif held is not None and held != training_name:
         validation, said["validation"] = _of_language(corpus.select(held), language), f"the split {held!r}"
     else:
         rows, validation, said["validation"] = hold_out(rows, share, seed)
     if not rows:
-        raise OptionError(f"{source} has no rows to train on{f' in {language!r}' if language else ''}")
-    return Chosen(rows, validation, {**said, "speakers": len({row.speaker for row in rows if row.speaker})})
+        left = "".join(f"; left out: {n} {reason}" for reason, n in corpus.report.reasons.items())
+        raise OptionError(f"{source} has no rows to train on{f' in {language!r}' if language else ''}{left}")
+    return Chosen(rows, validation, {**said, "speakers": len({row.speaker for row in rows if row.speaker})}, tuple(reports))
 
 
 def hold_out(rows: Sequence[Utterance], share: float, seed: int) -> tuple[list[Utterance], list[Utterance], str]:

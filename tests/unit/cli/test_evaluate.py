@@ -109,6 +109,24 @@ def test_where_and_limit_are_part_of_the_data_sets_name(fake: Fake, data: Path) 
     assert "has no column 'corpse'; it has id, language, speaker" in done.stderr
 
 
+def test_columns_may_be_called_anything(fake: Fake, data: Path, tmp_path: Path) -> None:
+    data.write_text(data.read_text().replace('"text"', '"words"'))
+    command = ("evaluate", "-m", "fake", "-d", data, "--where", "corpus=one", "-o", tmp_path / "out", "-f", "json")
+    unnamed = call(*command)
+    assert unnamed.exit_code == 2
+    assert "its other columns are corpus, split, words: name that of the text (--text-column" in unnamed.stderr
+    assert fake.heard == []  # before a model is loaded
+    named = json.loads(call(*command, "--text-column", "words").stdout)["results"]
+    assert [(row["dataset"], row["n_utterances"]) for row in named] == [("data by words corpus=one", 2)]
+
+
+def test_what_is_left_out_is_told_with_its_place(fake: Fake, data: Path) -> None:
+    with data.open("a") as file:
+        file.write('{"path": "nowhere.wav", "text": "nothing"}\n')
+    done = call("evaluate", "-m", "fake", "-d", data, "--where", "corpus=one", "-f", "json")
+    assert "  left out 1: no such file (line 5 of manifest.jsonl)" in done.stderr.splitlines()
+
+
 def test_a_second_run_hears_nothing_and_says_the_same(fake: Fake, data: Path, tmp_path: Path) -> None:
     arguments = ("evaluate", "-m", "fake", "-d", data, "--where", "corpus=one", "-o", tmp_path / "out", "-f", "json")
     first = json.loads(call(*arguments).stdout)["results"]

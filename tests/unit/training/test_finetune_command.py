@@ -1,0 +1,86 @@
+"""`auricle finetune` as a shell sees it: what it tells of the data, and what it says where that cannot be learned."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from finetune_toys import toy_checkpoint, write_corpus
+from typer.testing import CliRunner
+
+from auricle.cli import app
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    return toy_checkpoint(tmp_path / "start", "wav2vec2")
+
+
+def call(start: Path, data: Path, out: Path, *more: Any) -> Result:
+    command = ["finetune", start, "--data", data, "--out", out, "--steps", 1, "--device", "cpu", *more]
+    return CliRunner().invoke(app, [str(one) for one in command])
+
+
+def renamed(data: Path, **names: str) -> None:
+    """Give columns of a manifest other names."""
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps({names.get(key, key): row[key] for key in row}) + "\n" for row in rows))
+
+
+def test_what_was_found_is_told_in_lines_as_they_are_meant(start: Path, tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 9)
+    with data.open("a") as file:
+        file.write('{"path": "nowhere.wav", "text": "ab"}\n')
+    done = call(start, data, tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    lines = done.stderr.splitlines()
+    assert lines[0].endswith("rows.jsonl: manifest (audio=path, text=text, speaker=speaker)")
+    assert lines[1:3] == ["  train  9 rows", "  left out 1: no such file (line 10 of rows.jsonl)"]
+    bars = [line for line in lines if line.endswith(tuple("123456789")) and " s " in line and " - " in line]
+    assert bars
+    assert len({line.rindex(" ") for line in bars}) == 1
+    assert any(line.startswith("  labels '") for line in lines)
+
+
+def test_columns_may_be_called_anything(start: Path, tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 9)
+    renamed(data, text="words", path="sound")
+    unnamed = call(start, data.parent, tmp_path / "out")
+    assert unnamed.exit_code == 2
+    assert "rows.jsonl is not read" in unnamed.stderr
+    assert "has sound, words, speaker" in unnamed.stderr
+    named = call(start, data, tmp_path / "out", "--text-column", "words", "--audio-column", "sound")
+    assert named.exit_code == 0, named.output
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_rows_without_any_text_name_the_columns_that_there_are(start: Path, tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 3)
+    renamed(data, text="words")
+    done = call(start, data, tmp_path / "out")
+    assert done.exit_code == 2
+    assert "none of the rows of" in done.stderr
+    assert "its other columns are words: name that of the text (--text-column, text_column=)" in done.stderr
+    (tmp_path / "kaldi").mkdir()
+    (tmp_path / "kaldi" / "wav.scp").write_text(f"one {tmp_path / 'data' / 'row-0.wav'}\n")
+    assert "write the file `text` beside wav.scp" in call(start, tmp_path / "kaldi", tmp_path / "out").stderr
+
+
+def test_rows_that_are_all_left_out_say_why(start: Path, tmp_path: Path) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"path": "nowhere.wav", "text": "ab"}\n')
+    done = call(start, data, tmp_path / "out")
+    assert done.exit_code == 2
+    assert "has no rows to train on; left out: 1 no such file" in done.stderr
+
+
+def test_a_split_that_cannot_be_used_is_named(start: Path, tmp_path: Path) -> None:
+    data, other = write_corpus(tmp_path / "data", 6), write_corpus(tmp_path / "other", 2)
+    rows = [json.loads(line) for line in other.read_text().splitlines()]
+    other.write_text("".join(json.dumps({**row, "text": "xyz"}) + "\n" for row in rows))
+    done = call(start, data, tmp_path / "out", "--validation-data", other)
+    assert done.exit_code == 2
+    assert "validation: none of 2 rows can be used: 2 characters outside the vocabulary" in done.stderr
