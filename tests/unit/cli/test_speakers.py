@@ -88,7 +88,7 @@ def test_every_format_is_written_with_speakers(talk: Talk, recording: Path, tmp_
     written = {path.suffix[1:]: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert set(written) == set(forms.split(","))
     assert all("Ann" in content for content in written.values())
-    assert written["rttm"].startswith("SPEAKER a_talk.wav 1 0.000 1.100 <NA> <NA> Ann <NA> <NA>\n")
+    assert written["rttm"].startswith("SPEAKER a_talk 1 0.000 1.100 <NA> <NA> Ann <NA> <NA>\n")
 
 
 def test_rows_of_several_recordings_name_recording_and_speaker(talk: Talk, recording: Path, tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ def test_textgrid_has_a_tier_for_each_speaker() -> None:
 
 def test_rttm_has_turns_and_refuses_transcripts_without() -> None:
     lines = write(TALK, "rttm", WriteOptions(source="a/my talk.wav")).splitlines()
-    assert lines[1] == "SPEAKER my_talk.wav 1 4.000 2.000 <NA> <NA> Bob_&_Co <NA> <NA>"
+    assert lines[1] == "SPEAKER my_talk 1 4.000 2.000 <NA> <NA> Bob_&_Co <NA> <NA>"
+    assert write(TALK, "rttm", WriteOptions(source="a\\b.c.mp3")).startswith("SPEAKER b.c 1 ")
     assert len(write(replace(TALK, turns=()), "rttm").splitlines()) == 4
     with pytest.raises(OptionError, match="transcribe with speakers"):
         write(PLAIN, "rttm")

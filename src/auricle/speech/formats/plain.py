@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, fields
+from pathlib import PureWindowsPath
 from typing import Any
 
 from auricle.errors import OptionError
@@ -60,7 +61,7 @@ def grid(transcript: Transcript, options: WriteOptions) -> str:
 
 
 def rttm(transcript: Transcript, options: WriteOptions) -> str:
-    """Write a line for each turn, without the text.
+    """Write a line for each turn, without the text; the recording is its file's name without the ending, as in NIST's.
 
     Raises: OptionError for a transcript whose speakers were not told apart.
     """
@@ -71,7 +72,7 @@ def rttm(transcript: Transcript, options: WriteOptions) -> str:
     ]
     if transcript.text.strip() and not turns:
         raise OptionError("rttm has speakers' turns, and speakers were not told apart; transcribe with speakers")
-    return turn_lines(turns, options.source.rpartition("/")[2].rpartition("\\")[2] or "recording")
+    return turn_lines(turns, PureWindowsPath(options.source).stem or "recording")  # which knows both slashes
 
 
 def as_dict(transcript: Transcript, options: WriteOptions) -> dict[str, Any]:
