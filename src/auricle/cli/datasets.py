@@ -78,6 +78,9 @@ def run_dataset(order: Order, sources: list[str], wanted: DatasetOrder) -> bool:
     corpus = open_corpus(source, split=wanted.split, text_column=wanted.text_column, audio_column=wanted.audio_column)
     if not order.quiet:
         say_as_it_is(str(corpus.report))
+    if not corpus.is_streamed and not len(corpus):
+        left = "".join(f"; left out: {n} {reason}" for reason, n in corpus.report.reasons.items())
+        raise OptionError(f"{corpus.name} has no rows to transcribe{left}; look at the report, and at --split")
     line = ProgressLine(order.quiet)
     try:
         summary = (_on_cluster if wanted.cluster else _here)(order, wanted, source, corpus, options, line)

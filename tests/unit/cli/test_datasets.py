@@ -57,6 +57,15 @@ def test_a_dataset_is_written_in_shards_and_failures_are_told(manifest, tmp_path
     assert "holds another run: shard_size was 2 and is 3" in " ".join(changed.stderr.split())
 
 
+def test_a_dataset_without_a_row_is_no_success(tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"path": "nowhere.wav"}\n')
+    done = CliRunner().invoke(app, ["transcribe", str(tmp_path / "m.jsonl"), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    assert done.stderr.splitlines()[1:3] == ["  no rows", "  left out 1: no such file (line 1 of m.jsonl)"]
+    assert "has no rows to transcribe; left out: 1 no such file" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
