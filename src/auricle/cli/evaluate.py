@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from auricle.cli import evaluate_flags as flags
-from auricle.cli.border import SOME_FAILED, border, say, write_utf8
-from auricle.cli.evaluate_plan import TASKS, Plan, choose_normalizer, refuse_other_tasks
+from auricle.cli.border import NO_MODEL, SOME_FAILED, border, say, write_utf8
+from auricle.cli.evaluate_plan import OWN, TASKS, Plan, choose_normalizer, refuse_other_tasks
 from auricle.cli.order import read_folder, read_options
 from auricle.cli.scores import check_form, show, show_differences
 from auricle.cli.startup import quick_imports
@@ -54,7 +54,7 @@ def evaluate(
     """Measure models on data sets: error rates with their intervals, raw beside normalised, and the speed.
 
     With --out, raw predictions are kept as they are made: the same command goes on where it was interrupted, --rescore
-    scores them in another way, and `auricle leaderboard` shows them. Exit code 1: some utterances failed.
+    scores them in another way, and `auricle leaderboard` shows them. Exit codes: 1 some utterances failed, 3 a model could not be loaded.
     """
     with border():
         write_utf8()
@@ -78,7 +78,7 @@ def evaluate(
             language=language,
             normalizer=normalizer,
             model_settings={"device": device, "dtype": dtype, "engine": engine},
-            parameters=read_options(option or [], {}),
+            parameters=read_options(option or [], {}, OWN),
             batch_size=batch_size,
             out=read_folder(out),
             overwrite=overwrite,
@@ -96,12 +96,17 @@ def evaluate(
 
 
 def run(plan: Plan, resamples: int, seed: int, drawn: str, form: str, n_differences: int) -> int:
-    """Score what the plan says, print it, and return how many utterances failed."""
+    """Score what the plan says, print it, and return how many utterances failed.
+
+    Raises:
+        typer.Exit: a model could not be loaded; the others' rates are printed.
+    """
     with quick_imports():
         from auricle.evaluation.leaderboard import boards, duels
         from auricle.evaluation.scoring import Sampling
         from auricle.evaluation.tables import details
 
+    all_there = True
     sampling = Sampling(resamples=resamples, seed=seed, drawn=drawn)
     if plan.rescore is not None:
         results = _rescored(plan, plan.rescore, sampling)
@@ -110,7 +115,7 @@ def run(plan: Plan, resamples: int, seed: int, drawn: str, form: str, n_differen
     else:
         from auricle.cli.evaluate_models import measured
 
-        results = measured(plan, sampling)
+        results, all_there = measured(plan, sampling)
     found = boards(entry for entry, _ in results)
     scores = {entry.place: score for entry, score in results}
     show(found, [details(board) for board in found], _duels_within(found, scores, duels), form)
@@ -121,6 +126,8 @@ def run(plan: Plan, resamples: int, seed: int, drawn: str, form: str, n_differen
         n_failed += len(one.failed)
         for failed in one.failed[:10] if not plan.quiet else ():
             say(f"{failed.id}: {failed.error}")
+    if not all_there:
+        raise typer.Exit(NO_MODEL)
     return n_failed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,6 +60,8 @@ def _models(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
         pipe = load(model, plan)
         for dataset, folder in unique([labelled(one) for one in plan.data], "--data"):
             references, audio, stretches = read_folder_of_turns(Path(folder))
+            options = {**plan.parameters, "model": model}
+            _refuse_other(plan, label, dataset, {"options": options, "revision": pipe.identity.revision})
             if plan.limit is not None:
                 references = dict(list(references.items())[: plan.limit])
             found, lengths, seconds, failures = _listen(pipe, references, audio, plan)
@@ -79,7 +82,7 @@ def _models(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
                 "hardware": describe(here, plan.model_settings["engine"], "float32"),
                 "machine": here,
                 "revision": pipe.identity.revision,
-                "options": {**plan.parameters, "model": model},
+                "options": options,
             }
             entries.append(_entry(plan, row, found))
     return entries, n_failed
@@ -99,6 +102,26 @@ def _entry(plan: Plan, row: dict[str, Any], found: Turns) -> Entry:
     write_rttm(path.with_suffix(".rttm"), found)
     write_json(path, row)
     return Entry(row, path)
+
+
+def _refuse_other(plan: Plan, label: str, dataset: str, made: Mapping[str, Any]) -> None:
+    """Refuse to write over a row that was made otherwise.
+
+    Raises:
+        OptionError: there is one, and --overwrite is not given.
+    """
+    from auricle.evaluation.places import place
+
+    path = place(plan.out, label, dataset).with_suffix(".json") if plan.out is not None else None
+    if path is None or plan.overwrite or not path.exists():
+        return
+    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(made))
+    changed = [f"{key} was {before.get(key)!r} and is {now[key]!r}" for key in now if before.get(key) != now[key]]
+    if changed:
+        raise OptionError(
+            f"{path} was made otherwise: {'; '.join(changed)}; name this one differently (--model NAME=MODEL), choose "
+            "another --out, or give --overwrite"
+        )
 
 
 def load(model: str, plan: Plan) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from auricle.cli.border import say, say_as_it_is
 from auricle.cli.evaluate_plan import Plan, choose_normalizer
 from auricle.cli.startup import quick_imports
-from auricle.errors import OptionError
+from auricle.errors import AuricleError, CheckpointError, MissingExtraError, OptionError, TaskError
 
 if TYPE_CHECKING:
     from auricle.corpora import Corpus, Utterance
@@ -20,8 +20,14 @@ if TYPE_CHECKING:
 OTHER_LANGUAGE = "it is in another language"
 
 
-def measured(plan: Plan, sampling: Sampling) -> list[tuple[Entry, Score]]:
-    """Run every model over every data set; data sets are opened before a model is loaded."""
+def measured(plan: Plan, sampling: Sampling) -> tuple[list[tuple[Entry, Score]], bool]:
+    """Run every model over every data set, and say whether each was there; data sets are opened before one is loaded.
+
+    A model that cannot be loaded is told, and the others are measured.
+
+    Raises:
+        CheckpointError, TaskError, MissingExtraError: none can be.
+    """
     from auricle.evaluation.places import labelled, unique
 
     models = unique([labelled(one) for one in plan.models], "--model")
@@ -29,7 +35,20 @@ def measured(plan: Plan, sampling: Sampling) -> list[tuple[Entry, Score]]:
     opened = {label: _open(what, plan) for label, what in corpora}
     with tempfile.TemporaryDirectory() as scratch:
         out = plan.out if plan.out is not None else Path(scratch)
-        return [result for label, what in models for result in _measure(label, what, opened, plan, sampling, out)]
+        results: list[tuple[Entry, Score]] = []
+        absent: list[AuricleError] = []
+        for label, what in models:
+            try:
+                pipe = load(what, plan)
+            except (CheckpointError, TaskError, MissingExtraError) as error:
+                absent.append(error)
+                if len(absent) < len(models):
+                    say(f"auricle: {label} is not measured: {error}")
+                continue
+            results += _measure(label, what, pipe, opened, plan, sampling, out)
+        if len(absent) == len(models):
+            raise absent[-1]
+        return results, not absent
 
 
 def load(model: str, plan: Plan) -> Any:
@@ -72,7 +91,7 @@ def value_of(row: Utterance, key: str) -> str | None:
 
 
 def _measure(
-    label: str, model: str, opened: dict[str, Corpus], plan: Plan, sampling: Sampling, out: Path
+    label: str, model: str, pipe: Any, opened: dict[str, Corpus], plan: Plan, sampling: Sampling, out: Path
 ) -> Iterator[tuple[Entry, Score]]:
     from auricle.evaluation.hardware import describe, machine
     from auricle.evaluation.leaderboard import Entry
@@ -81,7 +100,6 @@ def _measure(
     from auricle.evaluation.running import Run, predict
     from auricle.evaluation.scoring import score
 
-    pipe = load(model, plan)
     identity = pipe.identity
     parameters = dict(plan.parameters)
     if plan.language and "language" in pipe.dialect.fields:

@@ -13,6 +13,15 @@ from auricle.errors import OptionError
 if TYPE_CHECKING:
     from auricle.evaluation.normalizers import Normalizer
 
+# Parameters of the pipeline's call that --option cannot set here, and why.
+OWN = {
+    "batch_size": "what sets it is --batch-size",
+    "speakers": "texts are scored without speakers; --task speaker-diarization scores those",
+    "return_timestamps": "texts are scored, and no times; leave it out",
+    "resume": "it is --out that lets a run go on",
+    "on_error": "a recording that fails is told and the others go on; leave it out",
+    "progress": "it is shown on a terminal; leave it out",
+}
 TASKS = ("automatic-speech-recognition", "speaker-diarization")
 
 

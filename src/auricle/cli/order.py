@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from auricle.speech.formats import FORMATS, SHAPED_FORMATS, TIMED_FORMATS, UNITS
 from auricle.speech.journal import ENDING
 from auricle.speech.subtitles import SubtitleRules
 
-# Parameters of the pipeline's call that --option cannot set, and what does.
+# Parameters of the pipeline's call that --option of `auricle transcribe` cannot set, and why.
 _OWN = {
-    "batch_size": "--batch-size",
-    "channels": "--channels",
-    "speakers": "--speakers",
-    "return_timestamps": "--timestamps",
-    "resume": "--resume",
-    "on_error": "nothing: a recording that fails is told and the others go on",
-    "progress": "nothing: it is shown on a terminal",
+    "batch_size": "what sets it is --batch-size",
+    "channels": "what sets it is --channels",
+    "speakers": "what sets it is --speakers",
+    "return_timestamps": "what sets it is --timestamps",
+    "resume": "what sets it is --resume",
+    "on_error": "what sets it is nothing: a recording that fails is told and the others go on",
+    "progress": "what sets it is nothing: it is shown on a terminal",
 }
 
 
@@ -104,8 +104,8 @@ class Order:
         return Path(name) if self.resume else None
 
 
-def read_options(values: Sequence[str], given: dict[str, Any]) -> dict[str, Any]:
-    """Return NAME=VALUE options as parameters; a value is JSON, or else text.
+def read_options(values: Sequence[str], given: dict[str, Any], own: Mapping[str, str] = _OWN) -> dict[str, Any]:
+    """Return NAME=VALUE options as parameters; a value is JSON, or else text. `own` says why some are refused.
 
     >>> read_options(["top_k=5", "temperature=[0, 0.4]", "prefix=Hello"], {})
     {'top_k': 5, 'temperature': [0, 0.4], 'prefix': 'Hello'}
@@ -119,8 +119,8 @@ def read_options(values: Sequence[str], given: dict[str, Any]) -> dict[str, Any]
         name = name.strip().replace("-", "_")
         if not (sign and name):
             raise OptionError(f"--option {value!r} is not NAME=VALUE; expected such as --option top_k=5")
-        if name in _OWN:
-            raise OptionError(f"--option {name}: what sets it is {_OWN[name]}")
+        if name in own:
+            raise OptionError(f"--option {name}: {own[name]}")
         if name in found or name in given:
             raise OptionError(f"--option {name} says again what was said; give it once")
         try:

@@ -13,6 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from auricle.cli import app
+from auricle.errors import CheckpointError
 from auricle.pipelines.provenance import ModelIdentity
 from auricle.results import SpeakerTurn, Transcript
 from auricle.speech.diarization import Diarization
@@ -137,6 +138,32 @@ def test_a_second_run_hears_nothing_and_says_the_same(fake: Fake, data: Path, tm
     assert fake.heard == ["a.wav", "a.wav", "b.wav"]
 
 
+def test_a_model_that_is_not_there_keeps_no_other_from_being_measured(
+    fake: Fake, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(model: str, plan: Any) -> Fake:
+        if model != "fake":
+            raise CheckpointError(f"{model} has no tokenizer")
+        return fake
+
+    monkeypatch.setattr("auricle.cli.evaluate_models.load", load)
+    arguments = ("-d", data, "--where", "corpus=one", "-f", "json")
+    done = call("evaluate", "-m", "none", "-m", "fake", *arguments)
+    assert done.exit_code == 3
+    assert [row["model"] for row in json.loads(done.stdout)["results"]] == ["fake"]
+    assert "auricle: none is not measured: none has no tokenizer" in done.stderr
+    alone = call("evaluate", "-m", "none", *arguments)
+    assert (alone.exit_code, alone.stdout) == (3, "")
+    assert alone.stderr.splitlines() == ["auricle: none has no tokenizer"]
+
+
+def test_options_that_score_nothing_say_so(fake: Fake, data: Path) -> None:
+    done = call("evaluate", "-m", "fake", "-d", data, "--option", "speakers=true")
+    assert done.exit_code == 2
+    assert "--option speakers: texts are scored without speakers; --task speaker-diarization" in done.stderr
+    assert call("evaluate", "-m", "fake", "-d", data, "--option", "channels=split", "-q").exit_code == 1
+
+
 def test_models_are_compared_and_differences_shown(fake: Fake, data: Path) -> None:
     arguments = ("-d", data, "--where", "corpus=one", "--differences", 2)
     done = call("evaluate", "-m", "a=fake", "-m", "b=fake", *arguments)
@@ -242,6 +269,11 @@ def test_a_diarization_model_on_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert (tmp_path / "out" / "who" / "meetings.rttm").read_text().startswith("SPEAKER rec 1 0.000 5.000")
     board = call("leaderboard", tmp_path / "out")
     assert "collar 0.0 s, overlap scored" in board.stdout
+    assert call(*arguments, "-q").exit_code == 0
+    other = call(*arguments, "--option", "num_speakers=2")
+    assert other.exit_code == 2
+    assert "meetings.json was made otherwise: options was {'model': 'who'} and is {'num_speakers': 2" in other.stderr
+    assert call(*arguments, "--option", "num_speakers=2", "--overwrite", "-q").exit_code == 0
 
 
 def test_words_with_speakers_are_scored(tmp_path: Path) -> None:
