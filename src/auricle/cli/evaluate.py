@@ -54,7 +54,9 @@ def evaluate(
     """Measure models on data sets: error rates with their intervals, raw beside normalised, and the speed.
 
     With --out, raw predictions are kept as they are made: the same command goes on where it was interrupted, --rescore
-    scores them in another way, and `auricle leaderboard` shows them. Exit codes: 1 some utterances failed, 3 a model could not be loaded.
+    scores them in another way, and `auricle leaderboard` shows them.
+
+    Exit codes: 0 all is well, 1 some utterances failed, 2 wrong usage, 3 a model could not be loaded, 130 interrupted.
     """
     with border():
         write_utf8()
