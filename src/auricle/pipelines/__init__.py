@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,13 @@ TASKS: dict[str, Task] = {
 # Other names of tasks, as transformers has them.
 ALIASES = {"vqa": "visual-question-answering"}
 
+# What stands before and behind a model; transformers' callers give the model's own folder or name for each.
+PARTS = ("config", "tokenizer", "feature_extractor", "image_processor", "video_processor", "processor")
 # transformers' constructor parameters with one meaning here: the values that ask for it, and why no others.
 _ONE_MEANING: dict[str, tuple[tuple[Any, ...], str]] = {
     "trust_remote_code": ((None, False), "auricle never runs code that comes with a checkpoint"),
     "use_fast": ((None, True), "the `tokenizers` library is the only tokenizer here"),
-    "num_workers": ((None, 0), "recordings are read in the calling thread; use batch_size"),
+    "num_workers": ((None, 0), "inputs are read in the calling thread; use batch_size"),
     "ignore_warning": ((None, False, True), ""),
     "config": ((None,), "the configuration is read from the model's folder"),
     "tokenizer": ((None,), "the tokenizer is read from the model's folder"),
@@ -93,16 +96,21 @@ def pipeline(
     used, and says so on stderr. Without `task` the model's configuration says what it is for; no network is
     needed. `device` is "cpu", "cuda", "cuda:1", "mps", a number (-1: the CPU), or None: the first accelerator
     that is there, else the CPU. `device_map` is taken for the same: "auto" is None, a device is itself.
-    `dtype` is "auto", a torch dtype or its name; `torch_dtype` is its older name. `engine` is "auto", the fastest
-    for the device, "reference", the plain one that all are compared with, or "transformers" (an extra), which is chosen
-    by itself for architectures that are not native. The other parameters are the task's: `batch_size`,
-    `on_error`, those of loading (such as `target_lang`) and call parameters, which become the defaults of every call.
+    `dtype` is "auto", a torch dtype or its name; `torch_dtype` is its older name, and `model_kwargs` may hold it.
+    `engine` is "auto", the fastest for the device, "reference", the plain one that all are compared with, or
+    "transformers" (an extra), which is chosen by itself for architectures that are not native. `tokenizer` and other
+    parts may be named as the model is. The other parameters are the task's: `batch_size`, `on_error`, those of loading
+    (such as `target_lang`) and call parameters, which become the defaults of every call.
 
     Raises:
         TaskError: no such task, or the model is for another one.
         OptionError: a parameter has an unknown name, a wrong value, or conflicts with another.
         CheckpointError: the model is not there or cannot be read.
     """
+    dtype = _one_of("dtype", dtype, "model_kwargs", _nested_dtype(parameters))
+    for name in PARTS:
+        if isinstance(parameters.get(name), str | Path) and str(parameters[name]) == str(model):
+            del parameters[name]  # the model's own, which is the one that is read
     for name, (values, reason) in _ONE_MEANING.items():
         if not any(parameters.get(name) is value or parameters.get(name) == value for value in values):
             raise OptionError(f"{name}={parameters[name]!r} is refused: {reason}")
@@ -126,9 +134,9 @@ def pipeline(
     if task is None:
         task = _task_of(model, revision, token)
     if task not in TASKS:
-        known = [*TASKS, *bridge_tasks.TASKS]
+        known = sorted({*TASKS, *bridge_tasks.TASKS})
         hint = nearest(str(task), known) or ";"
-        raise TaskError(f"unknown task {task!r}{hint} auricle has {', '.join(sorted(set(known)))}")
+        raise TaskError(f"unknown task {task!r}{hint} auricle has {', '.join(known)}")
     found = TASKS[task]
     if model is None and found.default_model is not None:
         model = found.default_model
@@ -203,6 +211,15 @@ def _refuse_unless_native(task: str, model: str | Path, settings: ModelSettings)
         f"{where}: {(config.get('architectures') or ['?'])[0]} does not do {task} natively, and transformers has no "
         "such task; " + (f"it does {does}: name that, or no task" if does else "BLIP and ViLT do")
     )
+
+
+def _nested_dtype(parameters: dict[str, Any]) -> Any:
+    """Take the dtype out of `model_kwargs`, where transformers' callers may give it by either name."""
+    nested = parameters.get("model_kwargs")
+    if not isinstance(nested, Mapping):
+        return None
+    parameters["model_kwargs"] = {name: value for name, value in nested.items() if name not in ("dtype", "torch_dtype")}
+    return _one_of("model_kwargs' dtype", nested.get("dtype"), "torch_dtype", nested.get("torch_dtype"))
 
 
 def _one_of(name: str, value: Any, alias: str, alias_value: Any) -> Any:

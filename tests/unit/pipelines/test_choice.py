@@ -104,6 +104,28 @@ def test_parameters_of_the_class_that_the_model_decides_are_refused_by_name(name
         pipeline("automatic-speech-recognition", "bundled", **{name: value})
 
 
+def test_parts_may_be_named_as_the_model_is(loaded: list[Any]) -> None:
+    pipeline("automatic-speech-recognition", "bundled", tokenizer="bundled", feature_extractor="bundled")
+    with pytest.raises(OptionError, match="tokenizer='other' is refused: the tokenizer is read from the model's"):
+        pipeline("automatic-speech-recognition", "bundled", tokenizer="other")
+    assert [one[0] for one in loaded] == ["bundled"]
+
+
+def test_a_dtype_may_stand_in_model_kwargs(loaded: list[Any]) -> None:
+    for nested in ({"torch_dtype": "float16"}, {"dtype": "float16"}):
+        pipeline("automatic-speech-recognition", "bundled", model_kwargs=nested)
+    assert [one[1].dtype for one in loaded] == ["float16", "float16"]
+    with pytest.raises(OptionError, match="dtype='float32' and model_kwargs='float16' are both given"):
+        pipeline("automatic-speech-recognition", "bundled", dtype="float32", model_kwargs={"dtype": "float16"})
+    with pytest.raises(OptionError, match=r"model_kwargs=.*attn_implementation.* is refused"):
+        pipeline("automatic-speech-recognition", "bundled", model_kwargs={"attn_implementation": "eager"})
+
+
+def test_an_unknown_task_is_told_the_nearest_once() -> None:
+    with pytest.raises(TaskError, match=r"did you mean 'text-generation' or 'text2text-generation'\?"):
+        pipeline("text-generaton", "bundled")
+
+
 def test_vqa_is_another_name_of_the_task() -> None:
     with pytest.raises(ModelNotFoundError):
         pipeline("vqa", "/nowhere/at/all")
