@@ -95,8 +95,8 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
         raise OptionError(f"streamer={streamer!r} has no put() and end(); or iterate over pipe.stream(prompt)")
     scores_prompt, writes = _scores_prompt(flat)
     manner = _manner(flat, own, defaults, 0 if scores_prompt and n_best is None else n_best)
-    if scores_prompt and manner.is_search:
-        raise OptionError("prompt_logprobs is told of one text and a search follows several; leave one of them out")
+    if manner.is_search:
+        _refuse_of_one(flat, scores_prompt)
     manner = replace(manner, scores_prompt=scores_prompt, writes=writes)
     return TextRequest(
         manner=manner,
@@ -210,6 +210,14 @@ def _scores_prompt(flat: dict[str, Any]) -> tuple[bool, bool]:
     if not writes:
         flat["max_new_tokens"] = 1
     return scores, writes
+
+
+def _refuse_of_one(flat: Mapping[str, Any], scores_prompt: bool) -> None:
+    """Refuse, beside a search that follows several texts, what is told or decided of one while it is written."""
+    given = {"prompt_logprobs": scores_prompt, **{name: flat.get(name) for name in ("top_logprobs", "max_time")}}
+    name = next((name for name, value in given.items() if value), None)
+    if name is not None:
+        raise OptionError(f"{name} is told of one text and a search follows several; leave one of them out")
 
 
 def _n_sequences(flat: Mapping[str, Any]) -> int:

@@ -144,7 +144,10 @@ class Writing:
         """Note tokens that were chosen, and why the text ends with them if it does."""
         if self.is_over:
             return
-        text = "".join(self._read(choice.token) for choice in choices)
+        text, n = "", 0
+        while n < len(choices) and self._stops.found is None:
+            text, n = text + self._read(choices[n].token), n + 1
+        choices = choices[:n]  # a search gives all at once, and those behind a stop string are none of the text
         if self._stops.found is not None:
             reason = "stop"
         elif reason is None and self.manner.max_time is not None:
@@ -392,9 +395,5 @@ class Writer:
 
 def _n_shared(first: Sequence[int], second: Sequence[int]) -> int:
     """Count the tokens that two texts begin with alike."""
-    n = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        n += 1
-    return n
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((n for n, (one, other) in pairs if one != other), min(len(first), len(second)))

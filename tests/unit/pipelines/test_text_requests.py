@@ -96,6 +96,24 @@ def test_what_cannot_be_meant_is_refused_in_words(write: Any, parameters: dict[s
         write(CHAT, **parameters)
 
 
+def test_a_search_refuses_what_is_of_one_text(write: Any) -> None:
+    for way in ({"top_logprobs": 2}, {"max_time": 3.0}, {"prompt_logprobs": True}):
+        for search in ({"num_beams": 2}, {"penalty_alpha": 0.5, "top_k": 4}, {"best_of": 2}):
+            with pytest.raises(OptionError, match=f"{next(iter(way))} is told of one text and a search follows"):
+                write("the", **way, **search)
+
+
+def test_a_search_keeps_no_token_behind_a_stop_string(write: Any) -> None:
+    way = {"num_beams": 2, "do_sample": False, "max_new_tokens": 12}
+    text = write("the", return_full_text=False, **way)[0]["generated_text"]
+    stop = next(letter for letter in text if letter.isascii() and letter.isalpha())
+    whole, cut = (write.write("the", **way, **more).wait() for more in ({}, {"stop": stop}))
+    assert cut.text.endswith(stop)
+    assert cut.finish_reason == "stop"
+    assert cut.tokens == whole.tokens[: cut.n_new]
+    assert stop in write.tokenizer.decode(cut.tokens[-1:])
+
+
 def test_an_unknown_name_is_answered_by_those_that_are_taken(write: Any) -> None:
     with pytest.raises(OptionError, match=r"unknown parameter 'xyz'.*; it takes .*top_k") as refused:
         write("the", xyz=1)
