@@ -211,6 +211,8 @@ WAYS: list[dict[str, Any]] = [
     {"bad_words_ids": [[81], [90, 120]]},
     {"suppress_tokens": [81, 90]},
     {"num_beams": 3},
+    {"num_beams": 3, "num_return_sequences": 3},
+    {"num_beams": 4, "num_return_sequences": 2, "early_stopping": True, "eos_token_id": [81, 90]},
     {"num_beams": 3, "length_penalty": 2.0, "eos_token_id": [81, 90]},
     {"skip_special_tokens": False},
     {"max_length": 14, "max_new_tokens": None},

@@ -55,9 +55,15 @@ def beam_search(
                 counts = torch.tensor(is_open, device=logits.device)[:, None].expand(R, K)
                 times_chosen.scatter_add_(1, group.tokens[:, -1].view(R, K), counts.to(times_chosen))
         if not any(pool.open for group in groups for pool in group.finished):
-            return [max((one.finished[at].best[0] for one in groups), key=lambda one: one.score) for at in range(R)]
+            return [_best_of([one for group in groups for one in group.finished[at].best]) for at in range(R)]
         step.reorder(torch.cat([rows + number * R * K for number, rows in enumerate(moves)]))
         logits = step.advance(torch.cat([group.tokens[:, -1:] for group in groups]))[:, -1]
+
+
+def _best_of(finished: list[Generated]) -> Generated:
+    """The best of the hypotheses of all groups, with the others beside it."""
+    best, *others = sorted(finished, key=lambda one: -one.score)
+    return replace(best, others=tuple(others))
 
 
 @dataclass

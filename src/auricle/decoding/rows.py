@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -54,13 +54,15 @@ class Generated:
     """What one row came to: its new tokens, without the end token, and how probable they were.
 
     `logprobs` has one natural-log probability per token, then that of the end token if the row `ended` by
-    itself; they are those of temperature 1 after the filters. `score` is what hypotheses were ranked by.
+    itself; they are those of temperature 1 after the filters. `score` is what hypotheses were ranked by, and `others`
+    are those that beams finished beside this one, the best first.
     """
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     score: float
     ended: bool
+    others: tuple[Generated, ...] = field(default=(), compare=False)
 
     @property
     def sum_logprob(self) -> float:

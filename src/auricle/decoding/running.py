@@ -119,6 +119,12 @@ class Row:
         return choices_of([token], logits[None], self.n_best)[0]
 
 
+def n_shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """Count the tokens that two texts begin with alike."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((n for n, (one, other) in pairs if one != other), min(len(first), len(second)))
+
+
 class Running:
     """The rows that write now."""
 

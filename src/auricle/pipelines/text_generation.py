@@ -223,7 +223,9 @@ class TextGenerationPipeline(Pipeline):
                 library = FormLibrary(self.tokenizer.as_json(), self.tokenizer.vocab_size, ends)
                 self._libraries = {ends: library}
             form = partial(library.filter, library.grammar(request.form))
-        manner = replace(request.manner, seed=seed + number, goes_on=prompt.goes_on, form=form)
+        beams = request.manner.options.n_beams > 1  # which finish several texts at once
+        manner = replace(request.manner, goes_on=prompt.goes_on, form=form)
+        manner = replace(manner, rank=number, seed=seed) if beams else replace(manner, seed=seed + number)
         return self.writer.write(prompt.ids, manner)
 
     def _of_chat(self, chat: Sequence[Mapping[str, Any]], request: TextRequest) -> Prompt:

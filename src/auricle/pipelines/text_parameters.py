@@ -101,7 +101,7 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
     return TextRequest(
         manner=manner,
         seed=_seed(own),
-        n_sequences=_n_sequences(flat),
+        n_sequences=_n_sequences(flat, manner.options),
         returns=returns,
         logprobs=logprobs,
         prompt_logprobs=manner.scores_prompt,
@@ -220,13 +220,19 @@ def _refuse_of_one(flat: Mapping[str, Any], scores_prompt: bool) -> None:
         raise OptionError(f"{name} is told of one text and a search follows several; leave one of them out")
 
 
-def _n_sequences(flat: Mapping[str, Any]) -> int:
+def _n_sequences(flat: Mapping[str, Any], options: GenerateOptions) -> int:
     n = int(flat.get("num_return_sequences", 1))
     if n < 1:
         raise OptionError(f"num_return_sequences is {n}; expected 1 or more")
-    if n > 1 and (flat.get("num_beams", 1) > 1 or flat.get("do_sample") is False or flat.get("temperature") == 0):
+    if n > 1 and options.n_beams > 1:
+        most = round(options.n_beams * options.patience)
+        if n > most:
+            raise OptionError(
+                f"num_return_sequences={n}, and num_beams={options.n_beams} finish {most}; raise num_beams"
+            )
+    elif n > 1 and options.sampling_temperature == 0:
         raise OptionError(
-            f"num_return_sequences={n} draws so many texts; a search finds one: sample, or leave the parameter out"
+            f"num_return_sequences={n} draws so many texts, and this search finds one: sample, or give num_beams"
         )
     return n
 

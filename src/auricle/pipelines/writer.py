@@ -17,7 +17,7 @@ import torch
 
 from auricle.decoding.filters import Filter
 from auricle.decoding.generate import GenerateOptions, generate
-from auricle.decoding.running import Choice, Row, Running, TextStep, choices_of, read_prompts
+from auricle.decoding.running import Choice, Row, Running, TextStep, choices_of, n_shared, read_prompts
 from auricle.decoding.sampling import seeded
 from auricle.errors import OptionError
 from auricle.text.pieces import Pieces, Stops
@@ -42,6 +42,7 @@ class Manner:
     skip_special_tokens: bool = True
     clean_up: bool | None = None  # spaces before punctuation; None: as the checkpoint says
     seed: int = 0  # of what is drawn
+    rank: int = 0  # of the texts that beams finish, which one this is, the best first
     n_best: int | None = None  # log-probabilities, and so many other tokens besides; None: neither
     scores_prompt: bool = False  # whether the prompt's own tokens have their probabilities, too
     writes: bool = True  # False: nothing is written, the prompt's probabilities are all that is asked for
@@ -295,6 +296,7 @@ class Writer:
     def _admit(self) -> None:
         """Read the prompts that wait, as far as there is room."""
         together: list[Writing] = []
+        searched: dict[Any, Any] = {}  # what beams finished, by prompt and manner
         longest = 0
         while self._waiting and len(self._writings) + len(together) < self._most_rows:
             writing = self._waiting[0]
@@ -302,7 +304,7 @@ class Writer:
                 self._waiting.popleft()
                 continue
             if writing.manner.is_search:
-                self._search(self._next())
+                self._search(self._next(), searched)
                 continue
             if writing.manner.scores_prompt:
                 self._score(self._next())
@@ -340,10 +342,10 @@ class Writer:
 
     def _best_memory(self, prompt: Sequence[int]) -> tuple[_Memory | None, int]:
         """The earlier text that a prompt has most in common with, and how many tokens that are."""
-        found = [(_n_shared(one.tokens, prompt), number) for number, one in enumerate(self._memories)]
-        n_shared, number = max(found, default=(0, 0))
-        n_shared = min(n_shared, len(prompt) - 1)  # the last token is read for its logits
-        return (self._memories[number], n_shared) if n_shared >= LEAST_SHARED else (None, 0)
+        found = [(n_shared(one.tokens, prompt), number) for number, one in enumerate(self._memories)]
+        n, number = max(found, default=(0, 0))
+        n = min(n, len(prompt) - 1)  # the last token is read for its logits
+        return (self._memories[number], n) if n >= LEAST_SHARED else (None, 0)
 
     def _go_on(self, writing: Writing, memory: _Memory, n_shared: int) -> None:
         """Read what of a prompt is new behind an earlier text."""
@@ -376,24 +378,17 @@ class Writer:
         else:
             writing.take([], "length")
 
-    def _search(self, writing: Writing) -> None:
-        """Write a whole answer with a search that follows several texts."""
+    def _search(self, writing: Writing, searched: dict[Any, Any]) -> None:
+        """Write a whole answer with a search that follows several texts, or take one that it has `searched` for."""
         options = writing.manner.options
-        self.n_read += len(writing.prompt)
-        found: Any = generate(
-            self._begin(torch.zeros(1, dtype=torch.long)),
-            torch.tensor([writing.prompt]),
-            options,
-            writing.manner.filters,
-            generators=[seeded(writing.manner.seed)],
-        )[0]
+        key = (writing.prompt, replace(writing.manner, rank=0))
+        if key not in searched:
+            self.n_read += len(writing.prompt)
+            step, prompt = self._begin(torch.zeros(1, dtype=torch.long)), torch.tensor([writing.prompt])
+            generators = [seeded(writing.manner.seed)]
+            searched[key] = generate(step, prompt, options, writing.manner.filters, generators=generators)[0]
+        found = (searched[key], *searched[key].others)[writing.manner.rank]
         logprobs = found.logprobs if writing.manner.n_best is not None else [None] * len(found.logprobs)
         tokens = [*found.tokens, options.eos][: len(found.logprobs)]
         choices = [Choice(token, logprob) for token, logprob in zip(tokens, logprobs, strict=True)]
         writing.take(choices, "stop" if found.ended else "length")
-
-
-def _n_shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """Count the tokens that two texts begin with alike."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((n for n, (one, other) in pairs if one != other), min(len(first), len(second)))

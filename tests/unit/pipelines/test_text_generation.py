@@ -262,7 +262,7 @@ def test_one_bad_prompt_does_not_lose_the_others(write: Any) -> None:
         ({"temperature": "hot"}, "temperature is 'hot'; expected a number"),
         ({"top_p": 1.5}, "top_p is 1.5"),
         ({"stop": ["a"], "stop_strings": ["b"]}, "one parameter"),
-        ({"num_return_sequences": 2, "do_sample": False}, "a search finds one"),
+        ({"num_return_sequences": 2, "do_sample": False}, "this search finds one"),
         ({"handle_long_generation": "cut"}, "expected None or 'hole'"),
         ({"generate_kwargs": {"max_new_tokens": 3}, "top_k": 2, "max_new_tokens": 4}, "given twice"),
         ({"chat_template_kwargs": {"messages": 1}}, "'messages' has a parameter of its own"),

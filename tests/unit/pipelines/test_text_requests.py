@@ -103,6 +103,19 @@ def test_a_search_refuses_what_is_of_one_text(write: Any) -> None:
                 write("the", **way, **search)
 
 
+def test_beams_give_as_many_texts_as_they_finish_by_one_search(write: Any) -> None:
+    way = {"num_beams": 4, "do_sample": False}
+    begun = write.writer.n_read
+    found = [one["generated_text"] for one in write("the quick", num_return_sequences=4, **way)]
+    assert write.writer.n_read - begun == len(write.tokenizer.encode("the quick"))
+    assert len(set(found)) == 4
+    assert found[0] == write("the quick", **way)[0]["generated_text"]
+    drawn = {"num_beams": 3, "do_sample": True, "seed": 4, "num_return_sequences": 2}
+    assert write(["the", "a"], **drawn) == [write("the", **drawn), write("a", **drawn)]
+    with pytest.raises(OptionError, match="num_return_sequences=5, and num_beams=4 finish 4; raise num_beams"):
+        write("the", num_return_sequences=5, **way)
+
+
 def test_a_search_keeps_no_token_behind_a_stop_string(write: Any) -> None:
     way = {"num_beams": 2, "do_sample": False, "max_new_tokens": 12}
     text = write("the", return_full_text=False, **way)[0]["generated_text"]
