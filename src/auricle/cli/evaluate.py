@@ -15,6 +15,7 @@ from auricle.cli.order import read_folder, read_options
 from auricle.cli.scores import check_form, show, show_differences
 from auricle.cli.startup import quick_imports
 from auricle.errors import OptionError
+from auricle.speech.languages import named_language
 
 if TYPE_CHECKING:
     from auricle.evaluation.leaderboard import Entry
@@ -77,7 +78,7 @@ def evaluate(
             text_column=text_column,
             audio_column=audio_column,
             limit=limit,
-            language=language,
+            language=named_language(language) if language is not None else None,
             normalizer=normalizer,
             model_settings={"device": device, "dtype": dtype, "engine": engine},
             parameters=read_options(option or [], {}, OWN),

@@ -72,6 +72,19 @@ def text_language(language: str) -> str:
     return code
 
 
+def named_language(language: str) -> str:
+    """The code of an English name; a code stays as it is given.
+
+    >>> named_language("Turkish"), named_language("pt-BR")
+    ('tr', 'pt-BR')
+
+    Raises:
+        OptionError: if it is neither.
+    """
+    code = text_language(language)
+    return language.strip() if _CODE.fullmatch(language.strip().lower()) else code
+
+
 def language_code(language: str, known: Collection[str]) -> str:
     """The code of a language given as `en`, `English`, `<|en|>` or `en-GB`, one that a checkpoint knows.
 

@@ -157,6 +157,15 @@ def test_a_model_that_is_not_there_keeps_no_other_from_being_measured(
     assert alone.stderr.splitlines() == ["auricle: none has no tokenizer"]
 
 
+def test_a_language_may_be_named_and_one_that_is_none_is_refused(fake: Fake, data: Path) -> None:
+    done = call("evaluate", "-m", "fake", "-d", data, "--language", "German", "-f", "json")
+    [row] = json.loads(done.stdout)["results"]
+    assert (row["dataset"], row["n_utterances"]) == ("data de", 1)
+    done = call("evaluate", "-m", "fake", "-d", data, "--language", "germna")
+    assert done.exit_code == 2
+    assert "language='germna' is not a language; did you mean 'german'" in done.stderr
+
+
 def test_options_that_score_nothing_say_so(fake: Fake, data: Path) -> None:
     done = call("evaluate", "-m", "fake", "-d", data, "--option", "speakers=true")
     assert done.exit_code == 2
