@@ -7,23 +7,24 @@ trainer.py, card.py, results_page.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from auricle.errors import OptionError
+from auricle.speech.languages import named_language
 from auricle.training.card import Run, best_evaluation, device_name, summary, write_card
 from auricle.training.doctor import Case, examine
 from auricle.training.journal import read_log
 from auricle.training.labels import LabelRules
 from auricle.training.methods import Base, open_objective
 from auricle.training.objective import Objective
-from auricle.training.options import FinetuneOptions
+from auricle.training.options import FinetuneOptions, refuse_changes
 from auricle.training.order import batches_of_epoch
 from auricle.training.prepared import Prepared, prepare_rows
 from auricle.training.results_page import write_page
 from auricle.training.rows import Chosen, choose_rows
-from auricle.training.snapshot import snapshots
+from auricle.training.snapshot import load_snapshot, snapshots
 from auricle.training.tensorboard import write_events
 from auricle.training.trainer import State, Trainer
 from auricle.training.watching import Narrator, Watched
@@ -85,6 +86,8 @@ def finetune(
     """
     options, told, folder = options or FinetuneOptions(), narrator or Silent(), Path(out)
     _refuse_other(folder)
+    if options.language is not None:
+        options = replace(options, language=named_language(options.language))
     world = join_world(options.device)
     if not world.is_first:
         told = Silent()
@@ -102,6 +105,7 @@ def finetune(
             told.say(report)
         told.say(_found(chosen))
         objective, base = open_objective(model, options, chosen.training)
+        _refuse_changed(folder, objective, options.resolved(base.family, 1))
         objective.model.to(world.device)  # where frozen parts compute once, and where a step is timed
         _make(folder / STATE)
         training, validation = _prepare(objective, chosen, folder / STATE, world, told)
@@ -129,6 +133,17 @@ def _refuse_other(folder: Path) -> None:
             f"{folder} holds {shown} and no run of finetune; a model would be written over what is there. Give another "
             "--out, or empty this one"
         )
+
+
+def _refuse_changed(folder: Path, objective: Objective, options: FinetuneOptions) -> None:
+    """Refuse a run that was begun otherwise, before what it has prepared is written over.
+
+    Whether the data is the same is known once it is prepared; the trainer compares that.
+    """
+    saved = load_snapshot(folder / STATE)
+    if saved is not None:
+        before = {"model": saved["identity"][:16], **saved["options"]}
+        refuse_changes(before, {"model": objective.identity[:16], **options.fixed()}, str(folder))
 
 
 def _make(folder: Path) -> None:

@@ -65,7 +65,7 @@ def open_objective(model: str | Path, options: FinetuneOptions, rows: Sequence[U
     if given and options.method != "lora":
         raise OptionError(f"{', '.join(given)} is of --method lora; give that, or leave it out")
     has_decoder = _has_decoder(model)
-    if options.method == "seq2seq" or (has_decoder and options.method != "ctc" and options.target_lang is None):
+    if options.method == "seq2seq" or (has_decoder and options.method != "ctc"):
         return _open_seq2seq(model, options)
     if options.timed is not None or options.label_smoothing:
         raise OptionError("timed and label_smoothing are for sequence-to-sequence models; leave them out")

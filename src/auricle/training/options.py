@@ -80,6 +80,14 @@ class FinetuneOptions:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise OptionError(f"{name} is {value!r}; expected a number above 0")
+        for name in ("weight_decay", "min_duration", "seed"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise OptionError(f"{name} is {value!r}; expected 0 or more")
+        if self.min_duration >= self.max_duration:
+            raise OptionError(
+                f"min_duration is {self.min_duration!r} and max_duration {self.max_duration!r}; nothing is between them"
+            )
         for name in ("warmup_share", "averaging", "validation_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise OptionError(f"{name} is {getattr(self, name)!r}; expected a number from 0 on and below 1")

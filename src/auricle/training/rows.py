@@ -84,7 +84,9 @@ def choose_rows(
     if not rows:
         left = "".join(f"; left out: {n} {reason}" for reason, n in corpus.report.reasons.items())
         raise OptionError(f"{source} has no rows to train on{f' in {language!r}' if language else ''}{left}")
-    return Chosen(rows, validation, {**said, "speakers": len({row.speaker for row in rows if row.speaker})}, tuple(reports))
+    return Chosen(
+        rows, validation, {**said, "speakers": len({row.speaker for row in rows if row.speaker})}, tuple(reports)
+    )
 
 
 def hold_out(rows: Sequence[Utterance], share: float, seed: int) -> tuple[list[Utterance], list[Utterance], str]:

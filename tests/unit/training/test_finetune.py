@@ -249,7 +249,17 @@ def test_rates_rise_then_fall_to_nothing() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"epochs": 3, "steps": 5}, {"freeze": "all"}, {"batch_seconds": 0}, {"warmup_share": 1.0}, {"metric": "bleu"}],
+    [
+        {"epochs": 3, "steps": 5},
+        {"freeze": "all"},
+        {"batch_seconds": 0},
+        {"warmup_share": 1.0},
+        {"metric": "bleu"},
+        {"weight_decay": -0.1},
+        {"min_duration": -1.0},
+        {"min_duration": 5.0, "max_duration": 2.0},
+        {"seed": -1},
+    ],
 )
 def test_options_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(OptionError):

@@ -69,6 +69,18 @@ def test_rows_without_any_text_name_the_columns_that_there_are(start: Path, tmp_
     assert "write the file `text` beside wav.scp" in call(start, tmp_path / "kaldi", tmp_path / "out").stderr
 
 
+def test_a_language_may_be_named_and_its_letters_are_its_own(start: Path, tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 9)
+    data.write_text(data.read_text().replace('"text": "', '"text": "I '))
+    done = call(start, data, tmp_path / "out", "--language", "Turkish", "--force")
+    assert done.exit_code == 0, done.output
+    assert "ı" in json.loads((tmp_path / "out" / "vocab.json").read_text())
+    assert "language:\n- tr" in (tmp_path / "out" / "README.md").read_text()
+    none = call(start, data, tmp_path / "none", "--language", "turkisch")
+    assert none.exit_code == 2
+    assert "language='turkisch' is not a language; did you mean 'turkish'" in none.stderr
+
+
 def test_rows_that_are_all_left_out_say_why(start: Path, tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text('{"path": "nowhere.wav", "text": "ab"}\n')

@@ -152,6 +152,7 @@ def test_options_of_other_methods_are_refused(tmp_path: Path) -> None:
         (ctc, {"target_lang": "tur"}, "post-norm"),
         (ctc, {"target_lang": "tur", "method": "lora"}, "leave one"),
         (whisper, {"vocabulary": "new"}, "keeps its own"),
+        (whisper, {"target_lang": "tur"}, "give language for a Whisper"),
         (whisper, {"target_lang": "tur", "method": "seq2seq"}, "language adapters"),
         (ctc, {"method": "seq2seq"}, "Whisper"),
         (ctc, {"method": "lora", "freeze": "encoder"}, "nothing for LoRA"),

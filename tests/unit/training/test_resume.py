@@ -98,8 +98,11 @@ def test_a_run_killed_three_times_ends_as_one_that_was_not(
 def test_a_run_goes_on_only_with_what_it_was_begun_with(tmp_path: Path, toys: tuple[str, str]) -> None:
     few = {**OPTIONS, "steps": 2, "evaluate_every": 1}
     finetune_toy(*toys, str(tmp_path), few)
-    with pytest.raises(OptionError, match=r"learning_rate was 0\.002 and is 0\.001"):
-        finetune(*toys, tmp_path, FinetuneOptions(**{**few, "learning_rate": 1e-3}))
+    prepared = (tmp_path / "training_state" / "training" / "rows.jsonl").read_bytes()
+    for option, value in (("learning_rate", 1e-3), ("freeze", "encoder"), ("max_duration", 9.0)):
+        with pytest.raises(OptionError, match=rf"{option} was .* and is {value!r}"):
+            finetune(*toys, tmp_path, FinetuneOptions(**{**few, option: value}))
+    assert (tmp_path / "training_state" / "training" / "rows.jsonl").read_bytes() == prepared
     rows = Path(toys[1]).read_text(encoding="utf-8").splitlines()
     other = Path(toys[1]).with_name("fewer.jsonl")
     other.write_text("\n".join(rows[:-2]) + "\n", encoding="utf-8")
