@@ -90,7 +90,7 @@ def test_a_saved_run_goes_on_where_it_was(features: Path, tmp_path: Path) -> Non
         assert torch.equal(resumed.model.state_dict()[name], tensor)
 
 
-@pytest.mark.parametrize("changes", [{"minutes": 0}, {"middle_weight": 1.0}, {"averaging": 1.0}])
+@pytest.mark.parametrize("changes", [{"minutes": 0}, {"middle_weight": 1.0}, {"averaging": 1.0}, {"peak": 1.5}])
 def test_impossible_options_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="expected minutes > 0"):
         TrainOptions(**{"minutes": 1.0, **changes})
@@ -103,7 +103,15 @@ def test_a_run_starts_from_the_weights_of_a_checkpoint(features: Path, tmp_path:
     stored = trained.ctc_head.weight.half().float()
     assert torch.equal(run.model.ctc_head.weight, stored)
     assert torch.equal(run.average.ctc_head.weight, stored)
-    assert run.step == 0
+    assert (run.step, run.epoch) == (0, 1)
     loss, _, _ = train_step(run, make_batch(FeatureStore(features), FeatureStore(features).utterances[:4], 200, None))
     assert loss > 0
     assert not torch.equal(run.model.ctc_head.weight, stored)
+
+
+def test_the_rates_rise_to_their_share(features: Path) -> None:
+    run = start_run(TrainOptions(minutes=1.0, peak=0.25, matrix_rate=2e-3, other_rate=4e-3))
+    run.seconds = 60 * 0.03
+    store = FeatureStore(features)
+    train_step(run, make_batch(store, store.utterances[:2], 200, None))
+    assert [optimizer.param_groups[0]["lr"] for optimizer in run.optimizers] == pytest.approx([5e-4, 1e-3], rel=1e-2)
