@@ -12,9 +12,10 @@ import torch
 
 from auricle.decoding.structured import FormLibrary
 from auricle.engines import make_engine
-from auricle.errors import AuricleError, OptionError, TaskError
+from auricle.errors import AuricleError, ConfigError, OptionError, TaskError
 from auricle.loading import Loaded, load
 from auricle.pipelines.base import ModelSettings, Pipeline
+from auricle.pipelines.text_names import CHANGING, ONE_MEANING
 from auricle.pipelines.text_parameters import TextDefaults, TextRequest, read_text_parameters
 from auricle.pipelines.writer import Writer, Writing
 from auricle.text.chat import is_chat, plain, render
@@ -268,7 +269,17 @@ class TextGenerationPipeline(Pipeline):
 
 
 def defaults_of(loaded: Loaded) -> TextDefaults:
-    """Return what a checkpoint decides where a caller does not."""
+    """Return what a checkpoint decides where a caller does not.
+
+    Raises: ConfigError where it asks for what is not here.
+    """
+    for name in CHANGING & loaded.generation.keys():
+        value, (harmless, _) = loaded.generation[name], ONE_MEANING[name]
+        if value is not None and value not in harmless:
+            raise ConfigError(
+                f"{loaded.folder} states for generation that {name} is {value!r:.100}, which changes what is written "
+                "and is not native; remove it from generation_config.json, or try engine='transformers'"
+            )
     stated = loaded.generation.get("eos_token_id")
     if stated is None:
         stated = loaded.tokenizer.role("eos_token")

@@ -36,6 +36,13 @@ ONE_MEANING: dict[str, tuple[tuple[Any, ...], str]] = {
     "dola_layers": ((), "layers are not contrasted; penalty_alpha contrasts tokens"),
     "top_h": ((), "give top_k, top_p, min_p, typical_p, epsilon_cutoff or eta_cutoff"),
 }
+# Of them, those that change what is written, so that a checkpoint that states one is not run as if it did not.
+CHANGING = frozenset(
+    """
+    begin_suppress_tokens constraints dola_layers exponential_decay_length_penalty force_words_ids forced_bos_token_id
+    forced_eos_token_id guidance_scale sequence_bias token_healing top_h watermarking_config
+    """.split()
+)
 # Bookkeeping of generation_config.json, and tokens that are not chosen here: they say nothing about how to write.
 NO_MATTER = frozenset(
     """

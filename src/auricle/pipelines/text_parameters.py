@@ -28,6 +28,8 @@ _DECIDED_HERE = {"eos", "more_ends", "n_beams", "n_beam_groups", "renormalize", 
 FIELDS = {one.name: one.name for one in fields(GenerateOptions) if one.name not in _DECIDED_HERE} | RENAMED
 # What only draws depend on; a checkpoint's own values are left out where nothing is drawn.
 SAMPLING = frozenset({"temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"})
+# What only searches that draw nothing depend on, in the same way.
+SEARCHING = frozenset({"penalty_alpha", "num_beam_groups", "diversity_penalty"})
 # The pipeline's own parameters, beside those of generate().
 OWN = frozenset(
     """
@@ -307,8 +309,9 @@ def _form(own: Mapping[str, Any], manner: Manner) -> Form | None:
     return Form.of_schema(schema)
 
 
-def _strings(own: Mapping[str, Any]) -> tuple[str, ...]:
+def _strings(own: Mapping[str, Any], stated: Any) -> tuple[str, ...]:
     given = [own[name] for name in ("stop_sequence", "stop_strings", "stop") if name in own]
+    given = given or ([stated] if stated else [])
     if len(given) > 1:
         raise OptionError("stop_sequence, stop_strings and stop are one parameter; give one of them")
     strings = given[0] if given else ()
@@ -326,7 +329,7 @@ def _manner(flat: dict[str, Any], own: Mapping[str, Any], defaults: TextDefaults
         filters.append(suppress(_ids("suppress_tokens", suppressed)))
     return Manner(
         options=_options(flat, defaults.generation, eos),
-        stops=_strings(own),
+        stops=_strings(own, defaults.generation.get("stop_strings")),
         keeps_stop=own.get("include_stop_string", True),
         skip_special_tokens=own.get("skip_special_tokens", True),
         clean_up=own.get("clean_up_tokenization_spaces"),
@@ -343,10 +346,10 @@ def _options(flat: Mapping[str, Any], generation: Mapping[str, Any], eos: Sequen
     samples = _samples(chosen, stated)
     length = {} if "max_length" in chosen or "max_length" in stated else {"max_new_tokens": DEFAULTS["max_new_tokens"]}
     sampling = {"temperature": DEFAULTS["temperature"], "top_k": DEFAULTS["top_k"]} if samples else {}
-    if not samples:
-        stated = {name: value for name, value in stated.items() if name not in SAMPLING}
-        if chosen.get("penalty_alpha", stated.get("penalty_alpha", 0)):
-            sampling = {"top_k": generation.get("top_k", DEFAULTS["top_k"])}
+    excluded = SEARCHING if samples else SAMPLING
+    stated = {name: value for name, value in stated.items() if name not in excluded}
+    if not samples and chosen.get("penalty_alpha", stated.get("penalty_alpha", 0)):
+        sampling = {"top_k": generation.get("top_k", DEFAULTS["top_k"])}
     merged = {**length, **sampling, **stated, **chosen, "do_sample": samples}
     if not samples and chosen.get("temperature") == 0:
         merged = {name: value for name, value in merged.items() if name not in SAMPLING}
@@ -360,7 +363,10 @@ def _samples(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> bool:
         return bool(chosen["do_sample"])
     if chosen.get("temperature") == 0 or chosen.get("num_beam_groups", 1) > 1 or chosen.get("penalty_alpha"):
         return False
-    return bool(stated.get("do_sample", DEFAULTS["do_sample"]))
+    if "do_sample" in stated:
+        return bool(stated["do_sample"])
+    searches = stated.get("penalty_alpha", 0) > 0 or stated.get("num_beam_groups", 1) > 1
+    return not searches or any(name in chosen for name in SAMPLING - {"top_k"})
 
 
 def _value(name: str, value: Any) -> Any:

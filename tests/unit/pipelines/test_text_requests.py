@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from auricle import pipeline
-from auricle.errors import OptionError
+from auricle.errors import ConfigError, OptionError
 
 CHAT: list[dict[str, Any]] = [{"role": "user", "content": "there is more"}]
 BEGUN = [*CHAT, {"role": "assistant", "content": "the quick"}]
@@ -101,6 +102,43 @@ def test_a_search_refuses_what_is_of_one_text(write: Any) -> None:
         for search in ({"num_beams": 2}, {"penalty_alpha": 0.5, "top_k": 4}, {"best_of": 2}):
             with pytest.raises(OptionError, match=f"{next(iter(way))} is told of one text and a search follows"):
                 write("the", **way, **search)
+
+
+def stating(text_checkpoint: Path, folder: Path, **generation: Any) -> Path:
+    for path in text_checkpoint.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 2, **generation}))
+    return folder
+
+
+def test_a_checkpoint_may_state_stop_strings_and_a_search(text_checkpoint: Path, tmp_path: Path) -> None:
+    stated = {"stop_strings": ["qu"], "penalty_alpha": 0.6, "top_k": 4}
+    write: Any = pipeline("text-generation", stating(text_checkpoint, tmp_path, **stated), engine="reference")
+    read = write.read_parameters
+    manner = read({}, None).manner
+    assert (manner.stops, manner.options.penalty_alpha, manner.options.sampling_temperature) == (("qu",), 0.6, 0)
+    assert read({"stop": "x"}, None).manner.stops == ("x",)
+    for way in ({"do_sample": True}, {"temperature": 0.5}):
+        drawn = read(way, None).manner.options
+        assert drawn.penalty_alpha == 0
+        assert drawn.sampling_temperature > 0
+    assert write("the", max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sequence_bias", [[[3], 1.0]]), ("forced_eos_token_id", 2), ("exponential_decay_length_penalty", [3, 1.1])],
+)
+def test_what_a_checkpoint_states_and_is_not_here_is_refused(
+    text_checkpoint: Path, tmp_path: Path, name: str, value: Any
+) -> None:
+    with pytest.raises(ConfigError, match=f"states for generation that {name} is .*, which changes what is written"):
+        pipeline("text-generation", stating(text_checkpoint, tmp_path, **{name: value}))
+
+
+def test_what_a_checkpoint_states_and_changes_nothing_is_taken(text_checkpoint: Path, tmp_path: Path) -> None:
+    stated = {"use_cache": False, "guidance_scale": 1.0, "forced_eos_token_id": None, "output_scores": True}
+    assert pipeline("text-generation", stating(text_checkpoint, tmp_path, **stated))
 
 
 def test_beams_give_as_many_texts_as_they_finish_by_one_search(write: Any) -> None:
