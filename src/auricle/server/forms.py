@@ -10,8 +10,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from auricle.server.errors import Refused
 
-# Parts that may hold the recording, also those that come without a file's name.
-FILE_PARTS = ("file", "audio_file", "audio", "inputs")
+# Parts that may hold the recording or image, also those that come without a file's name.
+FILE_PARTS = ("file", "audio_file", "audio", "image", "inputs")
 MAX_FIELDS = 200
 MAX_FIELD_BYTES = 1 << 20
 _MOST_OF_A_NAME = 100

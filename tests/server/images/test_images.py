@@ -48,6 +48,7 @@ def test_an_image_is_classified_however_it_is_sent(ask: Any, picture: Path, labe
         {"json": {"inputs": f"data:image/png;base64,{b64}"}},
         {"json": {"inputs": {"image": b64}}},
         {"files": {"file": ("noise.png", data, "image/png")}},
+        {"files": {"image": ("noise.png", data, "image/png")}},
     ):
         response = ask("/models/org/vit", **given)
         assert response.status_code == 200, response.text
@@ -86,6 +87,7 @@ def test_a_question_is_answered_in_each_of_the_bodies_that_clients_send(
         {"json": {"inputs": b64, "question": WHAT}},
         {"content": data, "params": {"question": WHAT}},
         {"files": {"file": data}, "data": {"question": WHAT}},
+        {"files": {"image": data}, "data": {"question": WHAT}},
     ):
         response = ask(f"/models/org/{kind}", **given)
         assert response.status_code == 200, response.text
