@@ -18,7 +18,7 @@ from auricle.checkpoints.config import build_config, read_json
 from auricle.checkpoints.diarization import BESIDE, CONFIG, DiarizationConfig, read_diarization, write_diarization
 from auricle.checkpoints.lightning import LightningCheckpoint, Problem, read_lightning
 from auricle.checkpoints.tensors import PICKLE, load_tensors, read_tensors, write_checkpoint
-from auricle.errors import ConfigError, OptionError, nearest
+from auricle.errors import ConfigError, ModelNotFoundError, OptionError, nearest
 from auricle.hub import commit_of, locate_file
 from auricle.models import PARTS
 from auricle.models.pyannet import PyanNet
@@ -27,6 +27,10 @@ from auricle.models.wespeaker import WeSpeakerResNet
 # The class that a checkpoint of pyannote.audio names, and the model_type of ours.
 ARCHITECTURES = {"PyanNet": "pyannet", "WeSpeakerResNet34": "wespeaker_resnet"}
 LOCAL_CONFIG = "config.json"
+_NO_DIARIZATION = (
+    f"Who speaks when is told by a folder whose {CONFIG} names two networks, such as 'bundled-diarization' or "
+    "'pyannote/speaker-diarization-3.1'; a model of speech recognition is none."
+)
 SEGMENTATION, EMBEDDING = "segmentation", "embedding"
 
 
@@ -56,7 +60,10 @@ def load_diarization(
         OptionError: The device does not exist, or a revision is asked of a folder.
     """
     place = _device(device)
-    path = locate_file(name, CONFIG, revision=revision, token=token)
+    try:
+        path = locate_file(name, CONFIG, revision=revision, token=token)
+    except ModelNotFoundError as error:
+        raise type(error)(f"{error} {_NO_DIARIZATION}" if f"has no {CONFIG}" in str(error) else str(error)) from error
     config = read_diarization(path)
     whole = _Whole(name, path.parent, revision, token)
     segmentation = load_part(whole, config.segmentation, SEGMENTATION)

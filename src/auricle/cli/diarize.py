@@ -136,6 +136,8 @@ def run(order: Order, sources: Sequence[Source]) -> int:
                 continue
             for warning in () if order.quiet else result.warnings:
                 say(f"{source.name}: {warning.kind}: {warning.message}")
+            if not result.turns and not order.quiet:
+                say(f"{source.name}: nobody is heard to speak")
             content = written(order.form, source, result, several=len(sources) > 1)
             contents.append(content)
             if order.output is None:

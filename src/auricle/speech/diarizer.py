@@ -38,6 +38,7 @@ from auricle.speech.diarization_windows import (
 
 BATCH_SIZE = 8
 SURE_FROM = 0.5  # cosine by which a voice must be nearer to its speaker than to the next, to be sure
+LEAST_VOICE_S = 0.5  # of a known speaker's speech: of less there is no vector that tells two voices apart
 VOICE_FROM = 0.2  # probability of voice in 32 ms, below which nobody is heard: far below the detector's usual 0.5
 
 
@@ -112,8 +113,9 @@ class Diarizer:
         """Return the vector of the one voice in a clip, of unit length: what `DiarizationOptions.known` takes.
 
         Raises:
-            AudioError: the clip breaks off, or nobody speaks in it.
+            AudioError: the clip breaks off, or nobody speaks in it for long enough.
         """
+        n_talking = 0  # frames
         chunk = self.geometry.chunk_samples
         samples = torch.from_numpy(np.concatenate([np.asarray(block, np.float32) for block in audio.blocks()]))
         total = torch.zeros(self.networks.embedding.embedding_dim, dtype=torch.float64)
@@ -125,10 +127,13 @@ class Diarizer:
             if len(part) < self.networks.embedding.window_samples or not talks.any():
                 continue
             total += torch.nn.functional.normalize(self.networks.voice(part, talks).double(), dim=0) * talks.sum()
-        if not total.any():
+            n_talking += int(talks.sum())
+        heard, name = n_talking * self.geometry.hop_samples / self.sample_rate, getattr(audio, "name", "the clip")
+        if not total.any() or heard < LEAST_VOICE_S:
+            what = f"only {heard:.2g} s of speech are heard" if total.any() else "nobody is heard to speak"
             raise AudioInputError(
-                f"nobody is heard to speak in the {len(samples) / self.sample_rate:.1f} s of "
-                f"{getattr(audio, 'name', 'the clip')}; give a few seconds of the one speaker alone"
+                f"{what} in the {len(samples) / self.sample_rate:.1f} s of {name}; give a few seconds of the one "
+                "speaker alone"
             )
         return [float(value) for value in torch.nn.functional.normalize(total, dim=0)]
 

@@ -109,3 +109,12 @@ def test_wrong_usage_is_refused_before_anything_is_loaded(
     result = run("talk.wav", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_recording_in_which_nobody_speaks_is_told(made: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Diarization((), (), 3.0)
+    monkeypatch.setattr(made, "diarizations", lambda sources, **_: iter([silent] * len(sources)))
+    result = run("talk.wav")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "talk.wav: nobody is heard to speak" in result.stderr
+    assert run("talk.wav", "-q").stderr == ""

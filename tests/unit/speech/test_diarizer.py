@@ -284,6 +284,9 @@ def test_a_clip_gives_the_voice_that_is_known_by() -> None:
     networks.answers[:, :, 1] = 5.0
     vector = Diarizer(networks, CONFIG).voice(Ramp(1.5))
     assert np.allclose(vector, networks.vectors[0, 0] / np.linalg.norm(networks.vectors[0, 0]))
+    networks.answers[:, networks.answers.shape[1] // 5 :, 0] = 9.0
+    with pytest.raises(AudioInputError, match=r"only 0.\d+ s of speech are heard in the 1.5 s of ramp; give a few"):
+        Diarizer(networks, CONFIG).voice(Ramp(1.5))
     networks.answers[:, :, 0] = 9.0
     with pytest.raises(AudioInputError, match=r"nobody is heard to speak in the 1.5 s of ramp"):
         Diarizer(networks, CONFIG).voice(Ramp(1.5))
