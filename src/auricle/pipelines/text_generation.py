@@ -16,7 +16,7 @@ from auricle.errors import AuricleError, ConfigError, OptionError, TaskError
 from auricle.loading import Loaded, load
 from auricle.pipelines.base import ModelSettings, Pipeline
 from auricle.pipelines.text_names import CHANGING, ONE_MEANING
-from auricle.pipelines.text_parameters import TextDefaults, TextRequest, read_text_parameters
+from auricle.pipelines.text_parameters import FIELDS, TextDefaults, TextRequest, check_types, read_text_parameters
 from auricle.pipelines.writer import Writer, Writing
 from auricle.text.chat import is_chat, plain, render
 from auricle.text.tools import schemas
@@ -284,9 +284,15 @@ def defaults_of(loaded: Loaded) -> TextDefaults:
     if stated is None:
         stated = loaded.tokenizer.role("eos_token")
     ends = stated if isinstance(stated, list) else [] if stated is None else [stated]
+    try:
+        check_types({name: value for name, value in loaded.generation.items() if name in FIELDS and value is not None})
+        if not all(type(end) is int for end in ends):
+            raise OptionError(f"eos_token_id is {stated!r:.100}; expected a token's id, or a list of them")
+    except OptionError as error:
+        raise ConfigError(f"{loaded.folder} states for generation: {error}. Correct generation_config.json") from error
     lengths = [loaded.tokenizer.max_length, getattr(loaded.model, "max_positions", None)]
     known = [one for one in lengths if one is not None]
-    return TextDefaults(loaded.generation, tuple(map(int, ends)), min(known, default=None))
+    return TextDefaults(loaded.generation, tuple(ends), min(known, default=None))
 
 
 def _goes_on(chat: Sequence[Mapping[str, Any]], request: TextRequest) -> bool:

@@ -89,7 +89,7 @@ def read_text_parameters(given: Mapping[str, Any], defaults: TextDefaults) -> Te
     for name in flat:
         if name not in OWN and name not in FIELDS:
             raise unknown_parameter(name, OWN | FIELDS.keys(), "text generation")
-    _check_types(flat)
+    check_types(flat)
     returns, logprobs, n_best = _returns(flat), *_logprobs(flat)
     own = {name: flat[name] for name in flat if name in OWN}
     streamer = own.get("streamer")
@@ -168,7 +168,8 @@ _NUMBERS = SAMPLING - {"top_k"} | frozenset(
 )
 
 
-def _check_types(flat: Mapping[str, Any]) -> None:
+def check_types(flat: Mapping[str, Any]) -> None:
+    """Refuse a value that is of another type than its parameter."""
     for name, value in flat.items():
         is_whole = isinstance(value, int) and not isinstance(value, bool)
         for names, fits, expected in (

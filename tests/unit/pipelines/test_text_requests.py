@@ -136,6 +136,22 @@ def test_what_a_checkpoint_states_and_is_not_here_is_refused(
         pipeline("text-generation", stating(text_checkpoint, tmp_path, **{name: value}))
 
 
+@pytest.mark.parametrize(
+    ("stated", "why"),
+    [
+        ({"temperature": "x"}, "temperature is 'x'; expected a number"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens is 2.5; expected a whole number"),
+        ({"eos_token_id": "x"}, "eos_token_id is 'x'; expected a token's id"),
+        ({"eos_token_id": [2, None]}, "eos_token_id is"),
+    ],
+)
+def test_a_wrong_value_of_the_checkpoint_is_told_as_its_own(
+    text_checkpoint: Path, tmp_path: Path, stated: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"states for generation: {why}.*Correct generation_config.json"):
+        pipeline("text-generation", stating(text_checkpoint, tmp_path, **stated))
+
+
 def test_what_a_checkpoint_states_and_changes_nothing_is_taken(text_checkpoint: Path, tmp_path: Path) -> None:
     stated = {"use_cache": False, "guidance_scale": 1.0, "forced_eos_token_id": None, "output_scores": True}
     assert pipeline("text-generation", stating(text_checkpoint, tmp_path, **stated))
