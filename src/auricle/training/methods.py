@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from auricle.checkpoints.config import read_json
 from auricle.errors import OptionError
 from auricle.hub import locate
+from auricle.speech.languages import named_language
 from auricle.training.adapter_objective import AdapterObjective
 from auricle.training.ctc_labels import Labels, kept_labels, new_labels
 from auricle.training.ctc_objective import CTCObjective, CTCSettings
@@ -140,11 +141,21 @@ def _open_ctc(model: str | Path, options: FinetuneOptions, rows: Sequence[Uttera
     freeze = options.resolved(start.family, 1).freeze or "none"
     if options.method == "lora" and freeze == "encoder":
         raise OptionError("freeze 'encoder' leaves nothing for LoRA to change in a CTC model; leave one of them out")
-    language = options.language or (start.languages[0] if len(start.languages) == 1 else None)
+    language = options.language or _language_of(rows) or (start.languages[0] if len(start.languages) == 1 else None)
     labels = choose_labels(start, options.vocabulary, language, texts)
     # A language model made for one language writes its words for the sounds of another.
     stays = options.language_model and (not start.languages or language is None or language in start.languages)
     return CTCObjective(start, labels, replace(settings, freeze=freeze, language_model=stays)), start
+
+
+def _language_of(rows: Sequence[Utterance]) -> str | None:
+    """The code of the one language of all rows, without a region, if they say it."""
+    said = {row.language for row in rows}
+    try:
+        code = named_language(said.pop() or "") if len(said) == 1 else None
+        return code.lower().replace("_", "-").split("-")[0] if code else None
+    except OptionError:  # it is not said, or said in a way of the dataset's own
+        return None
 
 
 def _open_seq2seq(model: str | Path, options: FinetuneOptions) -> tuple[Objective, Base]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from auricle.corpora import Corpus, Utterance
 
 TRAINING_SPLITS = ("train", "training", "validated")
+TRAINING_BEGINS = ("train-", "train_", "train.")  # train-clean-100 and train-clean-360 are learned together
 VALIDATION_SPLITS = ("validation", "dev", "valid", "eval", "dev-clean", "dev_clean")
 MIN_SPEAKERS = 3  # of whom one can be held out
 
@@ -57,18 +58,17 @@ def choose_rows(
     names = tuple(corpus.splits)
     if split is not None and split not in names:
         raise OptionError(f"{source} has no split {split!r}; it has {', '.join(names) or 'none'}")
-    training_name = next((name for name in TRAINING_SPLITS if name in names), None)
-    if training_name is None and len(names) == 1 and names[0] != split:
-        training_name = names[0]
-    if training_name is None and names:
+    taught = _training_splits(names, split)
+    if not taught and names:
         raise OptionError(
-            f"{source} has the splits {', '.join(names)} and none is called {' or '.join(TRAINING_SPLITS)}; give the "
-            "folder or file of the training rows"
+            f"{source} has the splits {', '.join(names)} and none is called {' or '.join(TRAINING_SPLITS)}, or begins "
+            "with train; give the folder or file of the training rows"
         )
-    rows = _of_language(corpus.select(training_name) if training_name else corpus, language)
+    parts = [corpus.select(name) for name in taught] or [corpus]
+    rows = [row for part in parts for row in _of_language(part, language)]
     if rows and not any(row.text for row in rows):
         raise no_text(corpus, rows)
-    said = {"source": str(source), "layout": corpus.layout, "split": training_name, **_reported(corpus)}
+    said = {"source": str(source), "layout": corpus.layout, "split": ", ".join(taught) or None, **_reported(corpus)}
     held = split or next((name for name in VALIDATION_SPLITS if name in names), None)
     reports = [str(corpus.report)]
     if validation_source is not None:
@@ -77,7 +77,7 @@ def choose_rows(
         validation = _of_language(other.select(chosen) if chosen else other, language)
         said["validation"] = str(validation_source)
         reports.append(str(other.report))
-    elif held is not None and held != training_name:
+    elif held is not None and held not in taught:
         validation, said["validation"] = _of_language(corpus.select(held), language), f"the split {held!r}"
     else:
         rows, validation, said["validation"] = hold_out(rows, share, seed)
@@ -87,6 +87,15 @@ def choose_rows(
     return Chosen(
         rows, validation, {**said, "speakers": len({row.speaker for row in rows if row.speaker})}, tuple(reports)
     )
+
+
+def _training_splits(names: Sequence[str], held: str | None) -> list[str]:
+    """The splits to learn from: one of a usual name, else all that begin so (LibriSpeech's), else the only one."""
+    usual = next((name for name in TRAINING_SPLITS if name in names), None)
+    if usual is not None:
+        return [usual]
+    begun = [name for name in names if name.startswith(TRAINING_BEGINS) and name != held]
+    return begun or [name for name in names if len(names) == 1 and name != held]
 
 
 def hold_out(rows: Sequence[Utterance], share: float, seed: int) -> tuple[list[Utterance], list[Utterance], str]:

@@ -81,6 +81,31 @@ def test_a_language_may_be_named_and_its_letters_are_its_own(start: Path, tmp_pa
     assert "language='turkisch' is not a language; did you mean 'turkish'" in none.stderr
 
 
+def test_a_dataset_says_its_language_itself(start: Path, tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 9)
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps({**row, "text": f"I {row['text']}", "locale": "tr"}) + "\n" for row in rows))
+    done = call(start, data, tmp_path / "out", "--force")
+    assert done.exit_code == 0, done.output
+    assert "ı" in json.loads((tmp_path / "out" / "vocab.json").read_text())
+
+
+def test_librispeech_is_learned_from_as_it_is_published(start: Path, tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 9)
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    places = ("train-clean-100/1/2", "train-clean-360/3/4", "dev-clean/5/6", "dev-other/7/8", "test-clean/9/10")
+    for place in places:
+        folder = tmp_path / "LibriSpeech" / place
+        folder.mkdir(parents=True)
+        (folder / "0.trans.txt").write_text("".join(f"{place.split('/')[1]}-{n} {rows[n]['text']}\n" for n in range(3)))
+        for n in range(3):
+            (folder / f"{place.split('/')[1]}-{n}.wav").write_bytes((data.parent / rows[n]["path"]).read_bytes())
+    done = call(start, tmp_path / "LibriSpeech", tmp_path / "out", "--force")
+    assert done.exit_code == 0, done.output
+    assert "6 rows to learn from, 3 to validate (the split 'dev-clean')" in done.stderr
+    assert "split train-clean-100, train-clean-360: 6 rows" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_rows_that_are_all_left_out_say_why(start: Path, tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text('{"path": "nowhere.wav", "text": "ab"}\n')
