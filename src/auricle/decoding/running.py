@@ -7,6 +7,7 @@ Dimension key: `B` rows, `S` tokens, `V` vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +21,11 @@ from auricle.decoding.options import GenerateOptions
 from auricle.decoding.rows import Step
 from auricle.decoding.sampling import draw_one, warpers
 from auricle.errors import OptionError
+
+NOTHING_LEFT = (
+    "the parameters together leave no token that may follow (suppress_tokens, bad_words_ids, logit_bias, "
+    "no_repeat_ngram_size, min_new_tokens, response_format); loosen one of them"
+)
 
 
 class TextStep(Step, Protocol):
@@ -105,6 +111,8 @@ class Row:
             tokens = torch.tensor([self.tokens], device=logits.device)  # (1, S)
             for keep in self.filters:
                 logits = keep(tokens, logits[None])[0]
+            if not bool(logits.max() > -math.inf):
+                raise OptionError(NOTHING_LEFT)
         if self.generator is None:
             token = int(logits.argmax())
         else:

@@ -5,6 +5,7 @@ The names are those of transformers' pipeline and of its generate(), and what Op
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -374,7 +375,10 @@ def _value(name: str, value: Any) -> Any:
     if name == "logit_bias":
         pairs = value.items() if isinstance(value, Mapping) else value
         try:
-            return tuple((int(id), float(bias)) for id, bias in pairs)
+            biases = tuple((int(id), float(bias)) for id, bias in pairs)
+            if not all(bias < math.inf for _, bias in biases):  # NaN, too
+                raise ValueError("no number can be added to others")
+            return biases
         except (TypeError, ValueError) as error:
             raise OptionError(f"logit_bias is {value!r}; expected a dictionary of token ids to numbers") from error
     if name in ("bad_words_ids", "bad_words"):

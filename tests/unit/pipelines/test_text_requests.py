@@ -104,6 +104,21 @@ def test_a_search_refuses_what_is_of_one_text(write: Any) -> None:
                 write("the", **way, **search)
 
 
+@pytest.mark.parametrize("way", [{}, {"do_sample": False}, {"num_beams": 2}, {"penalty_alpha": 0.5, "top_k": 4}])
+def test_rules_that_leave_no_token_are_told_and_not_broken(write: Any, way: dict[str, Any]) -> None:
+    other = write.write("the quick", do_sample=False)
+    everything = list(range(write.tokenizer.vocab_size))
+    with pytest.raises(OptionError, match="leave no token that may follow"):
+        write("the", suppress_tokens=everything, **way)
+    assert "the quick" + other.wait().text == write("the quick", do_sample=False)[0]["generated_text"]
+
+
+@pytest.mark.parametrize("bias", [float("inf"), float("nan"), "x"])
+def test_a_bias_that_cannot_be_added_is_refused(write: Any, bias: Any) -> None:
+    with pytest.raises(OptionError, match="logit_bias is"):
+        write("the", logit_bias={5: bias})
+
+
 def stating(text_checkpoint: Path, folder: Path, **generation: Any) -> Path:
     for path in text_checkpoint.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
