@@ -10,7 +10,9 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from auricle.errors import OptionError
@@ -28,6 +30,20 @@ def read_external(predictions: Path, references: Path | None = None) -> list[Pre
         OptionError: a file cannot be read, the two do not fit together, or references are given twice or not at all.
     """
     endings = predictions.suffix.lower(), references.suffix.lower() if references is not None else None
+    return _numbered(_read(predictions, references, endings))
+
+
+def _numbered(rows: list[Prediction]) -> list[Prediction]:
+    """Give ids that come again a number, in their order: they are what two models are compared by."""
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        seen[row.id] += 1
+        found.append(row if seen[row.id] == 1 else replace(row, id=f"{row.id} ({seen[row.id]})"))
+    return found
+
+
+def _read(predictions: Path, references: Path | None, endings: tuple[str, str | None]) -> list[Prediction]:
     if references is None:
         read = _WHOLE.get(endings[0])
         if read is None:

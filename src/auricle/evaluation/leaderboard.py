@@ -17,7 +17,7 @@ from auricle.evaluation.bootstrap import Comparison
 from auricle.evaluation.normalizers import normalizer
 from auricle.evaluation.predictions import read_jsonl
 from auricle.evaluation.rows import DIARIZATION, SPEECH
-from auricle.evaluation.scoring import Sampling, Score, compare_scores, score
+from auricle.evaluation.scoring import Sampling, Score, compare_scores, differing, score
 
 
 @dataclass(frozen=True)
@@ -160,14 +160,14 @@ def load_score(entry: Entry) -> Score | None:
 def duels(scores: Mapping[tuple[str, str], Score]) -> list[Duel]:
     """Compare every two models on every data set that both have, by a paired bootstrap.
 
-    Raises:
-        OptionError: an utterance has two different references.
+    Two whose references differ are not compared: the board that they are on says that they do.
     """
     found = []
     for dataset in sorted({dataset for _, dataset in scores}):
         models = [model for model, one in scores if one == dataset]
         for first, second in itertools.combinations(models, 2):
-            comparison = compare_scores(scores[first, dataset], scores[second, dataset])
+            one, other = scores[first, dataset], scores[second, dataset]
+            comparison = None if differing(one, other) else compare_scores(one, other)
             if comparison is not None:
                 found.append(Duel(dataset, first, second, comparison))
     return found

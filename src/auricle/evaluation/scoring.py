@@ -172,6 +172,13 @@ def by_duration(one: Score) -> list[dict[str, Any]]:
     return found
 
 
+def differing(first: Score, second: Score) -> list[str]:
+    """The ids that both have and that do not stand for the same reference."""
+    said = {one.id: reference for one, reference in zip(second.kept, second.references, strict=True)}
+    pairs = zip(first.kept, first.references, strict=True)
+    return [one.id for one, reference in pairs if said.get(one.id, reference) != reference]
+
+
 def compare_scores(first: Score, second: Score) -> Comparison | None:
     """Compare the word errors of two models on the utterances that both have, by a paired bootstrap.
 
@@ -187,7 +194,7 @@ def compare_scores(first: Score, second: Score) -> Comparison | None:
         )
     places = {one.id: place for place, one in enumerate(second.kept)}
     pairs = [(place, places[one.id]) for place, one in enumerate(first.kept) if one.id in places]
-    different = [first.kept[a].id for a, b in pairs if first.references[a] != second.references[b]]
+    different = differing(first, second)
     if different:
         raise OptionError(
             f"{len(different)} utterances have different references in the two, {different[0]!r} the first; "

@@ -182,6 +182,19 @@ def test_models_are_compared_and_differences_shown(fake: Fake, data: Path) -> No
     assert "confused: night -> knight 1" in done.stdout
 
 
+def test_predictions_of_two_data_sets_are_scored_in_one_go_although_their_ids_are_the_same(tmp_path: Path) -> None:
+    for name, text in (("clean", "hello there"), ("other", "good night")):
+        line = json.dumps({"id": "1", "text": text, "pred_text": text}) + "\n"
+        (tmp_path / f"{name}.jsonl").write_text(line * 2)
+    files = ("-p", tmp_path / "clean.jsonl", "-p", tmp_path / "other.jsonl")
+    done = call("evaluate", *files, "-o", tmp_path / "out", "--language", "en")
+    assert done.exit_code == 0, done.output
+    assert "were scored on different utterances or references (clean 2, other 2)" in " ".join(done.stderr.split())
+    kept = (tmp_path / "out" / "clean" / "predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in kept] == ["1", "1 (2)"]
+    assert call("leaderboard", tmp_path / "out").exit_code == 0
+
+
 def test_predictions_of_others_are_scored_and_scored_again(tmp_path: Path) -> None:
     (tmp_path / "hyp.txt").write_text("hello there\ngood knight\n")
     (tmp_path / "ref.txt").write_text("Hello there.\nGood night!\n")

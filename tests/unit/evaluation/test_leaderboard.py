@@ -100,6 +100,17 @@ def test_models_are_compared_from_their_stored_predictions(tmp_path: Path) -> No
     )
 
 
+def test_models_of_which_one_heard_other_texts_are_not_compared_and_keep_no_others_from_it(tmp_path: Path) -> None:
+    a, b = (stored(tmp_path, model, ["hello there", "good knight"]) for model in "ab")
+    other = stored(tmp_path, "c", ["hello there", "good night"])
+    content = [json.loads(line) for line in other.with_suffix(".jsonl").read_text().splitlines()]
+    content[1]["text"] = "Good morning!"
+    other.with_suffix(".jsonl").write_text("".join(json.dumps(one) + "\n" for one in content))
+    rows = [Entry(json.loads(path.read_text()), path) for path in (a, b, other)]
+    scores = {entry.place: load_score(entry) for entry in rows}
+    assert [(duel.first, duel.second) for duel in duels(scores)] == [("a", "b")]  # type: ignore[arg-type]
+
+
 def test_the_better_model_is_named_first_whatever_the_order(tmp_path: Path) -> None:
     stored(tmp_path, "a-poor", ["hello dear", "good night"] * 10)
     stored(tmp_path, "good", ["hello there", "good night"] * 10)
