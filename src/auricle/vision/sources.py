@@ -210,9 +210,12 @@ def _upright(picture: Any, name: str, limits: ImageLimits) -> Image:
 
 
 def _of_depth(picture: Any, name: str) -> Image:
-    """Take pixels of 16 bits as shares of white, and numbers of others as those of an array."""
+    """Take pixels of 16 bits as shares of white, and floats of 0 to 1, too; those of 0 to 255 as Pillow does."""
     values = np.asarray(picture)
-    if values.dtype.kind in "iu" and values.min() >= 0 and 255 < values.max() <= WHITE:
+    is_whole, low, high = values.dtype.kind in "iu", values.min(), values.max()
+    if low >= 0 and high <= 255 and (is_whole or high > 1):
+        return picture.convert("RGB")
+    if is_whole and low >= 0 and high <= WHITE:
         values = np.rint(values * (255 / WHITE)).astype(np.uint8)
     return pillow().fromarray(_pixels(values, f"{name}, a picture")).convert("RGB")
 

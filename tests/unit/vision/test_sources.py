@@ -174,6 +174,8 @@ def test_pixels_of_32_bits_are_shares_or_numbers_of_0_to_255() -> None:
     for values in (grey / 255, grey.astype(np.float32), grey.astype(np.int32)):
         picture = Image.fromarray(values.astype(np.float32) if values.dtype == np.float64 else values)
         assert np.array_equal(np.asarray(open_image(picture, LIMITS))[..., 0], grey)
+    between = Image.fromarray(np.full((4, 4), 12.7, np.float32))
+    assert np.array_equal(np.asarray(open_image(between, LIMITS)), np.asarray(between.convert("RGB")))
     for wrong in (np.full((4, 4), 70000, np.int32), np.full((4, 4), -1, np.int32), np.full((4, 4), 300.0, np.float32)):
         with pytest.raises(ImageInputError, match="<image>, a picture with values of"):
             open_image(Image.fromarray(wrong), LIMITS)
