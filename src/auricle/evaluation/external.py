@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from auricle.errors import OptionError
-from auricle.evaluation.predictions import Prediction, prediction_of, read_jsonl, read_text
+from auricle.evaluation.predictions import Prediction, prediction_of, read_lines, read_text
 from auricle.evaluation.turns import IGNORED, records, seconds
 
 _TRN_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<id>[^()]+)\)\s*$")
@@ -66,7 +66,9 @@ def _read(predictions: Path, references: Path | None, endings: tuple[str, str | 
 
 
 def _jsonl(path: Path) -> list[Prediction]:
-    return read_jsonl(path)
+    lines = read_lines(path)
+    heard = {one.id for one in lines if one.error is None}
+    return [one for one in lines if one.error is None or one.id not in heard]  # of ours, some were tried again
 
 
 def _json(path: Path) -> list[Prediction]:

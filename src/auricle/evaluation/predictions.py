@@ -52,14 +52,19 @@ class Prediction:
 
 
 def read_jsonl(path: Path) -> list[Prediction]:
-    """Read stored predictions, or those of others; of an id that comes twice the last line counts.
+    """Read stored predictions; of an id that comes twice the last line counts: the recording was tried again."""
+    return list({one.id: one for one in read_lines(path)}.values())
+
+
+def read_lines(path: Path) -> list[Prediction]:
+    """Read a prediction from each line.
 
     A last line that was cut off, as by a machine that stopped, is passed over.
 
     Raises:
         OptionError: the file cannot be read, or a line is no prediction; the message has its number.
     """
-    rows: dict[str, Prediction] = {}
+    rows = []
     lines = read_text(path).split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -70,9 +75,8 @@ def read_jsonl(path: Path) -> list[Prediction]:
             if number == len(lines):  # nothing ends it: the next one would have begun a line of its own
                 continue
             raise OptionError(f"{path}, line {number} is no JSON: {error}") from None
-        one = prediction_of(row, f"{path}, line {number}", str(number))
-        rows[one.id] = one
-    return list(rows.values())
+        rows.append(prediction_of(row, f"{path}, line {number}", str(number)))
+    return rows
 
 
 def prediction_of(row: Any, where: str, number: str) -> Prediction:
