@@ -22,7 +22,7 @@ from auricle.server.errors import Refused
 from auricle.server.parameters import adapted
 from auricle.server.registry import load_pipeline
 from auricle.server.settings import Settings
-from auricle.server.speakers import heard, letters, named, read_speakers
+from auricle.server.speakers import heard, letters, named, read_speakers, without_recordings
 from auricle.speech.diarization import Diarization
 
 
@@ -270,6 +270,19 @@ def test_known_recordings_become_bytes_and_paths_never_do(voice: str) -> None:
     with pytest.raises(Refused, match="did you mean 'num_speakers'"):
         read_speakers({"nums_speakers": 2})
     assert named(["a"], [voice]) == {"a": voice}
+
+
+def test_recordings_are_shown_by_their_beginning_however_they_came() -> None:
+    long = f"data:audio/wav;base64,{'A' * 5000}"
+    shown = {"known": {"Ann": "data:audio/wav;base64,..."}, "max_speakers": 2}
+    asked = {"known": {"Ann": long}, "max_speakers": 2}
+    for speakers in (asked, json.dumps(asked)):
+        assert without_recordings({"speakers": speakers, "lm": "x"}) == {"speakers": shown, "lm": "x"}
+    assert without_recordings({"known_speaker_references": long}) == {
+        "known_speaker_references": "data:audio/wav;base64,..."
+    }
+    assert without_recordings({"speakers": "true"}) == {"speakers": "true"}
+    assert len(without_recordings({"speakers": f'{{"known": "{long}'})["speakers"]) == 80
 
 
 def test_every_dialect_takes_speakers() -> None:

@@ -17,6 +17,7 @@ _EXPECTED = "true, the number of speakers, or an object with num_speakers, min_s
 # The names that a diarization gives; known speakers have their own.
 _NUMBERED = re.compile(r"SPEAKER_\d+")
 NOBODY = "unknown"
+_SHOWN = 80  # characters of a value that is none
 
 
 def read_speakers(value: Any) -> Any:
@@ -104,13 +105,28 @@ def named(names: Sequence[str], references: Sequence[str]) -> dict[str, str]:
 
 
 def without_recordings(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as they may be shown: of the recordings of known speakers only how they begin."""
-    found = dict(parameters)
+    """Return parameters as they may be shown: of the recordings of known speakers only how they begin.
+
+    A form has `speakers` as text, and may have recordings in fields that mean nothing here.
+    """
+    found = {name: _begun(value) if _is_recording(value) else value for name, value in parameters.items()}
     speakers = found.get("speakers")
+    if isinstance(speakers, str):
+        try:
+            speakers = json.loads(speakers)
+        except (ValueError, RecursionError):  # a job that will be refused
+            found["speakers"] = speakers[:_SHOWN]
     if isinstance(speakers, Mapping) and isinstance(speakers.get("known"), Mapping):
-        known = {name: f"{str(one).partition(',')[0][:40]},..." for name, one in speakers["known"].items()}
-        found["speakers"] = {**speakers, "known": known}
+        found["speakers"] = {**speakers, "known": {name: _begun(one) for name, one in speakers["known"].items()}}
     return found
+
+
+def _is_recording(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("data:")
+
+
+def _begun(value: Any) -> str:
+    return f"{str(value).partition(',')[0][:40]},..."
 
 
 def letters(speakers: Sequence[str | None], known: Sequence[str]) -> dict[str | None, str]:
