@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,11 +108,15 @@ class TextGenerationPipeline(Pipeline):
     def stream(self, prompt: Any, **parameters: Any) -> Iterator[str]:
         """Give the new text piece by piece while it is written; the pieces join to the whole.
 
+        Whoever reads no further, as by leaving the loop, ends the text.
+
         Raises:
             OptionError: at once, when a parameter has an unknown name, a wrong value or a conflict.
         """
         writing = self.write(prompt, **parameters)
-        return (piece.text for piece in writing if piece.text)
+        pieces = _texts(writing)
+        weakref.finalize(pieces, writing.close).atexit = False  # also where no piece was asked for
+        return pieces
 
     def write(self, prompt: Any, **parameters: Any) -> Writing:
         """Begin to write, and give what tells about it: pieces, counts of tokens, and why the text ended.
@@ -293,6 +298,13 @@ def defaults_of(loaded: Loaded) -> TextDefaults:
     lengths = [loaded.tokenizer.max_length, getattr(loaded.model, "max_positions", None)]
     known = [one for one in lengths if one is not None]
     return TextDefaults(loaded.generation, tuple(ends), min(known, default=None))
+
+
+def _texts(writing: Writing) -> Iterator[str]:
+    try:
+        yield from (piece.text for piece in writing if piece.text)
+    finally:
+        writing.close()
 
 
 def _goes_on(chat: Sequence[Mapping[str, Any]], request: TextRequest) -> bool:

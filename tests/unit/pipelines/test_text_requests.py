@@ -119,6 +119,19 @@ def test_a_bias_that_cannot_be_added_is_refused(write: Any, bias: Any) -> None:
         write("the", logit_bias={5: bias})
 
 
+@pytest.mark.parametrize("how", ["left", "closed", "never begun"])
+def test_a_stream_that_nobody_reads_on_is_written_no_further(write: Any, how: str) -> None:
+    stream = write.stream("the quick", max_new_tokens=400, do_sample=False, eos_token_id=-1)
+    if how != "never begun":
+        assert next(stream)
+    if how == "closed":
+        stream.close()
+    else:
+        del stream
+    write("over", do_sample=False)
+    assert not write.writer._running.rows
+
+
 def stating(text_checkpoint: Path, folder: Path, **generation: Any) -> Path:
     for path in text_checkpoint.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
