@@ -180,7 +180,7 @@ def _refuse_unless_neutral(key: str, value: Any, where: str, known: Mapping[str,
             return
         raise ConfigError(
             f"{where}: {key} is {value!r}, which changes what the model computes and is not supported here; "
-            f"supported is {NEUTRAL[key]!r}. Use a checkpoint without it."
+            f"supported is {NEUTRAL[key]!r}. Use a checkpoint without it, or try engine='transformers'."
         )
     if key == "auto_map":
         raise ConfigError(

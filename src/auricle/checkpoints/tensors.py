@@ -230,7 +230,10 @@ def _share(given: Mapping[str, Tensor], slots: Mapping[str, Tensor], where: str)
 def _refuse_conflict(first: Tensor, second: Tensor, names: str, where: str) -> None:
     # Tied weights are often stored twice; harmless if equal. Of two different ones, neither is right.
     if first.shape != second.shape or not torch.equal(first, second):
-        raise TensorError(f"{where}: {names} are one parameter of the model and have different values.")
+        raise TensorError(
+            f"{where}: {names} are one parameter of the model and have different values. If they are meant to be two, "
+            "set tie_word_embeddings to false in config.json; else fetch the weights again."
+        )
 
 
 def _assign(
