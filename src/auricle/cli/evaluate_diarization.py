@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auricle.cli.border import say
+import typer
+
+from auricle.cli.border import NO_MODEL, say
 from auricle.cli.evaluate_plan import Plan, choose_normalizer
 from auricle.cli.scores import show
 from auricle.cli.sources import SUFFIXES
 from auricle.cli.startup import quick_imports
-from auricle.errors import AuricleError, OptionError
+from auricle.errors import AuricleError, CheckpointError, MissingExtraError, OptionError, TaskError
 
 if TYPE_CHECKING:
     from auricle.evaluation.diarization import Scoring
@@ -22,15 +24,22 @@ if TYPE_CHECKING:
 
 
 def run_diarization(plan: Plan, scoring: Scoring, form: str) -> int:
-    """Score models on folders of recordings and references, or a file of turns; return how many recordings failed."""
+    """Score models on folders of recordings and references, or a file of turns; return how many recordings failed.
+
+    Raises:
+        typer.Exit: a model could not be loaded; the others' rates are printed.
+    """
     from auricle.evaluation.leaderboard import boards
     from auricle.evaluation.tables import details
 
     if plan.rescore is not None:
         raise OptionError("--rescore scores texts; give --predictions HYP.rttm --references REF.rttm to score turns")
-    entries, n_failed = _external(plan, scoring) if plan.predictions else _models(plan, scoring)
+    absent: list[AuricleError] = []
+    entries, n_failed = _external(plan, scoring) if plan.predictions else _models(plan, scoring, absent)
     found = boards(entries)
     show(found, [details(board) for board in found], [], form)
+    if absent:
+        raise typer.Exit(NO_MODEL)
     return n_failed
 
 
@@ -51,13 +60,21 @@ def _external(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
     return entries, 0
 
 
-def _models(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
+def _models(plan: Plan, scoring: Scoring, absent: list[AuricleError]) -> tuple[list[Entry], int]:
+    """Measure every model that can be loaded; why others cannot is added to `absent`, and raised where none can."""
     from auricle.evaluation.hardware import describe, machine
     from auricle.evaluation.places import labelled, unique
 
     entries, n_failed = [], 0
     for label, model in unique([labelled(one) for one in plan.models], "--model"):
-        pipe = load(model, plan)
+        try:
+            pipe = load(model, plan)
+        except (CheckpointError, TaskError, MissingExtraError) as error:
+            absent.append(error)
+            if len(absent) == len(plan.models):
+                raise
+            say(f"auricle: {label} is not measured: {error}")
+            continue
         for dataset, folder in unique([labelled(one) for one in plan.data], "--data"):
             references, audio, stretches = read_folder_of_turns(Path(folder))
             options = {**plan.parameters, "model": model}
@@ -68,7 +85,9 @@ def _models(plan: Plan, scoring: Scoring) -> tuple[list[Entry], int]:
             n_failed += len(failures)
             heard = {recording: references[recording] for recording in found}
             if not heard:
-                raise OptionError(f"{label} failed on every recording of {folder}: {failures}")
+                raise OptionError(
+                    f"{label} failed on every recording of {folder}, such as {next(iter(failures.values()))}"
+                )
             # Without a UEM the whole recording is scored, silence after the last turn included.
             whole = {recording: [(0.0, length)] for recording, length in lengths.items()}
             row = _row(plan, label, dataset, heard, found, scoring, {**whole, **stretches})

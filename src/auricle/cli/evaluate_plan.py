@@ -58,6 +58,8 @@ class Plan:
         if bool(self.models) != bool(self.data):
             missing, there = ("--data", "--model") if self.models else ("--model", "--data")
             raise OptionError(f"{there} is given and {missing} is not; a model is measured on a data set: give both")
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            raise OptionError(f"--out {self.out} is a file; give a folder, there already or not")
         if self.references is not None and len(self.predictions) == 0:
             raise OptionError(f"--references {self.references} belongs to --predictions FILE; give that, too")
         if not self.models:

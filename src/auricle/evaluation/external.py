@@ -44,6 +44,11 @@ def _numbered(rows: list[Prediction]) -> list[Prediction]:
 
 
 def _read(predictions: Path, references: Path | None, endings: tuple[str, str | None]) -> list[Prediction]:
+    if ".rttm" in endings:
+        raise OptionError(
+            f"{predictions if endings[0] == '.rttm' else references} has speakers' turns and no texts; add "
+            "--task speaker-diarization to score them"
+        )
     if references is None:
         read = _WHOLE.get(endings[0])
         if read is None:

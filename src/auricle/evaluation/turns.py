@@ -98,8 +98,9 @@ def _seglst(path: Path) -> Iterable[tuple[str, Turn]]:
             times = float(row["start_time"]), float(row["end_time"])
             yield str(row["session_id"]), Turn(str(row["speaker"]), *times, str(row["words"]))
         except (KeyError, TypeError, ValueError) as error:
+            fault = f" has no {error}" if isinstance(error, KeyError) else f": {error}"
             raise OptionError(
-                f"{path}, [{place}]: {error!r}; expected session_id, speaker, start_time, end_time and words"
+                f"{path}, [{place}]{fault}; expected session_id, speaker, start_time, end_time and words"
             ) from None
 
 

@@ -298,6 +298,40 @@ def test_a_diarization_model_on_a_folder(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert call(*arguments, "--option", "num_speakers=2", "--overwrite", "-q").exit_code == 0
 
 
+def test_a_diarization_that_is_not_there_keeps_no_other_from_being_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def load(model: str, plan: Any) -> FakeDiarizer:
+        if model != "who":
+            raise CheckpointError(f"{model} has no config.yaml")
+        return FakeDiarizer()
+
+    monkeypatch.setattr("auricle.cli.evaluate_diarization.load", load)
+    (tmp_path / "rec.wav").write_bytes(b"")
+    (tmp_path / "rec.rttm").write_text("SPEAKER rec 1 0.0 5.0 <NA> <NA> ann <NA> <NA>\n")
+    arguments = ("evaluate", "--task", "speaker-diarization", "-d", tmp_path, "-f", "json", "-m", "none")
+    done = call(*arguments, "-m", "who")
+    assert done.exit_code == 3
+    assert [row["model"] for row in json.loads(done.stdout)["results"]] == ["who"]
+    assert "auricle: none is not measured: none has no config.yaml" in done.stderr
+    assert (call(*arguments).exit_code, call(*arguments).stdout) == (3, "")
+
+
+def test_turns_are_no_texts_and_a_file_is_no_folder_of_results(tmp_path: Path) -> None:
+    turns = tmp_path / "turns.rttm"
+    turns.write_text("SPEAKER rec 1 0.0 5.0 <NA> <NA> ann <NA> <NA>\n")
+    done = call("evaluate", "-p", turns, "--references", turns)
+    assert done.exit_code == 2
+    assert "turns.rttm has speakers' turns and no texts; add --task speaker-diarization" in done.stderr
+    scored = ("evaluate", "--task", "speaker-diarization", "-p", turns, "--references", turns)
+    done = call(*scored, "-o", turns)
+    assert done.exit_code == 2
+    assert "turns.rttm is a file; give a folder" in done.stderr
+    (tmp_path / "turns.json").write_text('[{"session_id": "rec"}]')
+    done = call(*scored[:-1], tmp_path / "turns.json")
+    assert "turns.json, [0] has no 'start_time'; expected session_id" in done.stderr
+
+
 def test_words_with_speakers_are_scored(tmp_path: Path) -> None:
     (tmp_path / "ref.stm").write_text("rec 1 ann 0 2 red green blue\nrec 1 bob 2 4 black white\n")
     (tmp_path / "hyp.stm").write_text("rec 1 x 0 3 red green blue black\nrec 1 y 3 4 white\n")
