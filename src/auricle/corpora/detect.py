@@ -43,7 +43,7 @@ def open_corpus(
     audio_column: str | None = None,
     needs_text: bool = False,
 ) -> Corpus:
-    """Open a dataset: a folder, a manifest, a table, a Parquet file, a Hub name, or rows in memory.
+    """Open a dataset: a folder, a manifest, a table, a Parquet file, a Hub name, rows in memory, or one that is open.
 
     What it holds is told by looking. `split` takes one part of it; None takes all, of Common Voice those of `train`,
     `dev` and `test`. `text_column` and `audio_column` name columns that are not found by themselves. With
@@ -55,6 +55,8 @@ def open_corpus(
         OptionError: nothing there is a dataset, or has no such split or column. MissingExtraError: it needs a
             package that is not installed. AuricleError: the Hub does not give it.
     """
+    if isinstance(source, Corpus) and not (text_column or audio_column or needs_text):
+        return source if split is None else source.select(split)  # with its splits, which its rows alone do not say
     fields = Fields.named(audio_column, text_column)
     corpus = Corpus(_layout(source, fields), needs_text=needs_text)
     if isinstance(source, str | os.PathLike) and split is None:

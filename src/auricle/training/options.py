@@ -75,6 +75,10 @@ class FinetuneOptions:
 
     def __post_init__(self) -> None:
         self._check_choices()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type.split()[0] in ("int", "float") and isinstance(value, str | bytes | bool):
+                raise OptionError(f"{field.name} is {value!r}, a {type(value).__name__}; expected a number")
         positive = ("epochs", "steps", "minutes", "learning_rate", "evaluate_every", "patience")
         for name in (*positive, "batch_seconds", "accumulate", "max_duration", "save_minutes", "clip"):
             value = getattr(self, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,8 @@ def choose_rows(
     from auricle.corpora import no_text, open_corpus
 
     text_column, audio_column = columns
+    if isinstance(source, Iterator):  # which is read once, and a dataset is looked at before it is learned
+        source = list(source)
     corpus = open_corpus(source, text_column=text_column, audio_column=audio_column)
     names = tuple(corpus.splits)
     if split is not None and split not in names:

@@ -14,6 +14,7 @@ from finetune_toys import STILL, Row, finetune_toy, spoken, toy_checkpoint, toy_
 
 from auricle import pipeline
 from auricle.checkpoints.language_model import find_language_model
+from auricle.corpora import open_corpus
 from auricle.errors import OptionError
 from auricle.training.ctc_fronts import draw_spans
 from auricle.training.ctc_labels import kept_labels, new_labels
@@ -26,7 +27,7 @@ from auricle.training.options import FinetuneOptions
 from auricle.training.order import batches_of_epoch
 from auricle.training.prepared import prepare_rows
 from auricle.training.rates import rate_at
-from auricle.training.rows import hold_out
+from auricle.training.rows import choose_rows, hold_out
 from auricle.training.tensorboard import crc32c, write_events
 from auricle.training.vocabulary import build_vocabulary
 
@@ -72,6 +73,19 @@ def test_nothing_that_is_there_is_written_over(tmp_path: Path) -> None:
     (clone / ".git").mkdir(parents=True)
     finetune_toy(str(start), str(data), str(clone), {"steps": 1, "device": "cpu", "force": True})
     assert (clone / "model.safetensors").exists()
+
+
+def test_rows_may_come_from_a_generator_and_a_dataset_that_is_open_keeps_its_splits(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 6)
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    places = [{"audio": str(data.parent / row["path"]), "text": row["text"]} for row in rows]
+    assert len(choose_rows(place for place in places).training) == 5
+    splits = ["train", "train", "train", "dev", "test", "test"]
+    data.write_text(
+        "".join(json.dumps({**row, "split": split}) + "\n" for row, split in zip(rows, splits, strict=True))
+    )
+    chosen = choose_rows(open_corpus(data))
+    assert (len(chosen.training), len(chosen.validation)) == (3, 1)
 
 
 def test_what_is_frozen_stays_and_the_rest_learns(tmp_path: Path) -> None:
@@ -259,6 +273,8 @@ def test_rates_rise_then_fall_to_nothing() -> None:
         {"min_duration": -1.0},
         {"min_duration": 5.0, "max_duration": 2.0},
         {"seed": -1},
+        {"steps": "3"},
+        {"epochs": True},
     ],
 )
 def test_options_that_make_no_sense_are_refused(given: dict[str, Any]) -> None:
