@@ -116,6 +116,8 @@ def run(order: Order, sources: Sequence[Source]) -> int:
     from auricle.cli.progress import Bar, total_duration
 
     write_utf8()
+    if order.form == "rttm":
+        _refuse_same_names(sources)
     if order.output is not None:
         check_file(order.output)
     who = load(order)
@@ -170,7 +172,7 @@ def load(order: Order) -> SpeakerDiarizationPipeline:
 def written(form: str, source: Source, found: Diarization, several: bool) -> str:
     """What is written of one recording; of `several` each line says which it is of."""
     if form == "rttm":
-        return rttm(found.turns, Path(source.given).stem if source.given != "-" else "stdin")
+        return rttm(found.turns, _name_in_rttm(source))
     if form == "json":
         from auricle.pipelines.speaker_diarization import as_dict
 
@@ -178,6 +180,26 @@ def written(form: str, source: Source, found: Diarization, several: bool) -> str
         return json.dumps(content, ensure_ascii=False, indent=None if several else 2) + "\n"
     name = f"{source.row_name}\t" if several else ""
     return "".join(f"{name}{_clock(turn.start)} - {_clock(turn.end)}  {turn.speaker}\n" for turn in found.turns)
+
+
+def _name_in_rttm(source: Source) -> str:
+    return Path(source.given).stem if source.given != "-" else "stdin"
+
+
+def _refuse_same_names(sources: Sequence[Source]) -> None:
+    """Refuse recordings that RTTM, which has no folders, would make one.
+
+    Raises:
+        OptionError: two are called the same.
+    """
+    known: dict[str, Source] = {}
+    for source in sources:
+        other = known.setdefault(_name_in_rttm(source), source)
+        if other is not source:
+            raise OptionError(
+                f"{other.given} and {source.given} are both called {_name_in_rttm(source)!r} in RTTM, and their turns "
+                "would be one recording's; write them to two files"
+            )
 
 
 def _clock(seconds: float) -> str:

@@ -166,9 +166,6 @@ def read_speakers(
     """
     found: dict[str, Any] = {**counts, **({} if model is None else {"model": model})}
     recordings = read_known(known or (), "--known-speaker")
-    for name, file in recordings.items():
-        if "://" not in file and not os.path.isfile(file):
-            raise OptionError(f"--known-speaker {name}: there is no file {file!r}")
     if recordings:
         found["known"] = recordings
     return found or wanted or None
@@ -178,7 +175,7 @@ def read_known(values: Sequence[str], flag: str) -> dict[str, str]:
     """Read NAME=FILE of each speaker who is known; a shell leaves the ~ of a file behind a name as it is.
 
     Raises:
-        OptionError: a name or a file is left out, or a name is given twice.
+        OptionError: a name or a file is left out, a name is given twice, or there is no such file.
     """
     known: dict[str, str] = {}
     for value in values:
@@ -188,6 +185,8 @@ def read_known(values: Sequence[str], flag: str) -> dict[str, str]:
             raise OptionError(f"{flag} {value!r} is not NAME=FILE; expected NAME=FILE, such as {flag} Ann=ann.wav")
         if name in known:
             raise OptionError(f"{flag} {name}: the name is given twice; give each name once, with one recording")
+        if "://" not in file and not os.path.isfile(file):
+            raise OptionError(f"{flag} {name}: there is no file {file!r}; give a recording of that voice alone")
         known[name] = file
     return known
 

@@ -71,7 +71,10 @@ def test_a_file_takes_its_format_from_its_ending(made: MadeUp, tmp_path: Path) -
     assert (tmp_path / "talk.rttm").read_text().startswith("SPEAKER talk 1 0.500 1.750")
 
 
-def test_what_is_asked_for_arrives(made: MadeUp) -> None:
+def test_what_is_asked_for_arrives(made: MadeUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ann=1.wav", "bo.wav"):
+        (tmp_path / name).touch()
     run("talk.wav", "--speakers", "3", "--known", "Ann=ann=1.wav", "--known", "Bo=bo.wav", "--exclusive")
     assert made.asked["num_speakers"] == 3
     assert made.asked["known_speakers"] == {"Ann": "ann=1.wav", "Bo": "bo.wav"}
@@ -79,10 +82,13 @@ def test_what_is_asked_for_arrives(made: MadeUp) -> None:
     assert "min_speakers" not in made.asked
 
 
-def test_a_known_voice_in_the_home_folder_is_found(made: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/ann")
+def test_a_known_voice_in_the_home_folder_is_found(
+    made: MadeUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "ann.wav").touch()
     run("talk.wav", "--known", "Ann=~/ann.wav")
-    assert made.asked["known_speakers"] == {"Ann": "/home/ann/ann.wav"}
+    assert made.asked["known_speakers"] == {"Ann": str(tmp_path / "ann.wav")}
 
 
 def test_one_that_fails_is_told_and_the_rest_is_written(made: MadeUp) -> None:
@@ -97,7 +103,9 @@ def test_one_that_fails_is_told_and_the_rest_is_written(made: MadeUp) -> None:
     [
         (["-f", "rtm"], "--format 'rtm' is none of text, rttm, json; did you mean 'rttm'?"),
         (["--known", "Ann"], "expected NAME=FILE"),
-        (["--known", "Ann=a.wav", "--known", "Ann=b.wav"], "each name once"),
+        (["--known", f"Ann={__file__}", "--known", "Ann=b.wav"], "each name once"),
+        (["--known", "Ann=nowhere.wav"], "--known Ann: there is no file 'nowhere.wav'"),
+        (["b/talk.mp3", "-f", "rttm"], "talk.wav and b/talk.mp3 are both called 'talk' in RTTM"),
         (["--speakers", "2", "--min-speakers", "3"], "num_speakers=2 is not between"),
         (["--min-speakers", "3", "--max-speakers", "2"], "min_speakers=3 is more than max_speakers=2"),
     ],
