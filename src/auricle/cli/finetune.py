@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auricle.cli.border import INTERRUPTED, border, say, write_utf8
+from auricle.errors import OptionError
 
 if TYPE_CHECKING:
     from auricle.training.finetuning import Finetuned
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 def finetune(
     model: Annotated[str, typer.Argument(help="What to start from: bundled, a folder, or a Hub name.")],
-    data: Annotated[str, typer.Option(help="Recordings with texts: a folder, a manifest, or a dataset's Hub name.")],
+    data: Annotated[
+        list[str], typer.Option(help="Recordings with texts: a folder, a manifest, or a dataset's Hub name.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder of the new model. A run that is there goes on.")],
     validation_data: Annotated[
         str | None, typer.Option(help="Other recordings to choose the best checkpoint by.")
@@ -89,12 +92,22 @@ def finetune(
             given.pop(name)
         vocabulary = {None: "auto", True: "new", False: "keep"}[new_vocabulary]
         given |= {"vocabulary": vocabulary, "augments": augment, "patience": patience or None}
-        done = _run(model, data, out, validation_data, given, quiet)
+        done = _run(model, _only(data), out, validation_data, given, quiet)
         if not done.ended:
             say(f"auricle: stopped after step {done.steps}; the same command goes on from there")
             raise typer.Exit(INTERRUPTED)
         if not quiet:
             _tell(done)
+
+
+def _only(data: list[str]) -> str:
+    """Refuse several collections, of which all but the last would be passed over."""
+    if len(data) > 1:
+        raise OptionError(
+            f"--data was given {len(data)} times ({', '.join(data)}); a run learns from one collection: give a folder "
+            "or a manifest that has the rows of all"
+        )
+    return data[0]
 
 
 def _run(

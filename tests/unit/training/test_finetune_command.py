@@ -106,6 +106,13 @@ def test_librispeech_is_learned_from_as_it_is_published(start: Path, tmp_path: P
     assert "split train-clean-100, train-clean-360: 6 rows" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_a_second_collection_is_not_passed_over(start: Path, tmp_path: Path) -> None:
+    done = call(start, tmp_path / "one", tmp_path / "out", "--data", tmp_path / "two")
+    assert done.exit_code == 2
+    assert "--data was given 2 times" in done.stderr
+    assert "a run learns from one collection" in done.stderr
+
+
 def test_rows_that_are_all_left_out_say_why(start: Path, tmp_path: Path) -> None:
     data = tmp_path / "rows.jsonl"
     data.write_text('{"path": "nowhere.wav", "text": "ab"}\n')
