@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def finetune(
     model: Annotated[str, typer.Argument(help="What to start from: bundled, a folder, or a Hub name.")],
     data: Annotated[
-        list[str], typer.Option(help="Recordings with texts: a folder, a manifest, or a dataset's Hub name.")
+        list[str],
+        typer.Option(metavar="DATA", help="Recordings with texts: a folder, a manifest, or a dataset's Hub name."),
     ],
     out: Annotated[Path, typer.Option(help="The folder of the new model. A run that is there goes on.")],
     validation_data: Annotated[
