@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from auricle.errors import OptionError
 
 if TYPE_CHECKING:
-    from auricle.corpora import Corpus, Utterance
+    from auricle.corpora import Utterance
 
 TRAINING_SPLITS = ("train", "training", "validated")
 TRAINING_BEGINS = ("train-", "train_", "train.")  # train-clean-100 and train-clean-360 are learned together
@@ -68,11 +68,18 @@ def choose_rows(
         )
     parts = [corpus.select(name) for name in taught] or [corpus]
     rows = [row for part in parts for row in _of_language(part, language)]
+    read = parts if corpus.is_streamed else [corpus]  # what is streamed tells only what was read of it
+    left_out = dict(sum((Counter(one.report.reasons) for one in read), Counter[str]()))
     if rows and not any(row.text for row in rows):
         raise no_text(corpus, rows)
-    said = {"source": str(source), "layout": corpus.layout, "split": ", ".join(taught) or None, **_reported(corpus)}
+    said = {
+        "source": str(source),
+        "layout": corpus.layout,
+        "split": ", ".join(taught) or None,
+        **({"left_out": left_out} if left_out else {}),
+    }
     held = split or next((name for name in VALIDATION_SPLITS if name in names), None)
-    reports = [str(corpus.report)]
+    reports = [str(one.report) for one in read]
     if validation_source is not None:
         other = open_corpus(validation_source, text_column=text_column, audio_column=audio_column)
         chosen = split if split in other.splits else None
@@ -84,7 +91,7 @@ def choose_rows(
     else:
         rows, validation, said["validation"] = hold_out(rows, share, seed)
     if not rows:
-        left = "".join(f"; left out: {n} {reason}" for reason, n in corpus.report.reasons.items())
+        left = "".join(f"; left out: {n} {reason}" for reason, n in left_out.items())
         raise OptionError(f"{source} has no rows to train on{f' in {language!r}' if language else ''}{left}")
     return Chosen(
         rows, validation, {**said, "speakers": len({row.speaker for row in rows if row.speaker})}, tuple(reports)
@@ -139,7 +146,3 @@ def _of_language(rows: Any, language: str | None) -> list[Utterance]:
 
 def _code(language: str | None) -> str | None:
     return language.lower().replace("_", "-").split("-")[0] if language else None
-
-
-def _reported(corpus: Corpus) -> dict[str, Any]:
-    return {"left_out": dict(corpus.report.reasons)} if corpus.report.reasons else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,24 @@ def test_nothing_that_is_there_is_written_over(tmp_path: Path) -> None:
     assert (clone / "model.safetensors").exists()
 
 
+class Streamed:
+    """Rows that are read anew each time, and of which nobody knows how many there are."""
+
+    def __init__(self, rows: list[dict[str, str]]) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        return iter(self.rows)
+
+
 def test_rows_may_come_from_a_generator_and_a_dataset_that_is_open_keeps_its_splits(tmp_path: Path) -> None:
     data = write_corpus(tmp_path / "data", 6)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     places = [{"audio": str(data.parent / row["path"]), "text": row["text"]} for row in rows]
     assert len(choose_rows(place for place in places).training) == 5
+    streamed = choose_rows(Streamed([*places, {"audio": str(tmp_path / "nowhere.wav"), "text": "ab"}]))
+    assert streamed.said["left_out"] == {"no such file": 1}
+    assert "left out 1: no such file (row 6)" in streamed.reports[0]
     splits = ["train", "train", "train", "dev", "test", "test"]
     data.write_text(
         "".join(json.dumps({**row, "split": split}) + "\n" for row, split in zip(rows, splits, strict=True))
