@@ -129,7 +129,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "what": "streaming in simulated real time, with the processor time of one thread: seconds from a word's end "
         "to its being final, and to its being first seen; the share of tentative words that did not become final as "
-        "they were; greedy word error rate",
+        "they were; word error rate",
         "model": arguments.model,
         "commit": commit,
         "machine": {"processor": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
