@@ -16,7 +16,8 @@ from auricle.pipelines.speakers import SpeakerModels
 from auricle.pipelines.speech_parameters import Request
 from auricle.results import Provenance
 
-_FILES = frozenset({".json", ".yaml", ".txt", ".model", ".safetensors", ".bin"})
+_FILES = frozenset({".json", ".yaml", ".txt", ".model", ".safetensors", ".bin", ".binary", ".arpa", ".gz"})
+_PARTS = ("segmentation", "embedding", "language_model")  # folders of a checkpoint that hold files of its own
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
 _WHOLE_BYTES = 1 << 20  # smaller files are read whole
 
@@ -60,7 +61,7 @@ def folder_digest(folder: Path) -> str:
     were trained differently differ in every piece, and gigabytes need not be read.
     """
     digest = hashlib.sha256()
-    parts = [*folder.iterdir(), *(path for part in ("segmentation", "embedding") for path in folder.glob(f"{part}/*"))]
+    parts = [*folder.iterdir(), *(path for part in _PARTS for path in folder.glob(f"{part}/*"))]
     for path in sorted(path for path in parts if path.suffix in _FILES and path.is_file()):
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode("utf-8", "surrogateescape"))
@@ -80,6 +81,9 @@ def options_of(request: Request, model: ModelIdentity, speakers: SpeakerModels |
     `speakers` adds what tells speakers apart, if anything does.
     """
     found: dict[str, Any] = {**plain(request.options), "channels": request.channels}
+    if found.get("own_lm") is not None:
+        # The model's own is named within its folder, wherever that lies; its content is part of the revision.
+        found["own_lm"] = "/".join(Path(found["own_lm"]).parts[-2:])
     if model.adapter is not None:
         found["target_lang"] = model.adapter
     if request.speakers is not None and speakers is not None:

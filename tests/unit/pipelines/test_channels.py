@@ -211,7 +211,16 @@ def test_digest_of_a_folder_changes_with_any_of_its_weights_or_settings(tmp_path
     (tmp_path / "config.json").write_text("{ }")
     second = folder_digest(tmp_path)
     (tmp_path / "model.safetensors").write_bytes((weights + 1).tobytes())
-    assert len({first, second, folder_digest(tmp_path)}) == 3
+    third = folder_digest(tmp_path)
+    (tmp_path / "language_model").mkdir()
+    (tmp_path / "language_model" / "words.arpa").write_text("\\data\\")
+    assert len({first, second, third, folder_digest(tmp_path)}) == 4
+
+
+def test_options_name_the_models_own_language_model_within_its_folder() -> None:
+    pipe: Any = auricle.pipeline(model="bundled", device="cpu")
+    (transcript,) = pipe.transcripts([np.zeros(8000, np.float32)])
+    assert transcript.provenance.options["own_lm"] == "language_model/words.safetensors"
 
 
 def test_pipeline_of_a_folder_knows_its_model(tmp_path: Path) -> None:
