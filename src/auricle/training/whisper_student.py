@@ -92,7 +92,7 @@ class Student(nn.Module):
 
     def forward(self, batch: Batch, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (B, S, V) of what follows, the embedding (V, D), and the supervised heads' mean loss."""
-        table, states = self.table(), batch.states
+        table, states = self.table(), batch.states.to(fast_dtype())
         turned = states.transpose(1, 2).contiguous()  # (B, D, T)
         x = F.embedding(batch.inputs, table) + self.positions[: batch.inputs.shape[1]]  # (B, S, D)
         x = self._drop(x, options.dropout)
