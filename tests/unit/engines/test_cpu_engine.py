@@ -15,7 +15,7 @@ from auricle.engines import make_engine
 from auricle.engines.cpu import native_library, products
 from auricle.engines.cpu.linear import best_arithmetic
 from auricle.engines.cpu.memory import HUGE_PAGE, Block, large, room_for
-from auricle.engines.cpu.workers import divided
+from auricle.engines.cpu.workers import Workers, divided, mkl
 from auricle.errors import OptionError
 from auricle.loading import load
 from auricle.models.whisper import Whisper
@@ -124,3 +124,17 @@ def test_recordings_divided_among_threads_have_the_numbers_of_one_thread(family:
 def test_groups_have_all_rows_and_about_the_same_length() -> None:
     assert divided([9, 1, 5, 4, 3], 2) == [[0, 1], [2, 3, 4]] or divided([9, 1, 5, 4, 3], 2) == [[0, 4], [1, 2, 3]]
     assert divided([3, 0], 4) == [[0], [1]]
+
+
+@pytest.mark.skipif(native_library.kernels() is None, reason="the package was built without native kernels")
+@pytest.mark.skipif(mkl("MKL_Get_Max_Threads") is None, reason="this build of torch has no MKL")
+def test_workers_compute_alone_whatever_number_torch_was_given() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert mkl("MKL_Get_Max_Threads")() == 2
+        found = Workers().each(lambda _: (mkl("MKL_Get_Max_Threads")(), torch.get_num_threads()), range(2))
+        assert [n_threads for n_threads, _ in found] == [1, 1]
+        assert mkl("MKL_Get_Max_Threads")() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -11,7 +11,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
@@ -57,9 +59,21 @@ def compute_alone() -> None:
     """Let this thread's products be computed by itself; without kernels, which can say so, nothing changes.
 
     Not by `torch.set_num_threads`, which threads that begin later would take over; asking for the number first keeps
-    torch from setting it on its first operation here.
+    torch from setting it on its first operation here. MKL has a number of its own as soon as torch's was set or
+    MKL_NUM_THREADS is: teams of threads in every worker then take each other's processors.
     """
     torch.get_num_threads()
     library = kernels()
-    if library is not None:
-        library.auricle_set_threads(ctypes.c_int32(1))
+    if library is None:
+        return
+    library.auricle_set_threads(ctypes.c_int32(1))
+    set_locally = mkl("MKL_Set_Num_Threads_Local")
+    if set_locally is not None:
+        set_locally(1)
+
+
+@cache
+def mkl(name: str) -> Any:
+    """A function of the MKL that is part of torch, None where it has none."""
+    path = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    return getattr(ctypes.CDLL(str(path)), name, None) if path.is_file() else None
