@@ -52,9 +52,7 @@ def find_language_model(folder: Path) -> OwnLanguageModel | None:
     return OwnLanguageModel(found, float(weights["alpha"]), float(weights["beta"]), float(weights["unk_score_offset"]))
 
 
-def copy_language_model(source: Path, target: Path) -> bool:
-    """Put the language model of one checkpoint folder beside the weights of another; False where there is none."""
-    if find_language_model(source) is None:
-        return False
-    shutil.copytree(source / FOLDER, target / FOLDER, dirs_exist_ok=True)
-    return True
+def copy_language_model(source: Path, target: Path) -> None:
+    """Put the language model of one checkpoint folder, where it has one, beside the weights of another."""
+    if find_language_model(source) is not None:
+        shutil.copytree(source / FOLDER, target / FOLDER, dirs_exist_ok=True)

@@ -125,6 +125,7 @@ def _open_ctc(model: str | Path, options: FinetuneOptions, rows: Sequence[Uttera
         min_duration=options.min_duration,
         max_duration=options.max_duration,
         seed=options.seed,
+        language_model=options.language_model,
     )
     code = options.target_lang
     if code is not None:
@@ -144,7 +145,7 @@ def _open_ctc(model: str | Path, options: FinetuneOptions, rows: Sequence[Uttera
     language = options.language or _language_of(rows) or (start.languages[0] if len(start.languages) == 1 else None)
     labels = choose_labels(start, options.vocabulary, language, texts)
     # A language model made for one language writes its words for the sounds of another.
-    stays = options.language_model and (not start.languages or language is None or language in start.languages)
+    stays = settings.language_model and (not start.languages or language is None or language in start.languages)
     return CTCObjective(start, labels, replace(settings, freeze=freeze, language_model=stays)), start
 
 

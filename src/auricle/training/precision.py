@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from auricle.engines.cpu.native_library import cpu_flags
+
 
 def fast_dtype() -> torch.dtype:
     """bfloat16 where the processor multiplies it, else float32: emulated, a training step took twice as long."""
-    # Private names of torch, which older and newer releases may lack.
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return torch.bfloat16 if any(getattr(torch.cpu, name, bool)() for name in names) else torch.float32
+    return torch.bfloat16 if {"avx512_bf16", "amx_bf16"} & cpu_flags() else torch.float32

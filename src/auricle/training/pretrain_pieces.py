@@ -96,9 +96,9 @@ class Conversations:
     ) -> None:
         self.store, self.sounds, self.windows = store, sounds, windows
         self.manners, self.options = manners, options
-        heard = {name: self._voiced_seconds(voices) for name, voices in store.by_speaker(split).items()}
-        names = [name for name, seconds in heard.items() if seconds >= LEAST_SECONDS]
         by_speaker = store.by_speaker(split)
+        heard = {name: self._voiced_seconds(voices) for name, voices in by_speaker.items()}
+        names = [name for name, seconds in heard.items() if seconds >= LEAST_SECONDS]
         self.speakers = [by_speaker[name] for name in names]
         # A speaker of an hour is not heard a hundred times as often as one of a minute.
         weights = np.sqrt([heard[name] for name in names])
