@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from finetune_toys import toy_checkpoint, write_corpus
+from finetune_toys import toy_checkpoint, toy_rows, write_corpus
 from whisper_rows import clips, write_whisper_folder
 
 from auricle.errors import OptionError
@@ -100,6 +100,14 @@ def test_an_adapter_alone_is_a_model_for_a_pipeline(tmp_path: Path) -> None:
         pipeline("automatic-speech-recognition", tmp_path / "out")(np.zeros(16000, "f4"))["text"]
     )
     assert load(tmp_path / "out").tokenizer.encode("abcde") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_adapters_are_told_whether_a_language_model_stays(stays: bool, tmp_path: Path) -> None:
+    form = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+    start = toy_checkpoint(tmp_path / "start", "wav2vec2", **form)
+    made: Any = open_objective(start, FinetuneOptions(target_lang="tur", language_model=stays), toy_rows())[0]
+    assert made.settings.language_model == stays
 
 
 def test_a_language_is_learned_by_its_adapters(tmp_path: Path) -> None:
