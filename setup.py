@@ -13,12 +13,12 @@ from setuptools import Extension, setup
 
 NATIVE = Path("src/auricle/engines/cpu/native")
 # What each library's processor has at least; engines/cpu/native_library.py asks for the same before it loads one.
+AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512"]
 ISAS = {
-    "avx2": ["-mavx2", "-mfma", "-mf16c"],
-    "avx512": [
-        *["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"],
-        "-mprefer-vector-width=512",
-    ],
+    "avx2": AVX2,
+    "avx512": [*AVX2, *AVX512],
+    "amx": [*AVX2, *AVX512, "-mamx-tile", "-mamx-int8"],
 }
 
 

@@ -3,7 +3,8 @@
 Dimension key: B batch, F feature frames, T encoder frames, V vocabulary.
 
 The rate follows the time spent, not the steps made: a run has a budget of minutes, warms up in its first 3 % and falls
-as a cosine to nothing at its end, so that a slow machine ends with a finished model of fewer steps.
+as a cosine to nothing at its end, so that a slow machine ends with a finished model of fewer steps. Minutes are those
+that a processor worked for the loop: what a run waits, or is stopped, takes nothing from its budget.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ CONFIG = ParakeetConfig(vocab_size=BLANK + 1, pad_token_id=BLANK, encoder_config
 class TrainOptions:
     """What a run is told; kept in its checkpoints."""
 
-    minutes: float  # of training in all, over all its runs
+    minutes: float  # of training in all, over all its runs, while a processor worked
     max_frames: int = 12800  # padded feature frames in a batch, 10 ms each
     matrix_rate: float = 2e-3  # peak learning rate of the blocks' matrices (Muon)
     other_rate: float = 2e-3  # peak learning rate of everything else (AdamW)
@@ -255,11 +256,11 @@ def train(
     run.model.train()
     losses: list[tuple[float, float]] = []
     saved = run.seconds
-    clock = time.monotonic()
+    clock = time.thread_time()
     for epoch, batch in epochs(store, options.weights, options.max_frames, options.seed, run.epoch, states):
         run.epoch = epoch
         loss, away, norm = train_step(run, batch)
-        now = time.monotonic()
+        now = time.thread_time()
         run.seconds, clock = run.seconds + now - clock, now
         run.audio_seconds += float(batch.lengths.sum()) / 100
         losses.append((loss, away))

@@ -24,18 +24,21 @@ SAMPLE = Path(__file__).parents[3] / "samples" / "librispeech-1320-122612-0008.o
 AMX = frozenset({"avx2", "fma", "f16c", "amx_bf16"})
 
 
+@pytest.mark.parametrize(("kernels_use_them", "expected"), [(True, "int16"), (False, "bfloat16")])
 def test_matrix_units_are_used_for_decoders_and_integers_keep_the_text_of_ctc_models(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, kernels_use_them: bool, expected: str
 ) -> None:
     monkeypatch.setattr(products, "available", lambda: True)
-    assert best_arithmetic(AMX, "seq2seq") == "bfloat16"
+    monkeypatch.setattr(products, "on_matrix_units", lambda: kernels_use_them)
+    assert best_arithmetic(AMX, "seq2seq") == expected
     assert best_arithmetic(AMX, "ctc") == "int16"
     assert best_arithmetic(frozenset({"avx2"}), "seq2seq") == "int16"
 
 
 def test_torch_computes_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "available", lambda: False)
-    assert best_arithmetic(AMX, "ctc") == "bfloat16"
+    assert best_arithmetic(AMX, "seq2seq") == "bfloat16"
+    assert best_arithmetic(AMX, "ctc") == "float32"
     assert best_arithmetic(frozenset({"avx2"}), "seq2seq") == best_arithmetic(frozenset(), "ctc") == "float32"
 
 

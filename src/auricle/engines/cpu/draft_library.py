@@ -168,28 +168,37 @@ def norm_of(module: Any, keep: list[Tensor]) -> Norm:
     return Norm(pointer_to(weight), pointer_to(bias))
 
 
-def int8_of(weight: Tensor, bias: Tensor | None, keep: list[Tensor], block: Block | None = None) -> Int8Weights:
-    """Weights (N, K) scaled to 8 bits, one scale for each output; in a block of memory, where one is given."""
+def int8_of(
+    weight: Tensor, bias: Tensor | None, keep: list[Tensor], block: Block | None = None, for_draft: bool = False
+) -> Int8Weights:
+    """Weights (N, K) scaled to 8 bits, one scale for each output; in a block of memory, where one is given.
+
+    They lie (N, padded K), or as `auricle_draft` reads them.
+    """
     weight = weight.detach().float().contiguous()
     n, k = weight.shape
-    padded = -(-k // K_STEP) * K_STEP
-    shape = (n, padded)
+    shape = _int8_shape(n, k, for_draft)
     values = torch.empty(shape, dtype=torch.int8) if block is None else block.take(shape, torch.int8)
     scales = torch.empty(n)
     library().auricle_pack_int8(
-        pointer_to(weight), _Int(n), _Int(k), _Int(padded), pointer_to(values), pointer_to(scales)
+        pointer_to(weight), _Int(n), _Int(k), _Int(shape[1]), for_draft, pointer_to(values), pointer_to(scales)
     )
     keep += [values, scales]
     if bias is None:
-        return Int8Weights(pointer_to(values), pointer_to(scales), None, n, k, padded)
+        return Int8Weights(pointer_to(values), pointer_to(scales), None, n, k, shape[1])
     bias = bias.detach().float().contiguous()
     keep.append(bias)
-    return Int8Weights(pointer_to(values), pointer_to(scales), pointer_to(bias), n, k, padded)
+    return Int8Weights(pointer_to(values), pointer_to(scales), pointer_to(bias), n, k, shape[1])
 
 
-def int8_room(weights: Sequence[Tensor]) -> int:
+def int8_room(weights: Sequence[Tensor], for_draft: bool = False) -> int:
     """Bytes that weights (N, K) take in 8 bits."""
-    return sum(room_for((len(one), -(-one.shape[1] // K_STEP) * K_STEP), torch.int8) for one in weights)
+    return sum(room_for(_int8_shape(len(one), one.shape[1], for_draft), torch.int8) for one in weights)
+
+
+def _int8_shape(n: int, k: int, for_draft: bool) -> tuple[int, int]:
+    n_step, k_step = (library().auricle_draft_n_step(), library().auricle_draft_k_step()) if for_draft else (1, K_STEP)
+    return -(-n // n_step) * n_step, -(-k // k_step) * k_step
 
 
 def stacked(*linears: nn.Linear) -> tuple[Tensor, Tensor]:
@@ -210,8 +219,10 @@ def library() -> Any:
 
 def _declare(found: Any) -> None:
     half = ctypes.c_int32
+    for name in ("auricle_draft_n_step", "auricle_draft_k_step"):
+        getattr(found, name).restype = _Int
     signatures = {
-        "auricle_pack_int8": [_Pointer, _Int, _Int, _Int, _Pointer, _Pointer],
+        "auricle_pack_int8": [_Pointer, _Int, _Int, _Int, ctypes.c_int32, _Pointer, _Pointer],
         "auricle_pack_cross": [_Pointer, *[_Int] * 4, *[_Pointer] * 4, half, _Pointer, _Pointer],
         "auricle_attend_cross": [*[_Pointer] * 3, *[_Int] * 4, half, *[_Pointer] * 3],
         "auricle_attend_tokens": [*[_Pointer] * 3, *[_Int] * 5, _Pointer, _Pointer],

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auricle.engines.cpu import products
 from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_attention import attend
 from auricle.engines.cpu.modules_products import (
@@ -29,7 +28,7 @@ class FastWhisperEncoder(nn.Module):
         super().__init__()
         self.activation = ACTIVATIONS[config.activation_function]
         # Rounded to bfloat16 here, one frame of a human recording turns away from float32's (cosine 0.94, else 0.988).
-        front = arithmetic if arithmetic != "bfloat16" else "int16" if products.available() else "float32"
+        front = arithmetic if arithmetic != "bfloat16" else "float32"
         self.conv1 = make_convolution(original.conv1.weight, original.conv1.bias, 1, front)
         self.conv2 = make_convolution(original.conv2.weight, original.conv2.bias, 2, front)
         self.embed_positions, self.layer_norm = original.embed_positions, original.layer_norm

@@ -20,11 +20,14 @@ from auricle.errors import OptionError
 logger = logging.getLogger("auricle")
 
 # What setup.py compiles each library for; the best one last.
+_AVX2 = frozenset({"avx2", "fma", "f16c"})
+_AVX512 = _AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}
 NEEDED_FLAGS: dict[str, frozenset[str]] = {
-    "avx2": frozenset({"avx2", "fma", "f16c"}),
-    "avx512": frozenset({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}),
+    "avx2": _AVX2,
+    "avx512": _AVX512,
+    "amx": _AVX512 | {"amx_tile", "amx_int8"},
 }
-# Limits the instruction set: "plain" (no native kernels), "avx2" or "avx512".
+# Limits the instruction set: "plain" (no native kernels), "avx2", "avx512" or "amx".
 ISA_VARIABLE = "AURICLE_CPU_ISA"
 
 
@@ -45,7 +48,7 @@ def kernels() -> ctypes.CDLL | None:
     Raises:
         OptionError: if `AURICLE_CPU_ISA` is set to something else than it may be.
     """
-    limit = os.environ.get(ISA_VARIABLE, "avx512")
+    limit = os.environ.get(ISA_VARIABLE, "amx")
     order = ["plain", *NEEDED_FLAGS]
     if limit not in order:
         raise OptionError(f"{ISA_VARIABLE} is {limit!r}; expected one of {', '.join(order)}, or unset for the best")
@@ -54,9 +57,13 @@ def kernels() -> ctypes.CDLL | None:
         path = _built(isa)
         if path is not None and NEEDED_FLAGS[isa] <= cpu_flags():
             try:
-                return ctypes.CDLL(str(path))
+                library = ctypes.CDLL(str(path))
             except OSError as error:
-                logger.warning("the native kernels %s cannot be loaded (%s); torch computes instead", path.name, error)
+                logger.warning("the native kernels %s cannot be loaded (%s); slower ones compute", path.name, error)
+                continue
+            if library.auricle_prepare():
+                return library
+            logger.warning("the system does not let the native kernels %s run; slower ones compute", path.name)
     return None
 
 

@@ -23,10 +23,7 @@ ActivationName = Literal["none", "relu", "gelu", "gelu_tanh", "silu"]
 # The numbers of native/activations.h.
 ACTIVATIONS: dict[str | None, int] = {None: 0, "none": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3, "silu": 4}
 
-# native/blocks.h: what K is cut into, and padded to.
-BLOCK = 128
-K_ALIGN = 16
-MAX_HEAD_WIDTH = 128
+MAX_HEAD_WIDTH = 128  # native/attention.cpp
 # Rows a thread, from which two products in one call are not slower than one after the other.
 ROWS_FOR_BOTH = 48
 
@@ -34,6 +31,12 @@ ROWS_FOR_BOTH = 48
 def available() -> bool:
     """Whether this processor and this build have the kernels."""
     return kernels() is not None
+
+
+def on_matrix_units() -> bool:
+    """Whether the kernels compute on matrix units, where 16 bits are faster than torch's bfloat16."""
+    library = kernels()
+    return library is not None and bool(library.auricle_uses_matrix_units())
 
 
 class _Product(ctypes.Structure):
@@ -77,11 +80,12 @@ class PackedLinear:
         """Quantise the weight (N, K) of a linear layer."""
         weight = weight.detach().float().contiguous()
         n, k = weight.shape
-        tile = _library().auricle_tile_columns()
+        library = _library()
+        tile, block, align = library.auricle_tile_columns(), library.auricle_block(), library.auricle_k_align()
         n_panels = -(-n // tile)
-        panels = large([n_panels, -(-k // K_ALIGN) * K_ALIGN, tile], torch.int16)
-        scales = torch.zeros(n_panels, -(-k // BLOCK), tile)
-        _library().auricle_pack_weight(_pointer(weight), n, k, _pointer(panels), _pointer(scales))
+        panels = large([n_panels, -(-k // align) * align, tile], torch.int16)
+        scales = torch.zeros(n_panels, -(-k // block), tile)
+        library.auricle_pack_weight(_pointer(weight), n, k, _pointer(panels), _pointer(scales))
         return cls(n, k, panels, scales, None if bias is None else bias.detach().float().contiguous())
 
     @classmethod

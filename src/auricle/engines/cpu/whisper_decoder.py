@@ -80,7 +80,7 @@ class WhisperDecoder:
         self.positions = decoder.embed_positions.weight.detach().float().contiguous()  # (P, D)
         self._keep: list[Tensor] = []
         matrices = [one.weight for one in decoder.layers.modules() if isinstance(one, nn.Linear)]
-        self._block = Block(c.int8_room([*matrices, model.proj_out.weight]))
+        self._block = Block(c.int8_room([*matrices, model.proj_out.weight], for_draft=True))
         self._layers = (c.DraftLayer * len(self.layers))(*(self._draft_layer(module) for module in decoder.layers))
         self.draft_model = c.DraftModel(
             len(self.layers),
@@ -92,7 +92,7 @@ class WhisperDecoder:
             c.pointer_to(self.tokens),
             c.pointer_to(self.positions),
             c.norm_of(decoder.layer_norm, self._keep),
-            c.int8_of(model.proj_out.weight, None, self._keep, self._block),
+            c.int8_of(model.proj_out.weight, None, self._keep, self._block, for_draft=True),
         )
         self._tables: dict[int, tuple[c.Grammar, c.Table]] = {}
         self._idle: list[Block] = []
@@ -126,9 +126,9 @@ class WhisperDecoder:
             c.norm_of(module.self_attn_layer_norm, keep),
             c.norm_of(module.encoder_attn_layer_norm, keep),
             c.norm_of(module.final_layer_norm, keep),
-            c.int8_of(*c.stacked(attn.q_proj, attn.k_proj, attn.v_proj), keep, block),
+            c.int8_of(*c.stacked(attn.q_proj, attn.k_proj, attn.v_proj), keep, block, for_draft=True),
             *(
-                c.int8_of(one.weight, one.bias, keep, block)
+                c.int8_of(one.weight, one.bias, keep, block, for_draft=True)
                 for one in (attn.out_proj, cross.q_proj, cross.out_proj, module.fc1, module.fc2)
             ),
         )

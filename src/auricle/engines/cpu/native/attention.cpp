@@ -2,7 +2,7 @@
 //
 // Dimension key: B recordings, H heads, K width of a head (at most 128), Q queries, T keys; q, k, v, y: [B][row][H K].
 // The keys of a head are packed as the right side of q k^T (N = T, one block of K), its values as the right side of p v
-// (N = K, blocks of 128 keys); blocks.h has the layouts. Queries are taken a few tiles at a time through all blocks of
+// (N = K, blocks of KEY_BLOCK keys); blocks.h has the layouts. Queries are taken a few tiles at a time through all blocks of
 // keys with a running maximum. A block's probabilities are relative to the block's own largest, so that they use all of
 // their bits; what the block weighs beside the others is in the left scales. Scores are in powers of two.
 #include <algorithm>
@@ -12,13 +12,14 @@
 
 #include "blocks.h"
 #include "parallel.h"
+#include "scratch.h"
 
 namespace auricle {
 namespace {
 
-constexpr int QUERY_ROWS = 48;
-constexpr int MAX_WIDTH = BLOCK;
-constexpr float LOWEST = -1e30f;  // the largest score of keys that are all invalid
+constexpr int QUERY_ROWS = 48;  // whole tiles
+constexpr int MAX_WIDTH = 128;
+constexpr float LOWEST = -1e30f;  // the score of a key that is not valid, and the largest of keys that are all invalid
 constexpr float LOG2_E = 1.44269504f;
 
 // Mirrored by products.py.
@@ -35,17 +36,17 @@ struct Attention {
   float scale;
 
   int64_t padded_width() const { return round_up(width, K_ALIGN); }
-  int64_t padded_keys() const { return round_up(n_keys, TILE_N); }
-  int64_t key_blocks() const { return (n_keys + BLOCK - 1) / BLOCK; }
+  int64_t padded_keys() const { return round_up(n_keys, KEY_STEP); }
+  int64_t key_blocks() const { return (n_keys + KEY_BLOCK - 1) / KEY_BLOCK; }
   int64_t width_panels() const { return (width + TILE_N - 1) / TILE_N; }
 };
 
 // Keys and values of one head as right matrices.
 struct PackedHead {
-  int16_t* keys;        // [T / TILE_N][K / 2][TILE_N][2]
-  float* key_scales;    // [T]
-  float* penalty;       // [T]: 0, or minus infinity where a key is not valid
-  int16_t* values;      // [K / TILE_N][T / 2][TILE_N][2]
+  int16_t* keys;        // [T / TILE_N][K][TILE_N]
+  float* key_scales;    // [T], times the scale of all scores
+  float* penalty;       // [T]: 0, or LOWEST where a key is not valid
+  int16_t* values;      // [K / TILE_N][T][TILE_N]
   float* value_scales;  // [K / TILE_N][block][TILE_N]
 };
 
@@ -76,7 +77,7 @@ AURICLE_INLINE VF right_factor(VF most, VF sum) {
   return vmin(vdiv(vset1((float)RIGHT_MAX), most), vdiv(vset1((float)RIGHT_SUM), sum));
 }
 
-void pack_key(const Attention& a, const float* key, int16_t* panel, float& scale) {
+void pack_key(const Attention& a, const float* key, int16_t* panel, int column, float& scale) {
   alignas(64) int16_t row[MAX_WIDTH + VF_LANES] = {};
   VF most = vzero(), sum = vzero();
   const int width = (int)a.width;
@@ -87,41 +88,44 @@ void pack_key(const Attention& a, const float* key, int16_t* panel, float& scale
   }
   const VF factor = right_factor(vset1(hmax(most)), vset1(hsum(sum)));
   for (int i = 0; i < width; i += VF_LANES) vstore_i16(row + i, vmul(vload_upto(key + i, width - i), factor));
-  for (int64_t i = 0; i < a.padded_width(); i += 2) std::memcpy(panel + i * TILE_N, row + i, 2 * sizeof(int16_t));
-  vstore_n(&scale, vdiv(vset1(1.0f), factor), 1);
+  put_right(panel, column, row, a.padded_width());
+  vstore_n(&scale, vdiv(vset1(a.scale * LOG2_E), factor), 1);
 }
 
 void pack_keys(const Attention& a, int64_t batch, int64_t head, const PackedHead& packed) {
   const float* first = a.k + batch * a.k_batch_stride + head * a.width;
+  const int16_t zeros[MAX_WIDTH] = {};
   for (int64_t key = 0; key < a.padded_keys(); key++) {
-    int16_t* panel = packed.keys + key / TILE_N * TILE_N * a.padded_width() + key % TILE_N * 2;
+    int16_t* panel = packed.keys + key / TILE_N * TILE_N * a.padded_width();
+    const int column = (int)(key % TILE_N);
     const bool valid = key < a.n_keys && (!a.valid || a.valid[batch * a.n_keys + key]);
-    packed.penalty[key] = valid ? 0.0f : -INFINITY;
+    packed.penalty[key] = valid ? 0.0f : LOWEST;
     packed.key_scales[key] = 0.0f;
     if (valid)
-      pack_key(a, first + key * a.k_row_stride, panel, packed.key_scales[key]);
+      pack_key(a, first + key * a.k_row_stride, panel, column, packed.key_scales[key]);
     else
-      for (int64_t i = 0; i < a.padded_width(); i += 2) panel[i * TILE_N] = panel[i * TILE_N + 1] = 0;
+      put_right(panel, column, zeros, a.padded_width());
   }
 }
 
-// VF_LANES columns of the values of up to 128 keys; values of invalid keys count as zero, whatever they are.
+// VF_LANES columns of the values of up to KEY_BLOCK keys; values of invalid keys count as zero, whatever they are.
 void pack_value_block(const float* values, int64_t stride, const float* penalty, int keys, int padded, int lanes,
-                      int16_t* out, float* scales) {
-  alignas(64) float rows[BLOCK * VF_LANES];
+                      int16_t* panel, int column, float* scales) {
   VF most = vzero(), sum = vzero();
-  for (int key = 0; key < padded; key++) {
+  const auto value_of = [&](int key) {
     const bool valid = key < keys && penalty[key] == 0.0f;
-    const VF value = valid ? vload_upto(values + key * stride, lanes) : vzero();
-    vstore(rows + key * VF_LANES, value);
-    most = vmax(most, vabs(value));
-    sum = vadd(sum, vabs(value));
+    return valid ? vload_upto(values + key * stride, lanes) : vzero();
+  };
+  for (int key = 0; key < keys; key++) {
+    const VF value = vabs(value_of(key));
+    most = vmax(most, value);
+    sum = vadd(sum, value);
   }
   const VF factor = right_factor(most, sum);
-  for (int key = 0; key < padded; key += 2) {
-    const float* row = rows + key * VF_LANES;
-    const VI low = to_int(vmul(vload(row), factor)), high = to_int(vmul(vload(row + VF_LANES), factor));
-    istore(out + key * TILE_N, interleave(low, high));
+  for (int key = 0; key < padded; key += 4) {
+    VI four[4];
+    for (int i = 0; i < 4; i++) four[i] = to_int(vmul(value_of(key + i), factor));
+    put_values(panel, column, key, four);
   }
   vstore(scales, vdiv(vset1(1.0f), factor));
 }
@@ -131,80 +135,110 @@ void pack_values(const Attention& a, int64_t batch, int64_t head, const PackedHe
   for (int64_t column = 0; column < a.width_panels() * TILE_N; column += VF_LANES) {
     const int64_t panel = column / TILE_N, lane = column % TILE_N;
     const int lanes = (int)std::clamp<int64_t>(a.width - column, 0, VF_LANES);
-    for (int64_t key = 0; key < a.n_keys; key += BLOCK) {
-      const int keys = (int)std::min<int64_t>(BLOCK, a.n_keys - key);
+    for (int64_t key = 0; key < a.n_keys; key += KEY_BLOCK) {
+      const int keys = (int)std::min<int64_t>(KEY_BLOCK, a.n_keys - key);
       pack_value_block(first + key * a.v_row_stride + column, a.v_row_stride, packed.penalty + key, keys,
-                       (int)std::min<int64_t>(BLOCK, a.padded_keys() - key), lanes,
-                       packed.values + (panel * a.padded_keys() + key) * TILE_N + 2 * lane,
-                       packed.value_scales + (panel * a.key_blocks() + key / BLOCK) * TILE_N + lane);
+                       (int)std::min<int64_t>(KEY_BLOCK, a.padded_keys() - key), lanes,
+                       packed.values + (panel * a.padded_keys() + key) * TILE_N, (int)lane,
+                       packed.value_scales + (panel * a.key_blocks() + key / KEY_BLOCK) * TILE_N + lane);
     }
   }
 }
 
 // Some queries of one head, and what they have gathered so far.
 struct Queries {
-  alignas(64) int16_t rows[QUERY_ROWS * BLOCK];
+  alignas(64) int16_t rows[QUERY_ROWS * MAX_WIDTH];
   alignas(64) float sums[QUERY_ROWS * MAX_WIDTH];  // [tile][panel][TILE_M][TILE_N]
   float scales[QUERY_ROWS];
   float largest[QUERY_ROWS], total[QUERY_ROWS];
   int64_t batch, head, first, count;
 };
 
-// LEFT_MAX * 2^x for x <= 0, within 4e-6 of itself; they are rounded to 1.2e-4.
+// What one tile of queries has to do with one block of keys.
+struct Scores {
+  alignas(64) float values[TILE_M * KEY_BLOCK];          // [key / TILE_N][TILE_M][TILE_N]
+  alignas(64) int16_t probabilities[TILE_M * KEY_BLOCK];  // a left tile
+  alignas(64) float most[TILE_M][VF_LANES];
+  float factor[TILE_M];  // the values times this, less `largest`, are the scores that probabilities are made of
+  float largest[TILE_M];
+};
+
+// PROBABILITY_MAX * 2^x for x <= 0, within 4e-6 of itself; they are rounded to less.
 AURICLE_INLINE VF probability(VF x) {
   const VF shift = vset1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded, into its lowest bits
   x = vmax(x, vset1(-100.0f));
   const VF n = vadd(x, shift), r = vsub(x, vsub(n, shift));
-  VF p = vset1(LEFT_MAX * 9.67217e-3f);
-  p = vfma(p, r, vset1(LEFT_MAX * 5.592204e-2f));
-  p = vfma(p, r, vset1(LEFT_MAX * 2.4022228e-1f));
-  p = vfma(p, r, vset1(LEFT_MAX * 6.9312103e-1f));
-  p = vfma(p, r, vset1(LEFT_MAX));
+  VF p = vset1(PROBABILITY_MAX * 9.67217e-3f);
+  p = vfma(p, r, vset1(PROBABILITY_MAX * 5.592204e-2f));
+  p = vfma(p, r, vset1(PROBABILITY_MAX * 2.4022228e-1f));
+  p = vfma(p, r, vset1(PROBABILITY_MAX * 6.9312103e-1f));
+  p = vfma(p, r, vset1(PROBABILITY_MAX));
   return add_exponent(p, bits(n));
 }
 
-// scores[TILE_M][BLOCK] of one tile of queries and one block of keys; keys that are not valid get minus infinity.
+// The values of one tile of queries and one block of keys, and the largest of each row.
 void score(const Attention& a, const PackedHead& packed, const Queries& queries, int tile, int64_t key, int keys,
-           float* scores) {
+           Scores& scores) {
   TileSums sums;
+  VF most[TILE_M];
+#pragma GCC unroll 16
+  for (int i = 0; i < TILE_M; i++) most[i] = vset1(LOWEST);
   for (int column = 0; column < keys; column += TILE_N) {
     const int16_t* panel = packed.keys + (key + column) * a.padded_width();
-    dot_block(queries.rows + tile * TILE_M * BLOCK, panel, a.padded_width() / 2, sums);
+    dot_block(queries.rows + tile * TILE_M * MAX_WIDTH, panel, a.padded_width(), sums);
     for (int half = 0; half < 2; half++) {
       const int64_t at = key + column + half * VF_LANES;
       const VF scale = vload(packed.key_scales + at), penalty = vload(packed.penalty + at);
+      float* to = scores.values + column * TILE_M + half * VF_LANES;
 #pragma GCC unroll 16
       for (int i = 0; i < TILE_M; i++) {
-        const VF left = vset1(queries.scales[tile * TILE_M + i]);
-        vstore(scores + i * BLOCK + column + half * VF_LANES,
-               vfma(to_float(sums.at[i][half]), vmul(left, scale), penalty));
+        const VF value = vfma(sums.of(i, half), scale, penalty);
+        most[i] = vmax(most[i], value);
+        vstore(to + i * TILE_N, value);
       }
     }
   }
+#pragma GCC unroll 16
+  for (int i = 0; i < TILE_M; i++) vstore(scores.most[i], most[i]);
+  for (int i = 0; i < TILE_M; i++) scores.factor[i] = queries.scales[tile * TILE_M + i];
 }
 
-void add_bias(const Attention& a, const Queries& queries, int64_t row, int64_t key, int keys, float* scores) {
+// Adds the bias to one row of values, which are true scores from then on.
+void add_bias(const Attention& a, const Queries& queries, int tile, int i, int64_t key, int keys, Scores& scores) {
+  const int64_t row = queries.first + std::min<int64_t>(tile * TILE_M + i, queries.count - 1);
   const float* bias = a.bias + queries.batch * a.bias_batch_stride + queries.head * a.bias_head_stride +
-                      (queries.first + row) * a.bias_row_stride + key;
-  for (int i = 0; i < keys; i += VF_LANES)
-    vstore(scores + i, vfma(vload_upto(bias + i, keys - i), vset1(LOG2_E), vload(scores + i)));
-}
-
-// One row's scores, the block's largest taken off, to 16-bit probabilities; returns their sum.
-AURICLE_INLINE float to_probabilities(const float* scores, float block_most, int padded, int16_t* out) {
-  VI total = izero();
-  for (int i = 0; i < padded; i += VF_LANES) {
-    const VI p = to_int(probability(vsub(vload(scores + i), vset1(block_most))));
-    total = iadd(total, p);
-    istore_i16(out + i, p);
-  }
-  return (float)hsum(total);
-}
-
-AURICLE_INLINE float largest_of(const float* scores, int padded) {
+                      row * a.bias_row_stride + key;
+  const VF factor = vset1(scores.factor[i]);
   VF most = vset1(LOWEST);
-  for (int i = 0; i < padded; i += VF_LANES) most = vmax(most, vload(scores + i));
-  return hmax(most);
+  for (int j = 0; j < keys; j += VF_LANES) {
+    float* value = scores.values + (j / TILE_N * TILE_M + i) * TILE_N + j % TILE_N;
+    const VF biased = vfma(vload_upto(bias + j, keys - j), vset1(LOG2_E), vmul(vload(value), factor));
+    vstore(value, biased);
+    most = vmax(most, biased);
+  }
+  scores.factor[i] = 1.0f;
+  vstore(scores.most[i], most);
+}
+
+// Values to probabilities, each row's largest being PROBABILITY_MAX; their sums to `totals`.
+void to_probabilities(int padded, Scores& scores, float* totals) {
+  constexpr int VECTORS = KEY_STEP / VF_LANES;
+  alignas(64) int32_t sums[TILE_M][VF_LANES] = {};
+  for (int key = 0; key < padded; key += KEY_STEP)
+    for (int i = 0; i < TILE_M; i++) {
+      const VF factor = vset1(scores.factor[i]), largest = vset1(-scores.largest[i]);
+      VI p[VECTORS], sum = iload(sums[i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < VECTORS; j++) {
+        const int at = key + j * VF_LANES;
+        const float* value = scores.values + (at / TILE_N * TILE_M + i) * TILE_N + at % TILE_N;
+        p[j] = to_int(probability(vfma(vload(value), factor, largest)));
+        sum = iadd(sum, p[j]);
+      }
+      istore(sums[i], sum);
+      put_probabilities(scores.probabilities, i, key, p);
+    }
+  for (int i = 0; i < TILE_M; i++) totals[i] = (float)hsum(iload(sums[i]));
 }
 
 // Brings a tile's totals and sums to the new largest scores; `block` holds the block's on entry, and on return what its
@@ -226,26 +260,22 @@ void rescale(Queries& queries, int tile, int64_t panels, float* block) {
   }
 }
 
-void attend_tile(const Attention& a, const PackedHead& packed, Queries& queries, int tile, int64_t key) {
-  alignas(64) float scores[TILE_M * BLOCK];
-  alignas(64) int16_t probabilities[TILE_M * BLOCK];
-  float most[TILE_M], weights[VF_LANES] = {};
-  const int keys = (int)std::min<int64_t>(BLOCK, a.n_keys - key), padded = (int)round_up(keys, TILE_N);
+void attend_tile(const Attention& a, const PackedHead& packed, Queries& queries, int tile, int64_t key, Scores& scores) {
+  float weights[VF_LANES] = {}, totals[TILE_M];
+  const int keys = (int)std::min<int64_t>(KEY_BLOCK, a.n_keys - key), padded = (int)round_up(keys, KEY_STEP);
   const int64_t panels = a.width_panels();
   score(a, packed, queries, tile, key, padded, scores);
   for (int i = 0; i < TILE_M; i++) {
-    const int row = tile * TILE_M + i;
-    if (a.bias && row < queries.count) add_bias(a, queries, row, key, keys, scores + i * BLOCK);
-    most[i] = weights[i] = largest_of(scores + i * BLOCK, padded);
+    if (a.bias) add_bias(a, queries, tile, i, key, keys, scores);
+    scores.largest[i] = weights[i] = std::max(LOWEST, hmax(vload(scores.most[i])) * scores.factor[i]);
   }
   rescale(queries, tile, panels, weights);
-  for (int i = 0; i < TILE_M; i++)
-    queries.total[tile * TILE_M + i] +=
-        weights[i] * to_probabilities(scores + i * BLOCK, most[i], padded, probabilities + i * BLOCK);
+  to_probabilities(padded, scores, totals);
+  for (int i = 0; i < TILE_M; i++) queries.total[tile * TILE_M + i] += weights[i] * totals[i];
   for (int64_t panel = 0; panel < panels; panel++)
-    add_block(probabilities, weights, packed.values + (panel * a.padded_keys() + key) * TILE_N,
-              packed.value_scales + (panel * a.key_blocks() + key / BLOCK) * TILE_N, padded / 2,
-              queries.sums + (tile * panels + panel) * TILE_M * TILE_N);
+    add_block<true>(scores.probabilities, weights, packed.values + (panel * a.padded_keys() + key) * TILE_N,
+                    packed.value_scales + (panel * a.key_blocks() + key / KEY_BLOCK) * TILE_N, padded,
+                    queries.sums + (tile * panels + panel) * TILE_M * TILE_N);
 }
 
 void take_queries(const Attention& a, int64_t batch, int64_t head, int64_t first, Queries& queries) {
@@ -256,7 +286,9 @@ void take_queries(const Attention& a, int64_t batch, int64_t head, int64_t first
     queries.largest[i] = LOWEST, queries.total[i] = 0.0f;
     const int64_t row = first + std::min<int64_t>(i, queries.count - 1);  // what is past the last is not stored
     const float* q = a.q + batch * a.q_batch_stride + row * a.q_row_stride + head * a.width;
-    queries.scales[i] = quantise_left(q, (int)a.width, queries.rows + i * BLOCK) * a.scale * LOG2_E;
+    int16_t* tile = queries.rows + i / TILE_M * TILE_M * MAX_WIDTH;
+    const float scale = quantise_left(q, (int)a.width, tile, i % TILE_M);
+    queries.scales[i] = scale == 0.0f ? 1.0f : scale;  // so that keys that are not valid stay far below the others
   }
 }
 
@@ -266,7 +298,7 @@ void store_queries(const Attention& a, const Queries& queries) {
     const float* sums = queries.sums + i / TILE_M * TILE_M * panels * TILE_N + i % TILE_M * TILE_N;
     float* y = a.y + ((queries.batch * a.n_queries + queries.first + i) * a.n_heads + queries.head) * a.width;
     // NaN for queries that are not finite.
-    const float factor = (queries.total[i] > 0.0f ? 1.0f / queries.total[i] : 0.0f) + queries.scales[i] * 0.0f;
+    const float factor = (queries.total[i] > 0.0f ? UNIT / queries.total[i] : 0.0f) + queries.scales[i] * 0.0f;
     for (int64_t j = 0; j < a.width; j += VF_LANES)
       vstore_upto(y + j, vmul(vload(sums + j / TILE_N * TILE_M * TILE_N + j % TILE_N), vset1(factor)),
                   (int)(a.width - j));
@@ -284,18 +316,21 @@ AURICLE_EXPORT void auricle_attend(const Attention* attention) {
   for (int64_t i = 0; i < n_heads; i++) heads[i] = space.head(a, i);
 #pragma omp parallel
   {
+    const MatrixUnits units;
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < n_heads; i++) {
       pack_keys(a, i / a.n_heads, i % a.n_heads, heads[i]);
       pack_values(a, i / a.n_heads, i % a.n_heads, heads[i]);
     }
+    static thread_local Scratch<Scores> space_of_scores;
+    Scores* scores = space_of_scores.room_for(1);
     Queries queries;
 #pragma omp for schedule(static)
     for (int64_t item = 0; item < n_heads * chunks; item++) {
       const int64_t head = item / chunks;
       take_queries(a, head / a.n_heads, head % a.n_heads, item % chunks * QUERY_ROWS, queries);
-      for (int64_t key = 0; key < a.n_keys; key += BLOCK)
-        for (int tile = 0; tile * TILE_M < queries.count; tile++) attend_tile(a, heads[head], queries, tile, key);
+      for (int64_t key = 0; key < a.n_keys; key += KEY_BLOCK)
+        for (int tile = 0; tile * TILE_M < queries.count; tile++) attend_tile(a, heads[head], queries, tile, key, *scores);
       store_queries(a, queries);
     }
   }

@@ -77,6 +77,7 @@ inline void attend_to_tokens(const float* query, const float* keys, const float*
 }
 
 constexpr int SCORED = 4;  // blocks of frames at once: a sum is not ready when the next number for it is
+constexpr int64_t FETCHED_AHEAD = 4096;  // bytes: rows of a batch have recordings of their own, which memory has to bring
 
 // Scores of one query over `BLOCKS` blocks of frames.
 template <int BLOCKS>
@@ -90,6 +91,7 @@ inline void scores_in_8_bits(const int16_t* query16, const int8_t* keys, int64_t
         for (int b = 0; b < BLOCKS; b++)
             for (int i = 0; i < PARTS; i++) {
                 const int8_t* place = keys + b * FRAMES * width + k * FRAMES + i * 2 * VI_PAIRS;
+                if (i == 0) _mm_prefetch((const char*)place + FETCHED_AHEAD, _MM_HINT_T0);
                 sums[b][i] = wdot(sums[b][i], wload_i8(place), pair);
             }
     }
@@ -128,8 +130,11 @@ inline void attend_in_8_bits(const float* query, const int8_t* keys, const float
         auto add = [&](int n) {
             for (int64_t t = 0; t < padded; t += 2) {
                 const VI pair = pair_of(probabilities + t);
-                for (int i = 0; i < n; i++)
-                    sums[i] = wdot(sums[i], wload_i8(values + t * width + 2 * (k + i * VI_PAIRS)), pair);
+                for (int i = 0; i < n; i++) {
+                    const int8_t* place = values + t * width + 2 * (k + i * VI_PAIRS);
+                    if (i % 2 == 0) _mm_prefetch((const char*)place + FETCHED_AHEAD, _MM_HINT_T0);
+                    sums[i] = wdot(sums[i], wload_i8(place), pair);
+                }
             }
         };
         if (columns == COLUMNS) add(COLUMNS);

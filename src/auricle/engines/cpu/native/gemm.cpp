@@ -24,7 +24,7 @@ constexpr int64_t CACHE_BYTES = 2 << 20;
 constexpr int64_t CACHE_BYTES = 512 << 10;
 #endif
 constexpr int64_t LEFT_BYTES = CACHE_BYTES / 4, BETWEEN_BYTES = CACHE_BYTES / 2;
-constexpr int64_t MAX_TILES = 120 / TILE_M;  // of rows at a time
+constexpr int64_t MAX_TILES = 128 / TILE_M;  // of rows at a time
 constexpr int64_t MAX_ROWS = MAX_TILES * TILE_M;
 
 // Mirrored by products.py.
@@ -88,53 +88,96 @@ void quantise(const Product& p, const Part& part, const Left& left) {
     for (int64_t k = 0; k < p.k; k += BLOCK) {
       const int n = (int)std::min<int64_t>(BLOCK, p.k - k);
       const int64_t slot = k / BLOCK * left.room + i;
-      left.scales[slot] = quantise_left(read_padded(p, batch, start + k, n, space), n, left.values + slot * BLOCK);
+      const float* values = read_padded(p, batch, start + k, n, space);
+      left.scales[slot] = quantise_left(values, n, left.values + (slot - i % TILE_M) * BLOCK, (int)(i % TILE_M));
     }
   }
 }
 
-// What a row of a tile becomes in the end.
-void finish_row(const Product& p, int64_t row, int64_t column, int n, const float* sums) {
-  float* y = p.y + row * p.n + column;
-  const float* residual = nullptr;
-  if (p.residual)
-    residual = p.residual + row / p.n_rows * p.residual_batch_stride + row % p.n_rows * p.residual_row_stride + column;
-  for (int j = 0; j < n; j += VF_LANES) {
-    VF value = vload(sums + j);
-    if (p.bias) value = vadd(value, vload_upto(p.bias + column + j, n - j));
-    value = vmul(activate(value, p.activation), vset1(p.scale));
-    if (residual) value = vadd(value, vload_upto(residual + j, n - j));
-    vstore_upto(y + j, value, n - j);
+// A tile of the left side and a panel of the right one: its first row in y and its first column, and how many there are.
+struct Tile {
+  int64_t row, column;
+  int n_rows, n_columns;
+};
+
+// The last block's sums, and what the tile holds of the blocks before, to what is stored. `WHOLE`: no column is missing;
+// masked stores take ten times as long on AMD's Zen.
+template <int32_t ACTIVATION, bool WHOLE>
+void finish(const Product& p, const Tile& tile, const TileSums& sums, const float* left_scales,
+            const float* right_scales, const float* before) {
+  for (int half = 0; half < 2; half++) {
+    const int64_t column = tile.column + half * VF_LANES;
+    const int n = WHOLE ? VF_LANES : std::clamp(tile.n_columns - half * VF_LANES, 0, VF_LANES);
+    const auto read = [n](const float* from) { return WHOLE ? vload(from) : vload_n(from, n); };
+    const VF right_scale = vload(right_scales + half * VF_LANES), scale = vset1(p.scale);
+    const VF bias = p.bias ? read(p.bias + column) : vzero();
+    int64_t batch = tile.row / p.n_rows, row = tile.row % p.n_rows;
+    float* y = p.y + tile.row * p.n + column;
+    for (int i = 0; i < tile.n_rows; i++, y += p.n) {
+      const VF blocks_before = before ? vload(before + i * TILE_N + half * VF_LANES) : vzero();
+      VF value = vfma(sums.of(i, half), vmul(vset1(left_scales[i]), right_scale), blocks_before);
+      value = vmul(activate(vadd(value, bias), ACTIVATION), scale);
+      if (p.residual)
+        value = vadd(value, read(p.residual + batch * p.residual_batch_stride + row * p.residual_row_stride + column));
+      if (++row == p.n_rows) row = 0, batch++;
+      if (WHOLE)
+        vstore(y, value);
+      else
+        vstore_n(y, value, n);
+    }
   }
 }
 
-void multiply_tile(const Product& p, const Part& part, const Left& left, int64_t tile_row, int64_t panel) {
-  alignas(64) float tile[TILE_M * TILE_N];
-  const int64_t column = panel * TILE_N;
-  const int n = (int)std::min<int64_t>(TILE_N, p.n - column);
-  const int rows = (int)std::min<int64_t>(TILE_M, part.n_rows - tile_row);
-  // Rows of y are pages apart: without this, each waits for memory in turn when the tile is stored.
-  float* y = p.y + (part.first_row + tile_row) * p.n + column;
-  for (int i = 0; i < rows; i++) __builtin_prefetch(y + i * p.n, 1);
-  for (int i = 0; i < TILE_M * TILE_N; i += VF_LANES) vstore(tile + i, vzero());
-  const int64_t padded_k = round_up(p.k, K_ALIGN), n_blocks = blocks_of(p);
-  for (int64_t block = 0; block < n_blocks; block++) {
-    const int64_t slot = block * left.room + tile_row, k = block * BLOCK;
-    add_block(left.values + slot * BLOCK, left.scales + slot, p.panels + (panel * padded_k + k) * TILE_N,
-              p.scales + (panel * n_blocks + block) * TILE_N, (int)(std::min<int64_t>(BLOCK, padded_k - k) / 2), tile);
+template <bool WHOLE>
+void finish(const Product& p, const Tile& tile, const TileSums& sums, const float* left_scales,
+            const float* right_scales, const float* before) {
+  switch (p.activation) {
+    case RELU: return finish<RELU, WHOLE>(p, tile, sums, left_scales, right_scales, before);
+    case GELU: return finish<GELU, WHOLE>(p, tile, sums, left_scales, right_scales, before);
+    case GELU_TANH: return finish<GELU_TANH, WHOLE>(p, tile, sums, left_scales, right_scales, before);
+    case SILU: return finish<SILU, WHOLE>(p, tile, sums, left_scales, right_scales, before);
+    default: return finish<NONE, WHOLE>(p, tile, sums, left_scales, right_scales, before);
   }
-  for (int i = 0; i < rows; i++) finish_row(p, part.first_row + tile_row + i, column, n, tile + i * TILE_N);
+}
+
+// One block's products for all tiles of a panel: the block of the right side stays in the first cache meanwhile. `sums`
+// holds those of the blocks before, [row][TILE_N]; after the last block they are stored.
+void multiply_block(const Product& p, const Part& part, const Left& left, int64_t panel, int64_t block, float* sums) {
+  const int64_t padded_k = round_up(p.k, K_ALIGN), n_blocks = blocks_of(p), k = block * BLOCK;
+  const int16_t* right = p.panels + (panel * padded_k + k) * TILE_N;
+  const float* right_scales = p.scales + (panel * n_blocks + block) * TILE_N;
+  const int n_values = (int)std::min<int64_t>(BLOCK, padded_k - k);
+  const int n_columns = (int)std::min<int64_t>(TILE_N, p.n - panel * TILE_N);
+  for (int64_t row = 0; row < part.n_rows; row += TILE_M) {
+    const int64_t slot = block * left.room + row;
+    const int16_t* values = left.values + slot * BLOCK;
+    float* before = sums + row * TILE_N;
+    if (block + 1 < n_blocks) {
+      add_block(values, left.scales + slot, right, right_scales, n_values, before, block == 0);
+      continue;
+    }
+    const Tile tile{part.first_row + row, panel * TILE_N, (int)std::min<int64_t>(TILE_M, part.n_rows - row), n_columns};
+    // Rows of y are pages apart: without this, each waits for memory in turn when the tile is stored.
+    for (int i = 0; i < tile.n_rows; i++) {
+      const char* y = (const char*)(p.y + (tile.row + i) * p.n + tile.column);
+      for (size_t line = 0; line < TILE_N * sizeof(float); line += 64) __builtin_prefetch(y + line, 1);
+    }
+    TileSums last;
+    dot_block(values, right, n_values, last);
+    (n_columns == TILE_N ? finish<true> : finish<false>)(p, tile, last, left.scales + slot, right_scales,
+                                                         block ? before : nullptr);
+  }
 }
 
 void multiply_part(const Product& p, const Part& part) {
   // What lies in rows past the last one is multiplied, and never stored.
   const Left left(p);
+  alignas(64) float sums[MAX_ROWS * TILE_N];
   for (int64_t row = 0; row < part.n_rows; row += left.room) {
     const Part some{part.first_row + row, std::min(left.room, part.n_rows - row), part.first_panel, part.end_panel};
     quantise(p, some, left);
     for (int64_t panel = some.first_panel; panel < some.end_panel; panel++)
-      for (int64_t tile_row = 0; tile_row < some.n_rows; tile_row += TILE_M)
-        multiply_tile(p, some, left, tile_row, panel);
+      for (int64_t block = 0; block < blocks_of(p); block++) multiply_block(p, some, left, panel, block, sums);
   }
 }
 
@@ -149,14 +192,16 @@ void choose_grid(int64_t tiles, int64_t panels, int64_t threads, int64_t& row_bl
 }
 
 // One output's weights of one block to 16 bits, with the largest scale that cannot overflow.
-float pack_block(const float* weights, int n, int16_t* out) {
+float pack_block(const float* weights, int n, int16_t* panel, int column) {
   double most = 1e-30, sum = 1e-30;
   for (int i = 0; i < n; i++) {
     most = std::max<double>(most, std::fabs(weights[i]));
     sum += std::fabs(weights[i]);
   }
   const double inverse = std::min(RIGHT_MAX / most, RIGHT_SUM / sum);
-  for (int i = 0; i < n; i++) out[i / 2 * 2 * TILE_N + i % 2] = (int16_t)std::lrint(weights[i] * inverse);
+  int16_t values[BLOCK] = {};
+  for (int i = 0; i < n; i++) values[i] = (int16_t)std::lrint(weights[i] * inverse);
+  put_right(panel, column, values, round_up(n, K_ALIGN));
   return (float)(1.0 / inverse);
 }
 
@@ -165,7 +210,10 @@ float pack_block(const float* weights, int n, int16_t* out) {
 // How many threads the calling thread's parallel parts have, those of torch's operations included.
 AURICLE_EXPORT void auricle_set_threads(int32_t n) { omp_set_num_threads(n); }
 
+// How weights are packed: outputs of a panel, inputs of a block, and what their number is padded to.
 AURICLE_EXPORT int64_t auricle_tile_columns() { return TILE_N; }
+AURICLE_EXPORT int64_t auricle_block() { return BLOCK; }
+AURICLE_EXPORT int64_t auricle_k_align() { return K_ALIGN; }
 
 // weight [N][K] to panels and scales as blocks.h has them; both are zero before.
 AURICLE_EXPORT void auricle_pack_weight(const float* weight, int64_t n, int64_t k, int16_t* panels, float* scales) {
@@ -176,7 +224,7 @@ AURICLE_EXPORT void auricle_pack_weight(const float* weight, int64_t n, int64_t 
     for (int64_t first = 0; first < k; first += BLOCK) {
       const int count = (int)std::min<int64_t>(BLOCK, k - first);
       scales[(panel * n_blocks + first / BLOCK) * TILE_N + lane] =
-          pack_block(weight + column * k + first, count, panels + (panel * padded_k + first) * TILE_N + 2 * lane);
+          pack_block(weight + column * k + first, count, panels + (panel * padded_k + first) * TILE_N, (int)lane);
     }
   }
 }
@@ -187,13 +235,17 @@ AURICLE_EXPORT void auricle_multiply(const Product* product) {
   const int64_t tiles = (rows + TILE_M - 1) / TILE_M, panels = (p.n + TILE_N - 1) / TILE_N;
   int64_t row_blocks, column_parts;
   choose_grid(tiles, panels, omp_get_max_threads(), row_blocks, column_parts);
-#pragma omp parallel for schedule(dynamic)
-  for (int64_t item = 0; item < row_blocks * column_parts; item++) {
-    const int64_t block = item / column_parts, part = item % column_parts;
-    const int64_t first_row = block * tiles / row_blocks * TILE_M;
-    const int64_t end_row = std::min(rows, (block + 1) * tiles / row_blocks * TILE_M);
-    const int64_t first_panel = part * panels / column_parts, end_panel = (part + 1) * panels / column_parts;
-    multiply_part(p, {first_row, end_row - first_row, first_panel, end_panel});
+#pragma omp parallel
+  {
+    const MatrixUnits units;
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < row_blocks * column_parts; item++) {
+      const int64_t block = item / column_parts, part = item % column_parts;
+      const int64_t first_row = block * tiles / row_blocks * TILE_M;
+      const int64_t end_row = std::min(rows, (block + 1) * tiles / row_blocks * TILE_M);
+      const int64_t first_panel = part * panels / column_parts, end_panel = (part + 1) * panels / column_parts;
+      multiply_part(p, {first_row, end_row - first_row, first_panel, end_panel});
+    }
   }
 }
 
@@ -206,6 +258,7 @@ AURICLE_EXPORT void auricle_multiply_twice(const Product* first_product, const P
   const int64_t blocks = std::min(tiles, round_up((rows + most - 1) / most, omp_get_max_threads()));
 #pragma omp parallel
   {
+    const MatrixUnits units;
     static thread_local Scratch<float> space;
     float* between = space.room_for(MAX_ROWS * first_product->n);
 #pragma omp for schedule(dynamic)

@@ -65,6 +65,8 @@ AURICLE_INLINE VI iload(const void* p) { return _mm512_loadu_si512(p); }
 AURICLE_INLINE void istore(void* p, VI a) { _mm512_storeu_si512(p, a); }
 AURICLE_INLINE VI iset1(int32_t a) { return _mm512_set1_epi32(a); }
 AURICLE_INLINE VI iadd(VI a, VI b) { return _mm512_add_epi32(a, b); }
+AURICLE_INLINE VI imax(VI a, VI b) { return _mm512_max_epi32(a, b); }
+AURICLE_INLINE int32_t hmax(VI a) { return _mm512_reduce_max_epi32(a); }
 // Lanes of 16 bits, those of `low` first in each pair: both within 16 bits.
 AURICLE_INLINE VI interleave(VI low, VI high) {
   return _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(high, 16));
@@ -155,6 +157,12 @@ AURICLE_INLINE VI iload(const void* p) { return _mm256_loadu_si256((const __m256
 AURICLE_INLINE void istore(void* p, VI a) { _mm256_storeu_si256((__m256i*)p, a); }
 AURICLE_INLINE VI iset1(int32_t a) { return _mm256_set1_epi32(a); }
 AURICLE_INLINE VI iadd(VI a, VI b) { return _mm256_add_epi32(a, b); }
+AURICLE_INLINE VI imax(VI a, VI b) { return _mm256_max_epi32(a, b); }
+AURICLE_INLINE int32_t hmax(VI a) {
+  __m128i x = _mm_max_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  x = _mm_max_epi32(x, _mm_shuffle_epi32(x, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32(x, 0xb1)));
+}
 // Lanes of 16 bits, those of `low` first in each pair: both within 16 bits.
 AURICLE_INLINE VI interleave(VI low, VI high) {
   return _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi32(0xffff)), _mm256_slli_epi32(high, 16));
@@ -185,6 +193,13 @@ AURICLE_INLINE VF vscale2(VF a, VF n) {
 #endif
 
 AURICLE_INLINE VF vzero() { return vset1(0.0f); }
+// The float with the largest bits.
+AURICLE_INLINE float largest_float(VI bits) {
+  const int32_t largest = hmax(bits);
+  float found;
+  std::memcpy(&found, &largest, sizeof found);
+  return found;
+}
 
 // As vload_n and vstore_n, for n that is mostly VF_LANES or more: masked stores take ten times as long on AMD's Zen.
 AURICLE_INLINE VF vload_upto(const float* p, int n) { return n >= VF_LANES ? vload(p) : vload_n(p, n); }

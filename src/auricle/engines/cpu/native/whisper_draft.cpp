@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "decoder_attention.h"
+#include "draft_products.h"
 #include "int8.h"
 #include "parallel.h"
 #include "whisper_rules.h"
@@ -141,8 +142,8 @@ struct Own {
     int16_t query16[256];
 
     Own(const Shared& all, int64_t m_rows) {
-        const int64_t widest = std::max(all.width(), all.model.ffn) + K_STEP;
-        rows16.resize(m_rows * widest), scales.resize(m_rows), normal.resize(widest);
+        const int64_t widest = std::max(all.width(), all.model.ffn) + DRAFT_K_STEP;
+        rows16.resize(draft_rows_size(m_rows, widest)), scales.resize(m_rows), normal.resize(widest);
         scores.resize(std::max(all.cache.room, padded_frames(all.cache.frames)) + VF_LANES);
         probabilities.resize(padded_frames(all.cache.frames));
     }
@@ -173,21 +174,20 @@ constexpr int64_t OUTPUTS = 16;  // a unit of a product's outputs
 
 // A product of all rows, for a chunk of the outputs: every thread scales the rows for itself, which is less work than
 // waiting for one that does.
-template <class Put>
+template <bool ADD, class Place>
 void product(const Int8Weights& w, const float* x, const Norm* norm, Shared& all, Own& own, const Where& at,
-             Put&& put) {
+             Place&& place) {
     const int64_t m_rows = int64_t(all.rows.size());
     if (own.part != at.part) {
-        const int bound = row_bound(w.k);
         for (int64_t m = 0; m < m_rows; m++) {
             const float* row = x + m * w.k;
             if (norm) normalize(row, *norm, w.k, own.normal.data()), row = own.normal.data();
-            own.scales[m] = quantize_row(row, w.k, w.padded, bound, own.rows16.data() + m * w.padded);
+            own.scales[m] = put_draft_row(w, row, m, own.rows16.data());
         }
         own.part = at.part;
     }
     const Share share = share_of(w.n, at, OUTPUTS);
-    int8_product(w, own.rows16.data(), own.scales.data(), m_rows, share.begin, share.end, put);
+    draft_product<ADD>(w, own.rows16.data(), own.scales.data(), m_rows, share.begin, share.end, place);
 }
 
 void embed(Shared& all) {
@@ -232,8 +232,8 @@ void cross_attention(Shared& all, Own& own, const Where& at) {
 // The first half of the feed-forward network, with its activation.
 void widen(const DraftLayer& layer, Shared& all, Own& own, const Where& at) {
     const int64_t f = all.model.ffn;
-    product(layer.fc1, all.x.data(), &layer.final_norm, all, own, at,
-            [&](int64_t n, int64_t m, float value) { all.hidden[m * f + n] = value; });
+    product<false>(layer.fc1, all.x.data(), &layer.final_norm, all, own, at,
+                   [&](int64_t n, int64_t m) { return &all.hidden[m * f + n]; });
     const Share share = share_of(f, at, OUTPUTS);
     for (size_t m = 0; m < all.rows.size(); m++) {
         float* row = all.hidden.data() + m * f;
@@ -250,8 +250,8 @@ void widen(const DraftLayer& layer, Shared& all, Own& own, const Where& at) {
 
 void logits(Shared& all, Own& own, const Where& at) {
     const int64_t v = all.model.vocabulary;
-    product(all.model.logits, all.x.data(), &all.model.norm, all, own, at,
-            [&](int64_t n, int64_t m, float value) { all.logits[m * v + n] = value; });
+    product<false>(all.model.logits, all.x.data(), &all.model.norm, all, own, at,
+                   [&](int64_t n, int64_t m) { return &all.logits[m * v + n]; });
     const Share share = share_of(v, at, OUTPUTS);
     for (size_t m = 0; m < all.rows.size(); m++)
         all.choices[m * MOST_CHUNKS + at.chunk] =
@@ -262,19 +262,19 @@ void run_chunk(Shared& all, Own& own, const Where& at) {
     const int64_t d = all.width();
     const DraftLayer& layer = all.model.layers[std::min(at.layer(all), all.model.n_layers - 1)];
     auto into_wide = [&](int64_t width) {
-        return [&all, width](int64_t n, int64_t m, float value) { all.wide[m * width + n] = value; };
+        return [&all, width](int64_t n, int64_t m) { return &all.wide[m * width + n]; };
     };
-    auto into_stream = [&](int64_t n, int64_t m, float value) { all.x[m * d + n] += value; };
+    auto into_stream = [&](int64_t n, int64_t m) { return &all.x[m * d + n]; };
     const float *x = all.x.data(), *context = all.context.data();
     switch (at.kind(all)) {
-        case QKV: return product(layer.qkv, x, &layer.self_norm, all, own, at, into_wide(3 * d));
+        case QKV: return product<false>(layer.qkv, x, &layer.self_norm, all, own, at, into_wide(3 * d));
         case SELF_ATTENTION: return self_attention(all, own, at);
-        case SELF_OUT: return product(layer.self_out, context, nullptr, all, own, at, into_stream);
-        case CROSS_QUERY: return product(layer.cross_query, x, &layer.cross_norm, all, own, at, into_wide(d));
+        case SELF_OUT: return product<true>(layer.self_out, context, nullptr, all, own, at, into_stream);
+        case CROSS_QUERY: return product<false>(layer.cross_query, x, &layer.cross_norm, all, own, at, into_wide(d));
         case CROSS_ATTENTION: return cross_attention(all, own, at);
-        case CROSS_OUT: return product(layer.cross_out, context, nullptr, all, own, at, into_stream);
+        case CROSS_OUT: return product<true>(layer.cross_out, context, nullptr, all, own, at, into_stream);
         case FC1: return widen(layer, all, own, at);
-        case FC2: return product(layer.fc2, all.hidden.data(), nullptr, all, own, at, into_stream);
+        case FC2: return product<true>(layer.fc2, all.hidden.data(), nullptr, all, own, at, into_stream);
         case LOGITS: return logits(all, own, at);
     }
 }
@@ -341,6 +341,7 @@ AURICLE_EXPORT void auricle_draft(const DraftModel* model, const DraftCache* cac
     all.ticket = opening_ticket(all, 0);
 #pragma omp parallel num_threads(all.threads)
     {
+        const MatrixUnits units;
         Own own(all, m_rows);
         work(all, own);
     }
@@ -358,9 +359,17 @@ AURICLE_EXPORT void auricle_choose(const float* logits, int64_t n_rows, const Ru
     }
 }
 
-// Scale (N, K) float32 weights to 8 bits, one scale for each output; what follows K up to `padded` becomes zero.
-AURICLE_EXPORT void auricle_pack_int8(const float* weights, int64_t n, int64_t k, int64_t padded, int8_t* values,
-                                      float* scales) {
+// What a draft's weights are padded to.
+AURICLE_EXPORT int64_t auricle_draft_k_step() { return DRAFT_K_STEP; }
+AURICLE_EXPORT int64_t auricle_draft_n_step() { return DRAFT_N_STEP; }
+
+// Scale (N, K) float32 weights to 8 bits, one scale for each output; what follows K up to `padded` becomes zero. They lie
+// as a draft reads them if `for_draft`, else (N, padded).
+AURICLE_EXPORT void auricle_pack_int8(const float* weights, int64_t n, int64_t k, int64_t padded, int32_t for_draft,
+                                      int8_t* values, float* scales) {
+#ifdef __AMX_INT8__
+    if (for_draft) return pack_draft_tiles(weights, n, k, padded, values, scales);
+#endif
 #pragma omp parallel for schedule(static)
     for (int64_t row = 0; row < n; row++) {
         float top = 0.0f;
