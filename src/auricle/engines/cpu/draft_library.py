@@ -223,7 +223,8 @@ def _declare(found: Any) -> None:
         getattr(found, name).restype = _Int
     signatures = {
         "auricle_pack_int8": [_Pointer, _Int, _Int, _Int, ctypes.c_int32, _Pointer, _Pointer],
-        "auricle_pack_cross": [_Pointer, *[_Int] * 4, *[_Pointer] * 4, half, _Pointer, _Pointer],
+        "auricle_pack_small": [_Pointer, *[_Int] * 4, *[_Pointer] * 4],
+        "auricle_pack_precise": [_Pointer, *[_Int] * 4, half, _Pointer, _Pointer],
         "auricle_attend_cross": [*[_Pointer] * 3, *[_Int] * 4, half, *[_Pointer] * 3],
         "auricle_attend_tokens": [*[_Pointer] * 3, *[_Int] * 5, _Pointer, _Pointer],
         "auricle_choose": [_Pointer, _Int, *[_Pointer] * 4],

@@ -53,7 +53,7 @@ class _Product(ctypes.Structure):
     )
 
 
-class _Attention(ctypes.Structure):
+class AttentionCall(ctypes.Structure):
     """`Attention` of attention.cpp."""
 
     _fields_ = (
@@ -80,12 +80,12 @@ class PackedLinear:
         """Quantise the weight (N, K) of a linear layer."""
         weight = weight.detach().float().contiguous()
         n, k = weight.shape
-        library = _library()
-        tile, block, align = library.auricle_tile_columns(), library.auricle_block(), library.auricle_k_align()
+        native = library()
+        tile, block, align = native.auricle_tile_columns(), native.auricle_block(), native.auricle_k_align()
         n_panels = -(-n // tile)
         panels = large([n_panels, -(-k // align) * align, tile], torch.int16)
         scales = torch.zeros(n_panels, -(-k // block), tile)
-        library.auricle_pack_weight(_pointer(weight), n, k, _pointer(panels), _pointer(scales))
+        native.auricle_pack_weight(pointer_of(weight), n, k, pointer_of(panels), pointer_of(scales))
         return cls(n, k, panels, scales, None if bias is None else bias.detach().float().contiguous())
 
     @classmethod
@@ -146,7 +146,7 @@ def feed_forward(
         _product(rows, first, activation, None, 1.0, y),
         _product(_Rows(y, 1, x.shape[1], first.n, 0, 2**62), second, None, residual, scale, y),
     )
-    _library().auricle_multiply_twice(*(ctypes.byref(product) for product in products))
+    library().auricle_multiply_twice(*(ctypes.byref(product) for product in products))
     return y.view(shape)
 
 
@@ -207,13 +207,13 @@ def attention(
         bias_strides = bias.stride()[:3]
     y = torch.empty(B, S, D)
     if y.numel() and T:
-        call = _Attention(
-            *(_pointer(tensor) for tensor in (q, k, v, mask, bias, y)),
+        call = AttentionCall(
+            *(pointer_of(tensor) for tensor in (q, k, v, mask, bias, y)),
             *(B, n_heads, D // n_heads, S, T),
             *(stride for tensor in (q, k, v) for stride in tensor.stride()[:2]),
             *(*bias_strides, (D // n_heads) ** -0.5 if scale is None else scale),
         )
-        _library().auricle_attend(ctypes.byref(call))
+        library().auricle_attend(ctypes.byref(call))
     return y if T else y.zero_()
 
 
@@ -239,7 +239,7 @@ def _multiply(
 ) -> Tensor:
     y = torch.empty(rows.n_batches, rows.n_rows, packed.n)
     if y.numel():
-        _library().auricle_multiply(ctypes.byref(_product(rows, packed, activation, residual, scale, y)))
+        library().auricle_multiply(ctypes.byref(_product(rows, packed, activation, residual, scale, y)))
     return y
 
 
@@ -257,7 +257,7 @@ def _product(
         residual = _three_dimensions(residual).expand(rows.n_batches, rows.n_rows, packed.n)
         residual_strides = (residual.stride(0), residual.stride(1))
     product = _Product(
-        *(_pointer(tensor) for tensor in (rows.x, packed.panels, packed.scales, packed.bias, residual, y)),
+        *(pointer_of(tensor) for tensor in (rows.x, packed.panels, packed.scales, packed.bias, residual, y)),
         *(rows.n_batches, rows.n_rows, rows.x.stride(0), rows.stride, rows.start, rows.size, *residual_strides),
         *(packed.n, packed.k, scale, ACTIVATIONS[activation]),
     )
@@ -272,11 +272,13 @@ def _three_dimensions(x: Tensor) -> Tensor:
     return x if x.stride(2) == 1 and x.dtype == torch.float32 else x.float().contiguous()
 
 
-def _pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
+def pointer_of(tensor: Tensor | None) -> ctypes.c_void_p | None:
+    """The address of a tensor's first number, for the kernels."""
     return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
 
 
-def _library() -> ctypes.CDLL:
-    library = kernels()
-    assert library is not None, "callers ask available() first"
-    return library
+def library() -> ctypes.CDLL:
+    """The kernels; callers have asked `available()`."""
+    found = kernels()
+    assert found is not None, "callers ask available() first"
+    return found

@@ -10,7 +10,6 @@ of room, `D` width, `H` heads, `K` width of a head, `L` layers, `V` vocabulary.
 from __future__ import annotations
 
 import ctypes
-import weakref
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -21,12 +20,13 @@ from torch import Tensor, nn
 
 from auricle.engines.cpu import draft_library as c
 from auricle.engines.cpu.linear import Arithmetic
-from auricle.engines.cpu.memory import Block, room_for
+from auricle.engines.cpu.memory import Block
 from auricle.engines.cpu.modules_products import joined_product, make_product, product_of
+from auricle.engines.cpu.packed_attention import PackedKeysValues
+from auricle.engines.cpu.whisper_recording import FloatKeysValues, HalfKeysValues, KeysValues, Recording
 from auricle.errors import OptionError
 from auricle.models.whisper import Whisper
 
-FRAMES = 16  # decoder_attention.h: the recording's keys lie in blocks of this many frames
 WIDTH_STEP = 32  # of a head, so that every vector width divides it
 MOST_FRAMES = 4096  # beyond, the 8-bit attention's sums could overflow
 ROOM = 64  # positions that a full cache gains at least
@@ -70,7 +70,13 @@ class WhisperDecoder:
         config, decoder = model.config, model.model.decoder
         self.heads, self.width = config.decoder_attention_heads, config.d_model // config.decoder_attention_heads
         self.vocabulary, self.max_length = config.vocab_size, config.max_target_positions
-        self.half = arithmetic != "float32"
+        # The recording's keys and values.
+        kinds: dict[Arithmetic, type[KeysValues]] = {
+            "float32": FloatKeysValues,
+            "bfloat16": HalfKeysValues,
+            "int16": PackedKeysValues,
+        }
+        self.kept = kinds[arithmetic]
         self.layers = [Layer(module, arithmetic) for module in decoder.layers]
         self.project = make_product(model.proj_out.weight.float(), None, arithmetic)
         # oneDNN prepares its kernels for every number of rows, and keeps them.
@@ -134,45 +140,13 @@ class WhisperDecoder:
         )
 
 
-class Recording:
-    """What all layers read of the encoder's states (R, T, D): keys and values in 8 bits and precisely."""
-
-    def __init__(self, decoder: WhisperDecoder, states: Tensor) -> None:
-        n_rows, self.n_frames, _ = states.shape
-        heads, width, library = decoder.heads, decoder.width, c.library()
-        padded = -(-self.n_frames // FRAMES) * FRAMES
-        precise = torch.float16 if decoder.half else torch.float32
-        states = states.float().contiguous()
-        frames, columns = (n_rows, heads, padded * width), (n_rows, heads, width)
-        kinds = [(frames, torch.int8), (columns, torch.float32), (frames, precise)]
-        block = decoder.lend(2 * len(decoder.layers) * sum(room_for(*kind) for kind in kinds))
-        weakref.finalize(self, decoder.give_back, block)
-        self.layers: list[tuple[Tensor, ...]] = []
-        for layer in decoder.layers:
-            both = layer.cross_keys_values(states).float()  # (R, T, 2 D)
-            small, scales, exact = ([block.take(*kind) for _ in range(2)] for kind in kinds)
-            library.auricle_pack_cross(
-                c.pointer_to(both),
-                n_rows,
-                self.n_frames,
-                heads,
-                width,
-                *(c.pointer_to(one) for one in (*small, *scales)),
-                decoder.half,
-                *(c.pointer_to(one) for one in exact),
-            )
-            self.layers.append((*small, *scales, *exact))
-        self.draft = (c.CrossCache * len(self.layers))(
-            *(c.CrossCache(*(c.pointer_to(one) for one in layer[:4])) for layer in self.layers)
-        )
-
-
 class WhisperStep:
     """Rows of tokens over encoded windows. Rows may have different lengths once they were drafted."""
 
     def __init__(self, decoder: WhisperDecoder, states: Tensor) -> None:
         self._decoder = decoder
-        self._recording = Recording(decoder, states)
+        products = [layer.cross_keys_values for layer in decoder.layers]
+        self._recording = Recording(states, products, decoder.heads, decoder.kept, decoder.lend, decoder.give_back)
         self._source = torch.arange(len(states))
         self._lengths = [0] * len(states)
         self._room = 0
@@ -353,18 +327,7 @@ class WhisperStep:
         x = layer.self_out(heard, residual=x)
         query = layer.cross_query(_normalized(x, to_recording)).float()  # (M, D)
         heard = torch.zeros_like(x)
-        library.auricle_attend_cross(
-            c.pointer_to(query),
-            c.pointer_to(first),
-            c.pointer_to(source),
-            len(source),
-            self._recording.n_frames,
-            heads,
-            width,
-            decoder.half,
-            *(c.pointer_to(one) for one in self._recording.layers[index][4:]),
-            c.pointer_to(heard),
-        )
+        self._recording.layers[index].attend(query, first, source, heard)
         x = layer.cross_out(heard, residual=x)
         return layer.fc2(layer.fc1(_normalized(x, to_network), "gelu"), residual=x)
 

@@ -7,7 +7,6 @@
 // their bits; what the block weighs beside the others is in the left scales. Scores are in powers of two.
 #include <algorithm>
 #include <cmath>
-#include <memory>
 #include <vector>
 
 #include "blocks.h"
@@ -50,23 +49,19 @@ struct PackedHead {
   float* value_scales;  // [K / TILE_N][block][TILE_N]
 };
 
-// Where the packed heads of one call lie.
-struct Space {
-  std::vector<int16_t> integers;
-  std::vector<float> floats;
+// Where packed heads lie: one after the other, in integers and in floats.
+struct PackedHeads {
+  int16_t* integers;
+  float* floats;
 
-  PackedHead head(const Attention& a, int64_t index) {
-    const int64_t keys = a.padded_keys(), key_size = keys * a.padded_width();
-    const int64_t value_size = a.width_panels() * keys * TILE_N;
-    const int64_t scale_size = a.width_panels() * a.key_blocks() * TILE_N;
-    if (index == 0) {
-      const int64_t heads = a.n_batches * a.n_heads;
-      integers.resize(std::max<size_t>(integers.size(), heads * (key_size + value_size)));
-      floats.resize(std::max<size_t>(floats.size(), heads * (2 * keys + scale_size)));
-    }
-    int16_t* integer = integers.data() + index * (key_size + value_size);
-    float* real = floats.data() + index * (2 * keys + scale_size);
-    return {integer, real, real + keys, integer + key_size, real + 2 * keys};
+  static int64_t key_size(const Attention& a) { return a.padded_keys() * a.padded_width(); }
+  static int64_t n_integers(const Attention& a) { return key_size(a) + a.width_panels() * a.padded_keys() * TILE_N; }
+  static int64_t n_floats(const Attention& a) { return 2 * a.padded_keys() + a.width_panels() * a.key_blocks() * TILE_N; }
+
+  PackedHead head(const Attention& a, int64_t index) const {
+    int16_t* integer = integers + index * n_integers(a);
+    float* real = floats + index * n_floats(a);
+    return {integer, real, real + a.padded_keys(), integer + key_size(a), real + 2 * a.padded_keys()};
   }
 };
 
@@ -77,8 +72,7 @@ AURICLE_INLINE VF right_factor(VF most, VF sum) {
   return vmin(vdiv(vset1((float)RIGHT_MAX), most), vdiv(vset1((float)RIGHT_SUM), sum));
 }
 
-void pack_key(const Attention& a, const float* key, int16_t* panel, int column, float& scale) {
-  alignas(64) int16_t row[MAX_WIDTH + VF_LANES] = {};
+void quantise_key(const Attention& a, const float* key, int16_t* row, float& scale) {
   VF most = vzero(), sum = vzero();
   const int width = (int)a.width;
   for (int i = 0; i < width; i += VF_LANES) {
@@ -88,23 +82,21 @@ void pack_key(const Attention& a, const float* key, int16_t* panel, int column, 
   }
   const VF factor = right_factor(vset1(hmax(most)), vset1(hsum(sum)));
   for (int i = 0; i < width; i += VF_LANES) vstore_i16(row + i, vmul(vload_upto(key + i, width - i), factor));
-  put_right(panel, column, row, a.padded_width());
   vstore_n(&scale, vdiv(vset1(a.scale * LOG2_E), factor), 1);
 }
 
 void pack_keys(const Attention& a, int64_t batch, int64_t head, const PackedHead& packed) {
   const float* first = a.k + batch * a.k_batch_stride + head * a.width;
-  const int16_t zeros[MAX_WIDTH] = {};
-  for (int64_t key = 0; key < a.padded_keys(); key++) {
+  for (int64_t key = 0; key < a.padded_keys(); key += KEYS_AT_ONCE) {
+    alignas(64) int16_t rows[KEYS_AT_ONCE][MAX_WIDTH] = {};
+    for (int i = 0; i < KEYS_AT_ONCE; i++) {
+      const bool valid = key + i < a.n_keys && (!a.valid || a.valid[batch * a.n_keys + key + i]);
+      packed.penalty[key + i] = valid ? 0.0f : LOWEST;
+      packed.key_scales[key + i] = 0.0f;
+      if (valid) quantise_key(a, first + (key + i) * a.k_row_stride, rows[i], packed.key_scales[key + i]);
+    }
     int16_t* panel = packed.keys + key / TILE_N * TILE_N * a.padded_width();
-    const int column = (int)(key % TILE_N);
-    const bool valid = key < a.n_keys && (!a.valid || a.valid[batch * a.n_keys + key]);
-    packed.penalty[key] = valid ? 0.0f : LOWEST;
-    packed.key_scales[key] = 0.0f;
-    if (valid)
-      pack_key(a, first + key * a.k_row_stride, panel, column, packed.key_scales[key]);
-    else
-      put_right(panel, column, zeros, a.padded_width());
+    put_keys(panel, (int)(key % TILE_N), rows[0], MAX_WIDTH, a.padded_width());
   }
 }
 
@@ -281,8 +273,9 @@ void attend_tile(const Attention& a, const PackedHead& packed, Queries& queries,
 void take_queries(const Attention& a, int64_t batch, int64_t head, int64_t first, Queries& queries) {
   queries.batch = batch, queries.head = head, queries.first = first;
   queries.count = std::min<int64_t>(QUERY_ROWS, a.n_queries - first);
-  std::fill(std::begin(queries.sums), std::end(queries.sums), 0.0f);
-  for (int i = 0; i < QUERY_ROWS; i++) {
+  const int64_t n_rows = round_up(queries.count, TILE_M);
+  std::fill(queries.sums, queries.sums + n_rows * a.width_panels() * TILE_N, 0.0f);
+  for (int i = 0; i < n_rows; i++) {
     queries.largest[i] = LOWEST, queries.total[i] = 0.0f;
     const int64_t row = first + std::min<int64_t>(i, queries.count - 1);  // what is past the last is not stored
     const float* q = a.q + batch * a.q_batch_stride + row * a.q_row_stride + head * a.width;
@@ -305,33 +298,77 @@ void store_queries(const Attention& a, const Queries& queries) {
   }
 }
 
+void pack_head(const Attention& a, const PackedHeads& heads, int64_t index) {
+  const PackedHead packed = heads.head(a, index);
+  pack_keys(a, index / a.n_heads, index % a.n_heads, packed);
+  pack_values(a, index / a.n_heads, index % a.n_heads, packed);
+}
+
+// Up to QUERY_ROWS queries of a head, from `first` on.
+void attend_chunk(const Attention& a, const PackedHead& packed, int64_t batch, int64_t head, int64_t first) {
+  static thread_local Scratch<Scores> scores;
+  static thread_local Scratch<Queries> queries_space;
+  Queries& queries = *queries_space.room_for(1);
+  take_queries(a, batch, head, first, queries);
+  for (int64_t key = 0; key < a.n_keys; key += KEY_BLOCK)
+    for (int tile = 0; tile * TILE_M < queries.count; tile++)
+      attend_tile(a, packed, queries, tile, key, *scores.room_for(1));
+  store_queries(a, queries);
+}
+
 }  // namespace
 
 // `attention` says nothing that products.py has not checked. A query without valid keys gets zeros.
 AURICLE_EXPORT void auricle_attend(const Attention* attention) {
-  static thread_local Space space;
+  static thread_local std::vector<int16_t> integers;
+  static thread_local std::vector<float> floats;
   const Attention& a = *attention;
   const int64_t n_heads = a.n_batches * a.n_heads, chunks = (a.n_queries + QUERY_ROWS - 1) / QUERY_ROWS;
-  std::vector<PackedHead> heads(n_heads);
-  for (int64_t i = 0; i < n_heads; i++) heads[i] = space.head(a, i);
+  integers.resize(std::max<size_t>(integers.size(), n_heads * PackedHeads::n_integers(a)));
+  floats.resize(std::max<size_t>(floats.size(), n_heads * PackedHeads::n_floats(a)));
+  const PackedHeads heads{integers.data(), floats.data()};
 #pragma omp parallel
   {
     const MatrixUnits units;
 #pragma omp for schedule(static)
-    for (int64_t i = 0; i < n_heads; i++) {
-      pack_keys(a, i / a.n_heads, i % a.n_heads, heads[i]);
-      pack_values(a, i / a.n_heads, i % a.n_heads, heads[i]);
-    }
-    static thread_local Scratch<Scores> space_of_scores;
-    Scores* scores = space_of_scores.room_for(1);
-    Queries queries;
+    for (int64_t i = 0; i < n_heads; i++) pack_head(a, heads, i);
 #pragma omp for schedule(static)
     for (int64_t item = 0; item < n_heads * chunks; item++) {
       const int64_t head = item / chunks;
-      take_queries(a, head / a.n_heads, head % a.n_heads, item % chunks * QUERY_ROWS, queries);
-      for (int64_t key = 0; key < a.n_keys; key += KEY_BLOCK)
-        for (int tile = 0; tile * TILE_M < queries.count; tile++) attend_tile(a, heads[head], queries, tile, key, *scores);
-      store_queries(a, queries);
+      attend_chunk(a, heads.head(a, head), head / a.n_heads, head % a.n_heads, item % chunks * QUERY_ROWS);
+    }
+  }
+}
+
+// What a head's packed keys and values take, in 16-bit integers and in floats: `attention` has the sizes.
+AURICLE_EXPORT void auricle_packed_sizes(const Attention* attention, int64_t* n_integers, int64_t* n_floats) {
+  *n_integers = PackedHeads::n_integers(*attention);
+  *n_floats = PackedHeads::n_floats(*attention);
+}
+
+// Packs the keys and values of all batches' heads for `auricle_attend_packed`.
+AURICLE_EXPORT void auricle_pack_heads(const Attention* attention, int16_t* integers, float* floats) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < attention->n_batches * attention->n_heads; i++) pack_head(*attention, {integers, floats}, i);
+}
+
+// Attention to packed keys and values: queries and y (M, H K), sorted by row; `first` (R + 1) says where each row's begin,
+// and a row hears the batch `source[row]`. Of `attention` the sizes, q, its row stride and y count.
+AURICLE_EXPORT void auricle_attend_packed(const Attention* attention, int16_t* integers, float* floats,
+                                          const int64_t* first, const int64_t* source, int64_t n_rows) {
+  const PackedHeads heads{integers, floats};
+#pragma omp parallel
+  {
+    const MatrixUnits units;
+#pragma omp for schedule(dynamic)
+    for (int64_t item = 0; item < n_rows * attention->n_heads; item++) {
+      const int64_t row = item / attention->n_heads, head = item % attention->n_heads;
+      Attention a = *attention;
+      a.q += first[row] * a.q_row_stride;
+      a.y += first[row] * a.n_heads * a.width;
+      a.n_queries = first[row + 1] - first[row];
+      for (int64_t query = 0; query < a.n_queries; query += QUERY_ROWS)
+        attend_chunk(a, heads.head(a, source[row] * a.n_heads + head), 0, head, query);
     }
   }
 }

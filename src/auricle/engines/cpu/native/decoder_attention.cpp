@@ -32,29 +32,35 @@ void scale_row(const float* x, const float* inverse, int64_t width, int8_t* out)
     for (int64_t k = 0; k < width; k += VF_LANES) vstore_i8(out + k, vmul(vload(x + k), vload(inverse + k)));
 }
 
-template <class Number>
-void pack_head(const float* keys, const float* values, int64_t frames, int64_t width, int64_t stride, int8_t* keys8,
-               int8_t* values8, float* key_scales, float* value_scales, Number* keys_out, Number* values_out) {
+void pack_small_head(const float* keys, const float* values, int64_t frames, int64_t width, int64_t stride,
+                     int8_t* keys8, int8_t* values8, float* key_scales, float* value_scales) {
     column_scales(keys, frames, width, stride, key_scales);
     column_scales(values, frames, width, stride, value_scales);
-    std::vector<float> key_inverse(width), value_inverse(width);
+    std::vector<float> key_inverse(width), value_inverse(width), zeros(width, 0.0f);
     for (int64_t k = 0; k < width; k++) key_inverse[k] = 1.0f / key_scales[k], value_inverse[k] = 1.0f / value_scales[k];
-    const int64_t padded = padded_frames(frames);
-    std::vector<float> zeros(width, 0.0f);
     std::vector<int8_t> small(width), pair(width);
-    for (int64_t t = 0; t < padded; t++) {
+    for (int64_t t = 0; t < padded_frames(frames); t++) {
         const int64_t block = t / FRAMES * FRAMES * width, within = t % FRAMES;
-        const float* key = t < frames ? keys + t * stride : zeros.data();
-        const float* value = t < frames ? values + t * stride : zeros.data();
-        scale_row(key, key_inverse.data(), width, small.data());
+        scale_row(t < frames ? keys + t * stride : zeros.data(), key_inverse.data(), width, small.data());
         for (int64_t k = 0; k < width; k += 2)
             std::memcpy(keys8 + block + k * FRAMES + within * 2, small.data() + k, 2);
-        for (int64_t k = 0; k < width; k++) store_precise(key[k], keys_out + block + k * FRAMES + within);
+        const float* value = t < frames ? values + t * stride : zeros.data();
         scale_row(value, value_inverse.data(), width, t % 2 ? small.data() : pair.data());
-        store_row(value, width, values_out + t * width);
         if (t % 2 == 0) continue;
         int8_t* both = values8 + (t - 1) * width;
         for (int64_t k = 0; k < width; k++) both[2 * k] = pair[k], both[2 * k + 1] = small[k];
+    }
+}
+
+template <class Number>
+void pack_precise_head(const float* keys, const float* values, int64_t frames, int64_t width, int64_t stride,
+                       Number* keys_out, Number* values_out) {
+    const std::vector<float> zeros(width, 0.0f);
+    for (int64_t t = 0; t < padded_frames(frames); t++) {
+        const float* key = t < frames ? keys + t * stride : zeros.data();
+        Number* block = keys_out + t / FRAMES * FRAMES * width + t % FRAMES;
+        for (int64_t k = 0; k < width; k++) store_precise(key[k], block + k * FRAMES);
+        store_row(t < frames ? values + t * stride : zeros.data(), width, values_out + t * width);
     }
 }
 
@@ -67,18 +73,25 @@ void attend_some(const float* queries, const Number* keys, const Number* values,
     weighted_values<N>(scores, sums, values, frames, padded, width, out, stride);
 }
 
-template <class Number>
-void pack_rows(const float* both, int64_t rows, int64_t frames, int64_t heads, int64_t width, int8_t* keys8,
-               int8_t* values8, float* key_scales, float* value_scales, Number* keys_out, Number* values_out) {
-    const int64_t d = heads * width, size = padded_frames(frames) * width;
+// Calls `pack(keys, values, place)` for each recording's head, `place` being its number.
+template <class Pack>
+void each_head(const float* both, int64_t rows, int64_t frames, int64_t heads, int64_t width, Pack&& pack) {
+    const int64_t d = heads * width;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t r = 0; r < rows; r++)
         for (int64_t h = 0; h < heads; h++) {
             const float* keys = both + r * frames * 2 * d + h * width;
-            const int64_t at = r * heads + h;
-            pack_head(keys, keys + d, frames, width, 2 * d, keys8 + at * size, values8 + at * size,
-                      key_scales + at * width, value_scales + at * width, keys_out + at * size, values_out + at * size);
+            pack(keys, keys + d, r * heads + h);
         }
+}
+
+template <class Number>
+void pack_precise_rows(const float* both, int64_t rows, int64_t frames, int64_t heads, int64_t width, Number* keys_out,
+                       Number* values_out) {
+    const int64_t size = padded_frames(frames) * width;
+    each_head(both, rows, frames, heads, width, [&](const float* keys, const float* values, int64_t at) {
+        pack_precise_head(keys, values, frames, width, 2 * heads * width, keys_out + at * size, values_out + at * size);
+    });
 }
 
 template <class Number>
@@ -105,17 +118,23 @@ void attend_rows(const float* queries, const int64_t* first, const int64_t* sour
 
 }  // namespace
 
-// Keys and values (R, T, 2 D) float32, keys first, of one layer, into the layouts of decoder_attention.h; the precise
-// ones are float16 if `half`, else float32.
-AURICLE_EXPORT void auricle_pack_cross(const float* both, int64_t rows, int64_t frames, int64_t heads, int64_t width,
-                                       int8_t* keys8, int8_t* values8, float* key_scales, float* value_scales,
-                                       int32_t half, void* keys, void* values) {
+// Keys and values (R, T, 2 D) float32, keys first, of one layer, in 8 bits as decoder_attention.h has them.
+AURICLE_EXPORT void auricle_pack_small(const float* both, int64_t rows, int64_t frames, int64_t heads, int64_t width,
+                                       int8_t* keys8, int8_t* values8, float* key_scales, float* value_scales) {
+    const int64_t size = padded_frames(frames) * width;
+    each_head(both, rows, frames, heads, width, [&](const float* keys, const float* values, int64_t at) {
+        pack_small_head(keys, values, frames, width, 2 * heads * width, keys8 + at * size, values8 + at * size,
+                        key_scales + at * width, value_scales + at * width);
+    });
+}
+
+// The same precisely: in float16 if `half`, else in float32.
+AURICLE_EXPORT void auricle_pack_precise(const float* both, int64_t rows, int64_t frames, int64_t heads, int64_t width,
+                                         int32_t half, void* keys, void* values) {
     if (half)
-        pack_rows(both, rows, frames, heads, width, keys8, values8, key_scales, value_scales, (uint16_t*)keys,
-                  (uint16_t*)values);
+        pack_precise_rows(both, rows, frames, heads, width, (uint16_t*)keys, (uint16_t*)values);
     else
-        pack_rows(both, rows, frames, heads, width, keys8, values8, key_scales, value_scales, (float*)keys,
-                  (float*)values);
+        pack_precise_rows(both, rows, frames, heads, width, (float*)keys, (float*)values);
 }
 
 // Attention to the recording, precisely: queries (M, D) of tokens sorted by row, `first` (R + 1,) where each row's

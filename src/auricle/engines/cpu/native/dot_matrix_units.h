@@ -91,6 +91,24 @@ AURICLE_INLINE void put_right(int16_t* panel, int column, const int16_t* values,
   }
 }
 
+// As above for KEYS_AT_ONCE columns from `column` on, a multiple of 16, whose values are `stride` apart, at most 128.
+constexpr int KEYS_AT_ONCE = 16;
+AURICLE_INLINE void put_keys(int16_t* panel, int column, const int16_t* values, int64_t stride, int64_t n) {
+  alignas(64) char high[KEYS_AT_ONCE][128], low[KEYS_AT_ONCE][128];
+  for (int key = 0; key < KEYS_AT_ONCE; key++)
+    for (int64_t i = 0; i < n; i += VF_LANES) {
+      const VI wide = _mm512_cvtepi16_epi32(half_load(values + key * stride + i));
+      _mm_store_si128((__m128i*)(high[key] + i), low_bytes(high_parts(wide)));
+      _mm_store_si128((__m128i*)(low[key] + i), low_bytes(wide));
+    }
+  const VI rows = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), iset1(128));
+  for (int64_t i = 0; i < n; i += 4) {
+    char* at = right_place(panel, column, i);
+    istore(at, _mm512_i32gather_epi32(rows, high[0] + i, 1));
+    istore(at + TILE_BYTES, _mm512_i32gather_epi32(rows, low[0] + i, 1));
+  }
+}
+
 AURICLE_INLINE VI four_bytes(VI a, VI b, VI c, VI d) {
   const VI byte = iset1(0xff);
   const VI first = _mm512_or_si512(_mm512_and_si512(a, byte), _mm512_slli_epi32(_mm512_and_si512(b, byte), 8));

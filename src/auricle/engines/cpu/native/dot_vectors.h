@@ -45,6 +45,12 @@ AURICLE_INLINE void put_right(int16_t* panel, int column, const int16_t* values,
   for (int64_t i = 0; i < n; i += 2) std::memcpy(panel + (i * TILE_N + 2 * column), values + i, 2 * sizeof(int16_t));
 }
 
+// As above for KEYS_AT_ONCE columns from `column` on, `stride` apart.
+constexpr int KEYS_AT_ONCE = 1;
+AURICLE_INLINE void put_keys(int16_t* panel, int column, const int16_t* values, int64_t stride, int64_t n) {
+  put_right(panel, column, values, n);
+}
+
 // The values of VF_LANES columns from `column` on, of four keys from `key` on, into a right panel.
 AURICLE_INLINE void put_values(int16_t* panel, int column, int64_t key, const VI values[4]) {
   istore(panel + key * TILE_N + 2 * column, interleave(values[0], values[1]));

@@ -170,7 +170,7 @@ Share share_of(int64_t n, const Where& at, int64_t unit) {
     return {std::min(n, units * at.chunk / at.n_chunks * unit), std::min(n, units * (at.chunk + 1) / at.n_chunks * unit)};
 }
 
-constexpr int64_t OUTPUTS = 16;  // a unit of a product's outputs
+constexpr int64_t OUTPUTS = std::max<int64_t>(16, DRAFT_N_STEP);  // a unit of a product's outputs
 
 // A product of all rows, for a chunk of the outputs: every thread scales the rows for itself, which is less work than
 // waiting for one that does.
