@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from auricle.engines.cpu import products
+from auricle.engines.cpu.packed_attention import PackedKeysValues
 from auricle.engines.cpu.products import attention
 
 pytestmark = pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
@@ -32,7 +33,7 @@ def relative_error(ours: Tensor, exact: Tensor) -> float:
 
 
 @pytest.mark.parametrize("width", [3, 16, 32, 64, 80, 96, 128])
-@pytest.mark.parametrize(("n_queries", "n_keys"), [(1, 1), (50, 50), (5, 300), (131, 129)])
+@pytest.mark.parametrize(("n_queries", "n_keys"), [(1, 1), (50, 50), (5, 300), (131, 129), (17, 3200)])
 def test_any_shape_is_close_to_float64(width: int, n_queries: int, n_keys: int) -> None:
     torch.manual_seed(0)
     q, k, v = (torch.randn(2, n, 3 * width) for n in (n_queries, n_keys, n_keys))
@@ -96,3 +97,20 @@ def test_heads_too_wide_are_refused() -> None:
     x = torch.zeros(1, 2, 129)
     with pytest.raises(ValueError, match="1 heads at most 128 wide"):
         attention(x, x, x, 1)
+
+
+@pytest.mark.parametrize("n_keys", [40, 1600])
+def test_keys_and_values_packed_once_give_the_numbers_of_those_packed_at_once(n_keys: int) -> None:
+    torch.manual_seed(0)
+    recordings, q = torch.randn(3, n_keys, 2 * 192), torch.randn(40, 192)
+    first, source = torch.tensor([0, 1, 18, 18, 40]), torch.tensor([2, 0, 1, 2])  # the third row asks nothing
+    memory = [torch.empty(shape, dtype=dtype) for shape, dtype in PackedKeysValues.shapes(3, n_keys, 192, 3)]
+    packed, y = PackedKeysValues(n_keys, 3, 192, memory), torch.zeros(40, 192)
+    for row in (1, 0, 2):
+        packed.keep(row, recordings[row : row + 1])
+    packed.attend(q, first, source, y)
+
+    for begin, end, row in zip(first.tolist(), first.tolist()[1:], source.tolist(), strict=False):
+        k, v = recordings[row : row + 1].chunk(2, 2)
+        if end > begin:
+            assert torch.equal(y[begin:end], attention(q[None, begin:end], k, v, 3)[0])

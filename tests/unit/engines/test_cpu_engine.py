@@ -52,10 +52,29 @@ def test_the_instruction_set_can_be_limited(isa: str, expected: str) -> None:
 
 def test_a_wrong_limit_names_those_that_exist() -> None:
     code = "from auricle.engines.cpu.native_library import kernels\ntry: kernels()\nexcept Exception as e: print(e)"
-    assert "AURICLE_CPU_ISA is 'sse'; expected one of plain, avx2, avx512" in python(code, "sse")
+    assert "AURICLE_CPU_ISA is 'sse'; expected one of plain, avx2, avx512, amx" in python(code, "sse")
 
 
-def test_without_kernels_the_bundled_model_writes_the_same() -> None:
+@pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
+def test_kernels_that_the_system_refuses_give_way_to_slower_ones(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Library:
+        def __init__(self, path: str) -> None:
+            self.path = path
+
+        def auricle_prepare(self) -> int:
+            return "avx2" in self.path
+
+    monkeypatch.setattr(native_library.ctypes, "CDLL", Library)
+    monkeypatch.setattr(native_library, "cpu_flags", lambda: native_library.NEEDED_FLAGS["amx"])
+    found = native_library.kernels.__wrapped__()
+    assert "kernels_avx2" in found.path
+    assert "does not let the native kernels kernels_amx" in caplog.text
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512", "amx"])
+def test_without_kernels_the_bundled_model_writes_the_same(isa: str) -> None:
     jfk = SAMPLE.with_name("jfk.flac")
     # With its language model the last word of the other sample is a tie; of 300 recordings 2 differ.
     code = (
@@ -64,7 +83,7 @@ def test_without_kernels_the_bundled_model_writes_the_same() -> None:
     )
     plain = python(code, "plain")
     assert len(plain.split()) > 30
-    assert plain == python(code, "avx512")
+    assert plain == python(code, isa)
 
 
 def python(code: str, isa: str) -> str:

@@ -16,7 +16,7 @@
 
 namespace auricle {
 
-constexpr int BLOCK = 512;
+constexpr int BLOCK = 256;
 constexpr int K_ALIGN = 64;
 constexpr int TILE_M = 16;
 constexpr int TILE_N = 32;
