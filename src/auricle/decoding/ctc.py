@@ -7,7 +7,7 @@ Source: Graves et al. 2006 (the model, best-path decoding, and the states of `al
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,13 +57,35 @@ def greedy(log_probs: Tensor, blank: int) -> Hypothesis:
     return Hypothesis(tokens, float(best.sum(dtype=torch.float64)))
 
 
-def align(log_probs: np.ndarray, ids: Sequence[int], blank: int) -> tuple[Token, ...]:
+def align(
+    log_probs: np.ndarray,
+    ids: Sequence[int],
+    blank: int,
+    path_of: Callable[[np.ndarray, Sequence[int], int], np.ndarray | None] | None = None,
+) -> tuple[Token, ...]:
     """Return `ids` with the frames of their most likely path through `log_probs` (T, V).
 
-    The states of the path are blank, first id, blank, second id ... blank: 2 S + 1 of them. A step stays,
-    goes on by one, or jumps over a blank that does not separate equal ids.
+    `path_of` does what `best_path` does, which is taken without it.
 
     Raises: OptionError if T frames cannot hold the ids.
+    """
+    path = (path_of or best_path)(log_probs, ids, blank)
+    if path is None:
+        raise OptionError(f"{len(log_probs)} frames cannot hold {len(ids)} tokens; give a shorter text")
+    states = np.arange(1, 2 * len(ids) + 1, 2)
+    firsts = np.searchsorted(path, states, side="left").tolist()
+    ends = np.searchsorted(path, states, side="right").tolist()
+    return tuple(
+        Token(id, first, end, float(np.exp(log_probs[first:end, id]).mean()))
+        for id, first, end in zip(ids, firsts, ends, strict=True)
+    )
+
+
+def best_path(log_probs: np.ndarray, ids: Sequence[int], blank: int) -> np.ndarray | None:
+    """Return the states (T,) of the most likely path of `ids` through `log_probs` (T, V), None if there is none.
+
+    The states are blank, first id, blank, second id ... blank: 2 S + 1 of them. A step stays, goes on by one, or
+    jumps over a blank that does not separate equal ids.
     """
     states = np.full(2 * len(ids) + 1, blank)
     states[1::2] = ids
@@ -83,17 +105,12 @@ def align(log_probs: np.ndarray, ids: Sequence[int], blank: int) -> tuple[Token,
     if len(states) > 1 and scores[-2] > scores[-1]:
         state -= 1
     if scores[state] == -np.inf:
-        raise OptionError(f"{len(log_probs)} frames cannot hold {len(ids)} tokens; give a shorter text")
+        return None
     path = np.empty(len(log_probs), dtype=int)
     for t in range(len(log_probs) - 1, -1, -1):
         path[t] = state
         state -= int(steps[t, state])
-    firsts = np.searchsorted(path, np.arange(1, len(states), 2), side="left").tolist()
-    ends = np.searchsorted(path, np.arange(1, len(states), 2), side="right").tolist()
-    return tuple(
-        Token(id, first, end, float(np.exp(log_probs[first:end, id]).mean()))
-        for id, first, end in zip(ids, firsts, ends, strict=True)
-    )
+    return path
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from auricle.decoding.compact_ngram import CompactNGram
 from auricle.decoding.ctc import BeamOptions, Hypothesis, align
-from auricle.engines.cpu.ctc_search import CTCSearch, Weights, fits
+from auricle.engines.cpu.ctc_search import CTCSearch, Weights, aligned, fits
 
 
 def native_search(
@@ -34,6 +34,6 @@ def native_search(
     def best(log_probs: Tensor) -> list[Hypothesis]:
         frames = log_probs.double().numpy()
         ids, score, fusion_score = search(frames)
-        return [Hypothesis(align(frames, ids, blank), score, fusion_score)]
+        return [Hypothesis(align(frames, ids, blank, aligned), score, fusion_score)]
 
     return best

@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from auricle.decoding.ctc import BeamOptions, BeamSearch, Token, align, greedy
+from auricle.decoding.ctc import BeamOptions, BeamSearch, Token, align, best_path, greedy
 from auricle.decoding.ngram import LN_10, NGram
+from auricle.engines.cpu.ctc_search import aligned
+from auricle.engines.cpu.native_library import kernels
 from auricle.errors import OptionError
 
 EXACT = 1e-9  # sums of a few thousand float64 logarithms
@@ -130,6 +132,20 @@ def test_alignment_is_the_best_of_all_paths(seed: int) -> None:
         for token in tokens:
             written[token.start : token.end] = [token.id] * (token.end - token.start)
         assert written == list(best)
+
+
+@pytest.mark.skipif(kernels() is None, reason="built without native kernels for this processor")
+@pytest.mark.parametrize("seed", range(20))
+def test_native_alignment_finds_the_plain_ones_path(seed: int) -> None:
+    log_probs = random_log_probs(30, 4, seed).double().numpy()
+    log_probs[3:6, seed % 4] = -np.inf
+    ids = np.random.default_rng(seed).integers(1, 4, seed).tolist()  # repeats included, some too long for 30 frames
+    plain, native = best_path(log_probs, ids, 0), aligned(log_probs, ids, 0)
+    assert (plain is None) == (native is None)
+    if plain is not None and native is not None:
+        assert native.tolist() == plain.tolist()
+    if seed:
+        assert aligned(log_probs[:3], ids[:1] * 3, 0) is None
 
 
 def test_alignment_refuses_more_tokens_than_frames() -> None:

@@ -114,6 +114,16 @@ class CTCSearch:
         return ids[:n_ids][::-1].tolist(), float(scores[0]), float(scores[1])
 
 
+def aligned(log_probs: np.ndarray, ids: Sequence[int], blank: int) -> np.ndarray | None:
+    """The states (T,) that `auricle.decoding.ctc.best_path` finds in (T, V) float64, None if there is no path."""
+    library: Any = kernels()
+    frames, wanted = np.ascontiguousarray(log_probs, np.float64), np.asarray(ids, np.int32)
+    path = np.empty(len(frames), np.int32)
+    lengths = _Int(len(frames)), _Int(frames.shape[1])
+    given = (_Pointer(wanted.ctypes.data), _Int(len(wanted)), _Int32(blank), _Pointer(path.ctypes.data))
+    return None if library.auricle_ctc_align(_Pointer(frames.ctypes.data), *lengths, *given) else path
+
+
 def fits(pieces: Sequence[str]) -> bool:
     """Say whether native code can search this vocabulary: it divides words by spaces, and no piece is like a tag."""
     return kernels() is not None and any(" " in piece for piece in pieces) and not any("<" in one for one in pieces)

@@ -282,3 +282,38 @@ EXPORT int64_t auricle_ctc_search(
         ids[n_ids++] = tree.nodes[node].id;
     return n_ids;
 }
+
+// The most likely path of S ids through (T, V) log-probabilities: the state of each frame, of blank, first id, blank,
+// second id ... blank. Operation for operation auricle.decoding.ctc.align; returns 0, or 1 if T frames cannot hold the ids.
+extern "C" __attribute__((visibility("default"))) int32_t auricle_ctc_align(const double* log_probs, int64_t n_frames,
+                                                                              int64_t n_entries, const int32_t* ids,
+                                                                              int64_t n_ids, int32_t blank,
+                                                                              int32_t* path) {
+    const int64_t n_states = 2 * n_ids + 1;
+    std::vector<int32_t> states(n_states, blank);
+    std::vector<uint8_t> may_jump(n_states, 0), steps(n_frames * n_states);
+    for (int64_t i = 0; i < n_ids; i++) states[2 * i + 1] = ids[i];
+    for (int64_t s = 3; s < n_states; s += 2) may_jump[s] = states[s] != states[s - 2];
+    std::vector<double> scores(n_states, NEVER), next(n_states);
+    scores[0] = 0.0;
+    for (int64_t t = 0; t < n_frames; t++) {
+        const double* frame = log_probs + t * n_entries;
+        for (int64_t s = 0; s < n_states; s++) {
+            double best = scores[s];
+            uint8_t step = 0;
+            if (s >= 1 && scores[s - 1] > best) best = scores[s - 1], step = 1;
+            if (may_jump[s] && scores[s - 2] > best) best = scores[s - 2], step = 2;
+            steps[t * n_states + s] = step;
+            next[s] = best + frame[states[s]];
+        }
+        scores.swap(next);
+    }
+    int64_t state = n_states - 1;
+    if (n_states > 1 && scores[state - 1] > scores[state]) state--;
+    if (scores[state] == NEVER) return 1;
+    for (int64_t t = n_frames - 1; t >= 0; t--) {
+        path[t] = static_cast<int32_t>(state);
+        state -= steps[t * n_states + state];
+    }
+    return 0;
+}
