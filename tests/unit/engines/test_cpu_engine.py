@@ -30,9 +30,18 @@ def test_matrix_units_are_used_for_decoders_and_integers_keep_the_text_of_ctc_mo
 ) -> None:
     monkeypatch.setattr(products, "available", lambda: True)
     monkeypatch.setattr(products, "on_matrix_units", lambda: kernels_use_them)
+    monkeypatch.delenv(native_library.ISA_VARIABLE, raising=False)
     assert best_arithmetic(AMX, "seq2seq") == expected
     assert best_arithmetic(AMX, "ctc") == "int16"
     assert best_arithmetic(frozenset({"avx2"}), "seq2seq") == "int16"
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512"])
+def test_a_limit_holds_for_torch_too(monkeypatch: pytest.MonkeyPatch, isa: str) -> None:
+    monkeypatch.setattr(products, "available", lambda: True)
+    monkeypatch.setattr(products, "on_matrix_units", lambda: False)
+    monkeypatch.setenv(native_library.ISA_VARIABLE, isa)
+    assert best_arithmetic(AMX, "seq2seq") == "int16"
 
 
 def test_torch_computes_where_there_are_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

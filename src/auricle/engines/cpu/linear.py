@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from auricle.engines.cpu import products
+from auricle.engines.cpu.native_library import is_limited
 
 Arithmetic = Literal["float32", "bfloat16", "int16"]
 
@@ -20,6 +21,6 @@ def best_arithmetic(flags: frozenset[str], kind: str) -> Arithmetic:
     """
     keeps_text_in_bfloat16 = kind not in ("ctc", "audio", "image")
     takes_bfloat16 = keeps_text_in_bfloat16 and torch.backends.mkldnn.is_available() and "amx_bf16" in flags
-    if products.available() and (products.on_matrix_units() or not takes_bfloat16):
+    if products.available() and (products.on_matrix_units() or is_limited() or not takes_bfloat16):
         return "int16"
     return "bfloat16" if takes_bfloat16 else "float32"

@@ -41,6 +41,11 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), []))
 
 
+def is_limited() -> bool:
+    """Whether kernels are not to use all that this processor has: then torch is not to do so in their place."""
+    return os.environ.get(ISA_VARIABLE, "amx") not in ("amx", "plain")
+
+
 @cache
 def kernels() -> ctypes.CDLL | None:
     """The library of the best instruction set that this processor has and the package was built for, or None.
