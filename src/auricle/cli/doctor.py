@@ -103,6 +103,14 @@ def check_torch() -> Iterator[Finding]:
     capabilities = torch.backends.cpu.get_cpu_capability()
     bf16 = [name for name, has in (("AVX-512 bf16", _has_avx512_bf16()), ("AMX", _has_amx())) if has]
     yield Finding("cpu", "ok", f"{capabilities}; bfloat16 units: {', '.join(bf16) or 'none'}")
+    from auricle.engines.cpu.native_library import kernels_name
+
+    name = kernels_name()
+    if name is None:
+        fix = "install a C++ compiler (gcc or clang), then: pip install --force-reinstall --no-deps auricle"
+        yield Finding("kernels", "note", "none were built for this processor; torch computes, slower", fix)
+    else:
+        yield Finding("kernels", "ok", f"native ones for {name}")
     n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     n_threads = torch.get_num_threads()
     if n_threads > n_cpus:

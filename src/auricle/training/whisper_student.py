@@ -92,7 +92,9 @@ class Student(nn.Module):
 
     def forward(self, batch: Batch, options: LossOptions) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (B, S, V) of what follows, the embedding (V, D), and the supervised heads' mean loss."""
-        table, states = self.table(), batch.states.to(fast_dtype())
+        # Outside of autocast everything is in one type.
+        table = self.table()
+        states = batch.states.to(fast_dtype() if torch.is_autocast_enabled("cpu") else torch.float32)
         turned = states.transpose(1, 2).contiguous()  # (B, D, T)
         x = F.embedding(batch.inputs, table) + self.positions[: batch.inputs.shape[1]]  # (B, S, D)
         x = self._drop(x, options.dropout)

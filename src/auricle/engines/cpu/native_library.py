@@ -72,6 +72,12 @@ def kernels() -> ctypes.CDLL | None:
     return None
 
 
+def kernels_name() -> str | None:
+    """The instruction set that the kernels are for, None where there are none."""
+    library = kernels()
+    return None if library is None else Path(library._name).name.removeprefix("kernels_").partition(".")[0]
+
+
 def _built(isa: str) -> Path | None:
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"kernels_{isa}{suffix}")

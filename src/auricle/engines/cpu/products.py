@@ -1,7 +1,7 @@
-"""Float matrix products, convolutions and attention through 16-bit integers, for processors without bfloat16 units.
+"""Float matrix products, convolutions and attention through 16-bit integers, on vectors or on matrix units.
 
 The native kernels of gemm.cpp and attention.cpp behind pure functions on float32 CPU tensors; relative errors
-are about 2e-4 of what torch computes, and a row of a result depends on no other row and not on the number of threads.
+are about 1e-4 of what torch computes, and a row of a result depends on no other row and not on the number of threads.
 Where `available()` is false the callers use torch.
 
 Dimension key: M rows, N outputs, K inputs, B recordings, T frames, S output frames, C channels, D width, H heads.
