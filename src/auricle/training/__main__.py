@@ -199,7 +199,9 @@ def main(given: Sequence[str] | None = None) -> None:
         from auricle.training.pretrain_ctc import CONFIG
 
         tensors = torch.load(arguments.run / "run.pt", weights_only=True)["average"]
-        export(tensors, CONFIG, arguments.out, {"name": arguments.name, "summary": arguments.summary})
+        # The letters of ALPHABET are those of English.
+        card = {"name": arguments.name, "summary": arguments.summary, "languages": ["en"]}
+        export(tensors, CONFIG, arguments.out, card)
 
 
 if __name__ == "__main__":
