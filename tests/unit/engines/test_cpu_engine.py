@@ -77,8 +77,12 @@ def test_kernels_that_the_system_refuses_give_way_to_slower_ones(
 
     monkeypatch.setattr(native_library.ctypes, "CDLL", Library)
     monkeypatch.setattr(native_library, "cpu_flags", lambda: native_library.NEEDED_FLAGS["amx"])
+    monkeypatch.setattr(native_library, "_refused", set())
+    monkeypatch.delenv(native_library.ISA_VARIABLE, raising=False)
+    assert not native_library.is_limited()
     found = native_library.kernels.__wrapped__()
     assert "kernels_avx2" in found.path
+    assert native_library.is_limited()
     assert "does not let the native kernels kernels_amx" in caplog.text
 
 

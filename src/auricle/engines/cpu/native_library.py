@@ -29,6 +29,7 @@ NEEDED_FLAGS: dict[str, frozenset[str]] = {
 }
 # Limits the instruction set: "plain" (no native kernels), "avx2", "avx512" or "amx".
 ISA_VARIABLE = "AURICLE_CPU_ISA"
+_refused: set[str] = set()  # libraries that the system does not let run
 
 
 @cache
@@ -42,8 +43,8 @@ def cpu_flags() -> frozenset[str]:
 
 
 def is_limited() -> bool:
-    """Whether kernels are not to use all that this processor has: then torch is not to do so in their place."""
-    return os.environ.get(ISA_VARIABLE, "amx") not in ("amx", "plain")
+    """Whether kernels may not use all that this processor has: then torch is not to do so in their place, and cannot."""
+    return bool(_refused) or os.environ.get(ISA_VARIABLE, "amx") not in ("amx", "plain")
 
 
 @cache
@@ -68,6 +69,7 @@ def kernels() -> ctypes.CDLL | None:
                 continue
             if library.auricle_prepare():
                 return library
+            _refused.add(path.name)
             logger.warning("the system does not let the native kernels %s run; slower ones compute", path.name)
     return None
 
