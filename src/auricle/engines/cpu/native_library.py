@@ -43,7 +43,7 @@ def cpu_flags() -> frozenset[str]:
 
 
 def is_limited() -> bool:
-    """Whether kernels may not use all that this processor has: then torch is not to do so in their place, and cannot."""
+    """Whether kernels may not use all that this processor has; torch is not to do so in their place."""
     return bool(_refused) or os.environ.get(ISA_VARIABLE, "amx") not in ("amx", "plain")
 
 
