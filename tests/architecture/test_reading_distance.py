@@ -34,7 +34,7 @@ PACKAGE = str(Path(auricle.__file__).parent) + os.sep
 # docs/architecture.md: files, functions.
 CTC_LOAD = (12, 50)
 CTC_CALL = {"reference": (26, 104), "auto": (33, 123)}
-WHISPER_CALL = {"reference": (21, 121), "auto": (29, 150)}
+WHISPER_CALL = {"reference": (21, 118), "auto": (27, 152)}
 GREEDY_TEXT = (8, 35)
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from auricle.engines.cpu import products
-from auricle.engines.cpu.packed_attention import PackedKeysValues
-from auricle.engines.cpu.products import attention
+from auricle.engines.cpu.products import PackedKeysValues, attention
 
 pytestmark = pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
 

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from auricle.engines.cpu.memory import Block, room_for
 from auricle.engines.cpu.native_library import kernels
+from auricle.engines.cpu.products import Shape
 
+FRAMES = 16  # decoder_attention.h: the recording's keys lie in blocks of this many frames
 K_STEP = 32  # int8.h: inputs are padded to a multiple of this
 
 _Pointer = ctypes.c_void_p
@@ -233,3 +235,40 @@ def _declare(found: Any) -> None:
     for name, arguments in signatures.items():
         function = getattr(found, name)
         function.argtypes, function.restype = arguments, None
+
+
+class FloatKeysValues:
+    """A layer's keys and values in floating point, in memory of the `shapes`. See decoder_attention.h."""
+
+    dtype = torch.float32
+
+    def __init__(self, n_frames: int, n_heads: int, width: int, memory: Sequence[Tensor]) -> None:
+        self._sizes, self._memory = (n_frames, n_heads, width // n_heads), memory
+
+    def keep(self, row: int, both: Tensor) -> None:
+        """As `PackedKeysValues`."""
+        memory = (pointer_to(one[row]) for one in self._memory)
+        library().auricle_pack_precise(pointer_to(both), 1, *self._sizes, self._is_half(), *memory)
+
+    @classmethod
+    def shapes(cls, n_rows: int, n_frames: int, width: int, n_heads: int) -> list[Shape]:
+        """As `PackedKeysValues`."""
+        padded = -(-n_frames // FRAMES) * FRAMES
+        one: Shape = (n_rows, n_heads, padded * width // n_heads), cls.dtype
+        return [one, one]
+
+    def attend(self, q: Tensor, first: Tensor, source: Tensor, y: Tensor) -> None:
+        """As `PackedKeysValues`."""
+        rows = *(pointer_to(one) for one in (q, first, source)), len(source)
+        memory = (pointer_to(one) for one in (*self._memory, y))
+        library().auricle_attend_cross(*rows, *self._sizes, self._is_half(), *memory)
+
+    @classmethod
+    def _is_half(cls) -> bool:
+        return cls.dtype == torch.float16
+
+
+class HalfKeysValues(FloatKeysValues):
+    """The same in float16."""
+
+    dtype = torch.float16

@@ -20,8 +20,8 @@ from auricle.engines.cpu.modules_products import ACTIVATIONS, apply_activation, 
 from auricle.engines.cpu.modules_vision import FastPatches, scaled
 from auricle.models import convnext, resnet
 
-# Fewer make rows too short for the native kernels.
-LEAST_CHANNELS = 16
+# The native kernels take images whose channels are a multiple of this: others would be mostly padding.
+CHANNEL_STEP = 16
 
 
 class FastConvolution(nn.Module):
@@ -39,7 +39,7 @@ class FastConvolution(nn.Module):
         self.side, self.stride = weight.shape[2], int(convolution.stride[0])
         self.product = make_product(weight[:, :, 0, 0], bias, arithmetic) if self.side == 1 else None
         self.rows: list[products.PackedLinear] = []
-        if self.side > 1 and arithmetic == "int16" and weight.shape[1] % LEAST_CHANNELS == 0:
+        if self.side > 1 and arithmetic == "int16" and weight.shape[1] % CHANNEL_STEP == 0:
             parts = [weight[:, :, y] for y in range(self.side)]
             packed = [products.PackedLinear.pack_conv1d(part, None if y else bias) for y, part in enumerate(parts)]
             self.rows = packed

@@ -10,8 +10,9 @@ Dimension key: M rows, N outputs, K inputs, B recordings, T frames, S output fra
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from torch import Tensor
 from auricle.engines.cpu.memory import large
 from auricle.engines.cpu.native_library import kernels
 
+Shape: TypeAlias = tuple[Sequence[int], torch.dtype]  # of a tensor, and its type
 ActivationName = Literal["none", "relu", "gelu", "gelu_tanh", "silu"]
 # The numbers of native/activations.h.
 ACTIVATIONS: dict[str | None, int] = {None: 0, "none": 0, "relu": 1, "gelu": 2, "gelu_tanh": 3, "silu": 4}
@@ -53,7 +55,7 @@ class _Product(ctypes.Structure):
     )
 
 
-class AttentionCall(ctypes.Structure):
+class _Attention(ctypes.Structure):
     """`Attention` of attention.cpp."""
 
     _fields_ = (
@@ -80,12 +82,12 @@ class PackedLinear:
         """Quantise the weight (N, K) of a linear layer."""
         weight = weight.detach().float().contiguous()
         n, k = weight.shape
-        native = library()
+        native = _library()
         tile, block, align = native.auricle_tile_columns(), native.auricle_block(), native.auricle_k_align()
         n_panels = -(-n // tile)
         panels = large([n_panels, -(-k // align) * align, tile], torch.int16)
         scales = torch.zeros(n_panels, -(-k // block), tile)
-        native.auricle_pack_weight(pointer_of(weight), n, k, pointer_of(panels), pointer_of(scales))
+        native.auricle_pack_weight(_pointer(weight), n, k, _pointer(panels), _pointer(scales))
         return cls(n, k, panels, scales, None if bias is None else bias.detach().float().contiguous())
 
     @classmethod
@@ -146,7 +148,7 @@ def feed_forward(
         _product(rows, first, activation, None, 1.0, y),
         _product(_Rows(y, 1, x.shape[1], first.n, 0, 2**62), second, None, residual, scale, y),
     )
-    library().auricle_multiply_twice(*(ctypes.byref(product) for product in products))
+    _library().auricle_multiply_twice(*(ctypes.byref(product) for product in products))
     return y.view(shape)
 
 
@@ -207,14 +209,52 @@ def attention(
         bias_strides = bias.stride()[:3]
     y = torch.empty(B, S, D)
     if y.numel() and T:
-        call = AttentionCall(
-            *(pointer_of(tensor) for tensor in (q, k, v, mask, bias, y)),
+        call = _Attention(
+            *(_pointer(tensor) for tensor in (q, k, v, mask, bias, y)),
             *(B, n_heads, D // n_heads, S, T),
             *(stride for tensor in (q, k, v) for stride in tensor.stride()[:2]),
             *(*bias_strides, (D // n_heads) ** -0.5 if scale is None else scale),
         )
-        library().auricle_attend(ctypes.byref(call))
+        _library().auricle_attend(ctypes.byref(call))
     return y if T else y.zero_()
+
+
+class PackedKeysValues:
+    """A layer's keys and values as native/attention.cpp packs them, in memory of the `shapes`, for later queries."""
+
+    def __init__(self, n_frames: int, n_heads: int, width: int, memory: Sequence[Tensor]) -> None:
+        self._call, self._memory = _sizes_of(n_frames, width, n_heads), memory
+
+    def keep(self, row: int, both: Tensor) -> None:
+        """Take a recording's keys and values (1, T, 2 D), float32."""
+        keys, values = both.chunk(2, dim=2)
+        call = _Attention.from_buffer_copy(self._call)
+        call.k, call.v = _pointer(keys), _pointer(values)
+        call.k_batch_stride, call.k_row_stride = call.v_batch_stride, call.v_row_stride = both.stride()[:2]
+        _library().auricle_pack_heads(ctypes.byref(call), *(_pointer(one[row]) for one in self._memory))
+
+    @classmethod
+    def shapes(cls, n_rows: int, n_frames: int, width: int, n_heads: int) -> list[Shape]:
+        """Of the memory that keys and values take."""
+        integers, floats = ctypes.c_int64(), ctypes.c_int64()
+        call = _sizes_of(n_frames, width, n_heads)
+        _library().auricle_packed_sizes(ctypes.byref(call), ctypes.byref(integers), ctypes.byref(floats))
+        return [((n_rows, n_heads, integers.value), torch.int16), ((n_rows, n_heads, floats.value), torch.float32)]
+
+    def attend(self, q: Tensor, first: Tensor, source: Tensor, y: Tensor) -> None:
+        """Attention of queries (M, D), float32, sorted by row, to `y` (M, D).
+
+        `first` (rows + 1,) says where each row's queries begin, and a row hears the recording `source` (rows,).
+        """
+        call = _Attention.from_buffer_copy(self._call)
+        call.q, call.y, call.q_row_stride = _pointer(q), _pointer(y), q.stride(0)
+        memory = (_pointer(one) for one in (*self._memory, first, source))
+        _library().auricle_attend_packed(ctypes.byref(call), *memory, ctypes.c_int64(len(source)))
+
+
+def _sizes_of(n_frames: int, width: int, n_heads: int) -> _Attention:
+    head = width // n_heads
+    return _Attention(n_batches=1, n_heads=n_heads, width=head, n_keys=n_frames, scale=head**-0.5)
 
 
 def attends(width: int, n_heads: int) -> bool:
@@ -239,7 +279,7 @@ def _multiply(
 ) -> Tensor:
     y = torch.empty(rows.n_batches, rows.n_rows, packed.n)
     if y.numel():
-        library().auricle_multiply(ctypes.byref(_product(rows, packed, activation, residual, scale, y)))
+        _library().auricle_multiply(ctypes.byref(_product(rows, packed, activation, residual, scale, y)))
     return y
 
 
@@ -257,7 +297,7 @@ def _product(
         residual = _three_dimensions(residual).expand(rows.n_batches, rows.n_rows, packed.n)
         residual_strides = (residual.stride(0), residual.stride(1))
     product = _Product(
-        *(pointer_of(tensor) for tensor in (rows.x, packed.panels, packed.scales, packed.bias, residual, y)),
+        *(_pointer(tensor) for tensor in (rows.x, packed.panels, packed.scales, packed.bias, residual, y)),
         *(rows.n_batches, rows.n_rows, rows.x.stride(0), rows.stride, rows.start, rows.size, *residual_strides),
         *(packed.n, packed.k, scale, ACTIVATIONS[activation]),
     )
@@ -272,13 +312,11 @@ def _three_dimensions(x: Tensor) -> Tensor:
     return x if x.stride(2) == 1 and x.dtype == torch.float32 else x.float().contiguous()
 
 
-def pointer_of(tensor: Tensor | None) -> ctypes.c_void_p | None:
-    """The address of a tensor's first number, for the kernels."""
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p | None:
     return None if tensor is None else ctypes.c_void_p(tensor.data_ptr())
 
 
-def library() -> ctypes.CDLL:
-    """The kernels; callers have asked `available()`."""
+def _library() -> ctypes.CDLL:
     found = kernels()
     assert found is not None, "callers ask available() first"
     return found

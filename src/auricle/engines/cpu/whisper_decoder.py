@@ -10,20 +10,20 @@ of room, `D` width, `H` heads, `K` width of a head, `L` layers, `V` vocabulary.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.engines.cpu import draft_library as c
+from auricle.engines.cpu import products
 from auricle.engines.cpu.linear import Arithmetic
-from auricle.engines.cpu.memory import Block
+from auricle.engines.cpu.memory import Block, room_for
 from auricle.engines.cpu.modules_products import joined_product, make_product, product_of
-from auricle.engines.cpu.packed_attention import PackedKeysValues
-from auricle.engines.cpu.whisper_recording import FloatKeysValues, HalfKeysValues, KeysValues, Recording
 from auricle.errors import OptionError
 from auricle.models.whisper import Whisper
 
@@ -37,6 +37,9 @@ ROW_STEP = 16
 DRAFT = 16
 # A draft ends behind a token whose logit leads by less than this: where it is wrong, it mostly is so there.
 MARGIN = 0.25
+
+# How a layer's keys and values of recordings are kept precisely.
+KeysValues: TypeAlias = products.PackedKeysValues | c.HalfKeysValues | c.FloatKeysValues
 
 
 def can_run(model: nn.Module) -> bool:
@@ -72,9 +75,9 @@ class WhisperDecoder:
         self.vocabulary, self.max_length = config.vocab_size, config.max_target_positions
         # The recording's keys and values.
         kinds: dict[Arithmetic, type[KeysValues]] = {
-            "float32": FloatKeysValues,
-            "bfloat16": HalfKeysValues,
-            "int16": PackedKeysValues,
+            "float32": c.FloatKeysValues,
+            "bfloat16": c.HalfKeysValues,
+            "int16": products.PackedKeysValues,
         }
         self.kept = kinds[arithmetic]
         self.layers = [Layer(module, arithmetic) for module in decoder.layers]
@@ -140,13 +143,44 @@ class WhisperDecoder:
         )
 
 
+class Recording:
+    """What all layers read of the encoder's states (R, T, D): keys and values in 8 bits and precisely."""
+
+    def __init__(self, decoder: WhisperDecoder, states: Tensor) -> None:
+        n_heads, kind = decoder.heads, decoder.kept
+        states = states.float().contiguous()
+        n_rows, self.n_frames, d = states.shape
+        padded, width = -(-self.n_frames // c.FRAMES) * c.FRAMES, d // n_heads
+        values: products.Shape = (n_rows, n_heads, padded * width), torch.int8
+        scales: products.Shape = (n_rows, d), torch.float32
+        small = [values, values, scales, scales]
+        exact = kind.shapes(n_rows, self.n_frames, d, n_heads)
+        block = decoder.lend(len(decoder.layers) * sum(room_for(*shape) for shape in (*small, *exact)))
+        weakref.finalize(self, decoder.give_back, block)
+        self.layers: list[KeysValues] = []
+        self._small: list[list[Tensor]] = []
+        for layer in decoder.layers:
+            in_8_bits = [block.take(*shape) for shape in small]
+            precise = kind(self.n_frames, n_heads, d, [block.take(*shape) for shape in exact])
+            # One at a time stays in the processor's caches.
+            for row in range(n_rows):
+                both = layer.cross_keys_values(states[row : row + 1]).float()  # (1, T, 2 D)
+                sizes = c.pointer_to(both), 1, self.n_frames, n_heads, width
+                c.library().auricle_pack_small(*sizes, *(c.pointer_to(one[row]) for one in in_8_bits))
+                precise.keep(row, both)
+            self._small.append(in_8_bits)
+            self.layers.append(precise)
+        self.draft = (c.CrossCache * len(decoder.layers))(
+            *(c.CrossCache(*(c.pointer_to(one) for one in layer)) for layer in self._small)
+        )
+
+
 class WhisperStep:
     """Rows of tokens over encoded windows. Rows may have different lengths once they were drafted."""
 
     def __init__(self, decoder: WhisperDecoder, states: Tensor) -> None:
         self._decoder = decoder
-        products = [layer.cross_keys_values for layer in decoder.layers]
-        self._recording = Recording(states, products, decoder.heads, decoder.kept, decoder.lend, decoder.give_back)
+        self._recording = Recording(decoder, states)
         self._source = torch.arange(len(states))
         self._lengths = [0] * len(states)
         self._room = 0
