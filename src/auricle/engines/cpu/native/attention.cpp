@@ -2,7 +2,7 @@
 //
 // Dimension key: B recordings, H heads, K width of a head (at most 128), Q queries, T keys; q, k, v, y: [B][row][H K].
 // The keys of a head are packed as the right side of q k^T (N = T, one block of K), its values as the right side of p v
-// (N = K, blocks of KEY_BLOCK keys); blocks.h has the layouts. Queries are taken a few tiles at a time through all blocks of
+// (N = K, blocks of KEY_BLOCK keys); blocks.h has the layouts. Queries go a few tiles at a time through all blocks of
 // keys with a running maximum. A block's probabilities are relative to the block's own largest, so that they use all of
 // their bits; what the block weighs beside the others is in the left scales. Scores are in powers of two.
 #include <algorithm>

@@ -33,8 +33,10 @@ inline void pack_draft_tiles(const float* weights, int64_t n, int64_t k, int64_t
     if (row < n) scales[row] = top / 127.0f;
     const int64_t lane = row % DRAFT_N_STEP;
     int8_t* tiles = values + row / DRAFT_N_STEP * DRAFT_N_STEP * padded + lane / 16 * TILE_BYTES + lane % 16 * 4;
-    for (int64_t i = 0; i < padded; i++)
-      tiles[i / 64 * 2 * TILE_BYTES + i % 64 / 4 * 64 + i % 4] = row < n && i < k ? (int8_t)std::lrintf(weights[row * k + i] * inverse) : (int8_t)0;
+    for (int64_t i = 0; i < padded; i++) {
+      int8_t& place = tiles[i / 64 * 2 * TILE_BYTES + i % 64 / 4 * 64 + i % 4];
+      place = row < n && i < k ? (int8_t)std::lrintf(weights[row * k + i] * inverse) : (int8_t)0;
+    }
   }
 }
 
