@@ -2,8 +2,8 @@
 
 Arithmetics: 16-bit integers with a scale for each row and block (native kernels: on matrix units where there are any),
 bfloat16 for decoders where there are matrix units and no kernels for them, float32 where there is neither, or where it
-is asked for. Whisper's decoder has native code of its own, which drafts with 8-bit weights and checks in the arithmetic above; without native
-kernels the model's own decoder runs. Models that write text have 8-bit weights (text_decoder.py).
+is asked for. Whisper's decoder has native code of its own, which drafts with 8-bit weights and checks in the arithmetic
+above; without native kernels the model's own decoder runs. Models that write text have 8-bit weights (text_decoder.py).
 docs/performance.md explains each choice.
 
 Dimension key: `B` recordings, `T` frames, `D` width, `V` vocabulary.
