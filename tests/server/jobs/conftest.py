@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from auricle.errors import ModelNotFoundError
+from auricle.errors import ModelNotFoundError, OptionError
 from auricle.results import Provenance, Segment, Transcript, Word
 from auricle.server.access.principal import INFER, MANAGE, Principal
 from auricle.server.errors import Refused, error_response
@@ -138,6 +138,7 @@ class Bench:
     folder: Path
     recognition: FakeRecognition
     options: JobOptions
+    loaded: list[Any] = field(default_factory=list)  # models in memory
 
     def new(self, **changes: Any) -> Jobs:
         """Make the jobs of one process, not started yet."""
@@ -191,6 +192,7 @@ class Site:
     client: TestClient
     jobs: Jobs
     recognition: FakeRecognition
+    loaded: list[Any]  # models in memory
 
     def wait(self, job_id: str, status: str = "done") -> dict[str, Any]:
         """Ask until a job has a status."""
@@ -229,7 +231,7 @@ def make_site(bench: Bench) -> Iterator[MakeSite]:
         client = TestClient(app)
         client.__enter__()
         open_sites.append(client)
-        return Site(client, jobs, bench.recognition)
+        return Site(client, jobs, bench.recognition, bench.loaded)
 
     yield make
     for client in open_sites:
@@ -252,7 +254,9 @@ class _Who:
 def _application(bench: Bench, chosen: dict[str, Any]) -> tuple[FastAPI, Jobs]:
     settings = Settings(data_dir=bench.folder, **chosen)
     jobs = bench.new(max_bytes=settings.max_body_bytes)
-    registry = SimpleNamespace(resolve=_resolve, card=lambda name: SimpleNamespace(languages=("en",)))
+    registry = SimpleNamespace(
+        resolve=_resolve, card=lambda name: SimpleNamespace(languages=("en",)), loaded=lambda: bench.loaded
+    )
     services: Any = SimpleNamespace(
         jobs=jobs, settings=settings, registry=registry, draining=SimpleNamespace(is_set=lambda: False)
     )
@@ -266,7 +270,7 @@ def _application(bench: Bench, chosen: dict[str, Any]) -> tuple[FastAPI, Jobs]:
     app = FastAPI(lifespan=lifespan)
     app.include_router(job_routes.router(services))
     app.include_router(upload_routes.router(services))
-    for kind in (Refused, ModelNotFoundError):
+    for kind in (Refused, ModelNotFoundError, OptionError):
         app.add_exception_handler(kind, _answer)
 
     app.add_middleware(_Who)

@@ -209,6 +209,10 @@ def test_a_wrong_parameter_fails_the_job_with_its_name(start: StartServer) -> No
     reply = server.client.post("/jobs", content=SAMPLE.read_bytes(), params={"num_beans": "3"})
     job = server.wait(reply.json()["id"], "failed")
     assert "num_beams" in job["error"]["message"]
+    # Now that the model is in memory, it is known at once.
+    refused = server.client.post("/jobs", content=SAMPLE.read_bytes(), params={"num_beans": "3"})
+    assert refused.status_code == 400
+    assert "num_beams" in refused.json()["error"]
     text = server.client.post("/jobs", content=b"no recording at all, but text " * 10)
     job = server.wait(text.json()["id"], "failed")
     assert str(Path.home()) not in job["error"]["message"]

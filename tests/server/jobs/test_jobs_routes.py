@@ -5,11 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from auricle.errors import AudioFormatError
+from auricle.pipelines.dialects import WHISPER
+from auricle.pipelines.speech_parameters import read_speech_parameters
 
 AUDIO = b"RIFF\x00\x00\x00\x00WAVE and nothing that a fake would look at"
 FILE = {"file": ("folder/talk.wav", AUDIO, "audio/wav")}
@@ -86,6 +89,25 @@ def test_what_is_wrong_is_said_and_leaves_nothing(site: Any, body: Any, status: 
     assert told in reply.json()["error"]
     assert site.client.get("/jobs").json()["jobs"] == []
     assert list(site.jobs.files.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [({"num_beans": 3}, "num_beams"), ({"return_timestamps": "page"}, "return_timestamps"), ({"task": "sing"}, "task")],
+)
+def test_what_a_model_in_memory_refuses_becomes_no_job(site: Any, parameters: Any, told: str) -> None:
+    pipeline = SimpleNamespace(
+        dialect=WHISPER, read_parameters=lambda given, size: read_speech_parameters(given, WHISPER, size)
+    )
+    model = SimpleNamespace(name="fake", task="automatic-speech-recognition", pipeline=pipeline)
+    body = {"inputs": base64.b64encode(AUDIO).decode(), "parameters": parameters}
+    site.loaded.append(model)
+    reply = site.client.post("/jobs", json=body)
+    assert reply.status_code == 400
+    assert told in reply.json()["error"]
+    assert site.client.get("/jobs").json()["jobs"] == []
+    site.loaded.clear()  # before the model is there nobody can know
+    assert site.client.post("/jobs", json=body).status_code == 202
 
 
 def test_the_same_key_gives_the_same_job(site: Any) -> None:

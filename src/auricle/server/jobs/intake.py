@@ -13,6 +13,7 @@ from starlette.requests import Request
 from auricle.server.access.binding import allowed_url
 from auricle.server.bodies import Body, read_body, source_of_inputs
 from auricle.server.errors import Refused
+from auricle.server.jobs.adapting import Check
 from auricle.server.jobs.requests import Asked, asked_in_json, asked_in_text, idempotency_key
 from auricle.server.jobs.store import Job, Order, new_id
 from auricle.server.jobs.webhooks import check_receiver, read_webhook
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
 class Intake:
     """Takes requests for jobs."""
 
-    def __init__(self, jobs: Jobs, settings: Settings, resolve: Callable[[str | None], str]) -> None:
-        """`resolve` returns the served name that a client's name for a model means, or refuses it."""
+    def __init__(self, jobs: Jobs, settings: Settings, resolve: Callable[[str | None], str], check: Check) -> None:
+        """`resolve` returns the served name that a client's name for a model means, or refuses it.
+
+        `check` refuses parameters that are known to be wrong for a model.
+        """
         self.jobs = jobs
         self.settings = settings
         self.resolve = resolve
+        self.check = check
 
     async def take(self, request: Request) -> tuple[Job, bool]:
         """Queue what a request asks for; return the job, and whether it is new.
@@ -44,6 +49,7 @@ class Intake:
             body = await stack.enter_async_context(read_body(request, self.settings))
             asked, source = await self._understood(request, body, stack)
             model = self.resolve(asked.model)
+            self.check(model, asked.parameters)
             asked = replace(asked, model=model)
             given = [name for name, is_given in _sources(asked, source).items() if is_given]
             if len(given) != 1:

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from auricle.errors import AuricleError
 from auricle.server.access.principal import MANAGE
 from auricle.server.errors import Refused
+from auricle.server.jobs.adapting import checking
 from auricle.server.jobs.events import END, tell
 from auricle.server.jobs.intake import Intake
 from auricle.server.jobs.results import Made, write_result
@@ -67,7 +68,8 @@ def router(services: Services) -> APIRouter:
 
 
 def _add_intake(routes: APIRouter, services: Services) -> None:
-    intake = Intake(services.jobs, services.settings, services.registry.resolve)
+    registry = services.registry
+    intake = Intake(services.jobs, services.settings, registry.resolve, checking(registry))
 
     @routes.post("", status_code=202, openapi_extra=_BODIES)
     async def create(request: Request) -> Response:
