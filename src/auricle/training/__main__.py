@@ -36,7 +36,7 @@ WEIGHTS = {
     "pocketsphinx_cards": 0.25,
     "speechbrain_2spk": 0.25,
     "speechocean762": 0.12,
-    "synthetic": 0.6,
+    "synthetic": 0.3,
 }
 READINGS = {"espeak": 3600, "flite": 3000, "festival": 1000}
 
@@ -68,6 +68,9 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     train.add_argument("--teacher", type=Path, help="the folder that `teach` wrote: its states are predicted, too")
     train.add_argument(
         "--peak", type=float, default=1.0, help="share of the usual rates, less where trained weights go on"
+    )
+    train.add_argument(
+        "--clean-share", type=float, default=0.25, help="of the recordings heard: as they are, without rooms and noise"
     )
     curve = commands.add_parser("curve", help="score a run's snapshots")
     curve.add_argument("--features", type=Path, default=Path("data/features"))
@@ -180,7 +183,9 @@ def main(given: Sequence[str] | None = None) -> None:
         train(
             arguments.features,
             arguments.run,
-            TrainOptions(minutes=arguments.minutes, weights=WEIGHTS, peak=arguments.peak),
+            TrainOptions(
+                minutes=arguments.minutes, weights=WEIGHTS, peak=arguments.peak, clean_share=arguments.clean_share
+            ),
             arguments.start_from,
             arguments.teacher,
         )

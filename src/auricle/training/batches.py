@@ -56,10 +56,21 @@ def pack(
     return [groups[index] for index in torch.randperm(len(groups), generator=generator).tolist()]
 
 
-def weigh(utterances: Sequence[Utterance], weights: dict[str, float], generator: torch.Generator) -> list[Utterance]:
-    """One epoch's utterances: each corpus named in `weights` by its share of its rows, the others whole."""
-    chance = torch.rand(len(utterances), generator=generator)
-    return [u for u, c in zip(utterances, chance, strict=True) if float(c) < weights.get(u.corpus, 1.0)]
+def weigh(
+    utterances: Sequence[Utterance],
+    weights: dict[str, float],
+    generator: torch.Generator,
+    clean_share: float = 0.25,
+) -> list[Utterance]:
+    """One epoch's utterances: each corpus named in `weights` by its share of its rows, the others whole.
+
+    A recording of a person is stored once as it is and three times disturbed; `clean_share` of those heard are as they
+    are.
+    """
+    chance = torch.rand(len(utterances), generator=generator).tolist()
+    clean, disturbed = 4 * clean_share, 4 * (1 - clean_share) / 3
+    shares = [weights.get(u.corpus, 1.0) * (clean if u.variant == "clean" else disturbed) for u in utterances]
+    return [u for u, c, share in zip(utterances, chance, shares, strict=True) if c < share]
 
 
 def make_batch(
@@ -92,13 +103,14 @@ def epochs(
     seed: int,
     first: int,
     teacher: TeacherStates | None = None,
+    clean_share: float = 0.25,
 ) -> Iterator[tuple[int, Batch]]:
     """Yield (epoch, batch) without end from epoch `first` on; an epoch depends on its seed and number alone."""
     utterances = store.select("train")
     epoch = first
     while True:
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
-        chosen = weigh(utterances, weights, generator)
+        chosen = weigh(utterances, weights, generator, clean_share)
         for length, group in pack(chosen, max_frames, generator, shortest_first=epoch == 0):
             yield epoch, make_batch(store, group, length, generator, teacher)
         epoch += 1

@@ -66,14 +66,15 @@ class TrainOptions:
     seed: int = 1
     snapshot_minutes: float = 10.0
     weights: dict[str, float] = field(default_factory=dict)  # corpus to the share of its rows used in an epoch
+    clean_share: float = 0.25  # of the recordings heard: as they are, the others in rooms and noise
 
     def __post_init__(self) -> None:
         in_range = 0 <= self.middle_weight < 1 and 0 <= self.averaging < 1 and 0 < self.peak <= 1
-        if self.minutes <= 0 or not in_range:
+        if self.minutes <= 0 or not in_range or not 0 <= self.clean_share <= 1:
             raise OptionError(
-                f"expected minutes > 0, middle_weight and averaging in [0, 1) and peak in (0, 1]; got "
-                f"minutes={self.minutes}, middle_weight={self.middle_weight}, averaging={self.averaging}, "
-                f"peak={self.peak}"
+                f"expected minutes > 0, middle_weight and averaging in [0, 1), peak in (0, 1] and clean_share in "
+                f"[0, 1]; got minutes={self.minutes}, middle_weight={self.middle_weight}, "
+                f"averaging={self.averaging}, peak={self.peak}, clean_share={self.clean_share}"
             )
 
 
@@ -257,7 +258,8 @@ def train(
     losses: list[tuple[float, float]] = []
     saved = run.seconds
     clock = time.thread_time()
-    for epoch, batch in epochs(store, options.weights, options.max_frames, options.seed, run.epoch, states):
+    told = options.weights, options.max_frames, options.seed, run.epoch, states, options.clean_share
+    for epoch, batch in epochs(store, *told):
         run.epoch = epoch
         loss, away, norm = train_step(run, batch)
         now = time.thread_time()

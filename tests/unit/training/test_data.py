@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,15 @@ def test_weights_thin_out_a_corpus() -> None:
     counts = {corpus: sum(u.corpus == corpus for u in kept) for corpus in "ab"}
     assert counts["a"] == 1000
     assert 200 < counts["b"] < 300
+
+
+def test_a_share_of_what_is_heard_is_as_it_is() -> None:
+    variants = ["clean", "slow, disturbed", "fast, disturbed", "disturbed"]
+    utterances = [replace(utterance(100, "a"), variant=variant) for variant in variants for _ in range(1000)]
+    kept = weigh(utterances, {"a": 0.25}, torch.Generator().manual_seed(0), clean_share=0.6)
+    n_clean = sum(u.variant == "clean" for u in kept)
+    assert 950 < len(kept) < 1050
+    assert 560 < n_clean < 640
 
 
 @pytest.fixture
