@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from auricle.engines.cpu import products
-from auricle.engines.cpu.products import PackedKeysValues, attention
+from auricle.engines.cpu.products import PackedDistances, PackedKeysValues, attention
 
 pytestmark = pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
 
@@ -90,6 +90,51 @@ def test_a_row_depends_neither_on_other_rows_nor_on_threads() -> None:
 
     assert torch.equal(together[1:2, 77:78], alone)
     assert torch.equal(together, on_three)
+
+
+def distance_scores(position: Tensor, distances: Tensor, n_heads: int) -> Tensor:
+    """Scores by distance (B, H, T, T), each query's product with the vectors of its distances taken one by one."""
+    n_frames, n_kept = position.shape[1], (len(distances) + 1) // 2
+    frames = torch.arange(n_frames)
+    places = n_kept - 1 - frames[:, None] + frames  # (T, T)
+    vectors = distances.double()[places].unflatten(2, (n_heads, -1))  # (T, T, H, K)
+    queries = position.double().unflatten(2, (n_heads, -1))  # (B, T, H, K)
+    return torch.einsum("bihk,ijhk->bhij", queries, vectors) * queries.shape[3] ** -0.5
+
+
+@pytest.mark.parametrize("width", [16, 48, 64, 128])
+@pytest.mark.parametrize(("n_frames", "n_kept"), [(1, 1), (13, 13), (50, 90), (129, 129), (200, 1024)])
+def test_relative_positions_are_close_to_float64(width: int, n_frames: int, n_kept: int) -> None:
+    torch.manual_seed(0)
+    q, k, v, position = (torch.randn(2, n_frames, 3 * width) for _ in range(4))
+    distances = torch.randn(2 * n_kept - 1, 3 * width)
+    mask = torch.arange(n_frames) < torch.tensor([[n_frames], [n_frames // 2 + 1]])
+
+    ours = attention(q, k, v, 3, mask, positions=(position, PackedDistances(distances, 3, width**-0.5)))
+
+    exact = exact_attention(q, k, v, 3, mask, distance_scores(position, distances, 3))
+    assert relative_error(ours, exact) < CLOSE
+
+
+def test_relative_positions_do_not_depend_on_how_many_distances_are_packed() -> None:
+    torch.manual_seed(0)
+    q, k, v, position = (torch.randn(1, 70, 96) for _ in range(4))
+    distances = torch.randn(2 * 400 - 1, 96)
+
+    few, many = (PackedDistances(distances[400 - n : 399 + n], 2, 0.1) for n in (70, 400))
+
+    assert torch.equal(
+        attention(q, k, v, 2, positions=(position, few)), attention(q, k, v, 2, positions=(position, many))
+    )
+
+
+def test_distances_that_do_not_reach_are_refused() -> None:
+    x = torch.zeros(1, 8, 32)
+    packed = PackedDistances(torch.zeros(2 * 7 - 1, 32), 2, 1.0)
+    with pytest.raises(ValueError, match="distances of 7 frames, 32 wide, do not fit"):
+        attention(x, x, x, 2, positions=(x, packed))
+    with pytest.raises(ValueError, match="as many as keys, 6"):
+        attention(x, x[:, :6], x[:, :6], 2, positions=(x, packed))
 
 
 def test_heads_too_wide_are_refused() -> None:

@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from auricle.engines.cpu import products
 from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_attention import attend_one
 from auricle.engines.cpu.modules_conformer import convolve_channels, convolve_features, gated_convolution
@@ -130,34 +131,46 @@ class FastRelativeAttention(nn.Module):
         self.bias_u, self.bias_v = original.bias_u.detach().flatten(), original.bias_v.detach().flatten()
         self.relative = original.relative_k_proj
         self.dtype = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-        self._kept = torch.zeros(self.n_heads, self.head_width, 0, dtype=self.dtype)  # (N, H, 2T-1)
+        self.is_packed = arithmetic == "int16" and products.attends(width, self.n_heads)
+        self._kept: tuple[int, Tensor | products.PackedDistances] | None = None
 
     def forward(self, x: Tensor, residual: Tensor, counts: Sequence[int]) -> Tensor:
         """Map the normalised (sum of T, D) to the same, added to `residual`."""
         q, k, v = self.queries_keys_values(x).chunk(3, 1)  # (sum of T, D) each
-        content = ((q + self.bias_u) * self.scale).to(self.dtype)
-        position = ((q + self.bias_v) * self.scale).to(self.dtype).unflatten(1, (self.n_heads, -1))
+        content, position = q + self.bias_u, q + self.bias_v
         states = torch.zeros(x.shape, dtype=self.dtype)
         for place in offsets(counts):
             if place.stop > place.start:
-                distances = self._distances(place.stop - place.start)  # (N, H, 2T-1)
-                bias = align_distances((position[place].transpose(0, 1) @ distances)[None])  # (1, N, T, T)
-                states[place] = attend_one(
-                    content[place], k[place], v[place], self.n_heads, self.arithmetic, bias, scale=1.0
-                )
+                states[place] = self._attend(content[place], position[place], k[place], v[place])
         return self.out(states, residual=residual)
 
-    def _distances(self, n_frames: int) -> Tensor:
-        """(N, H, 2T-1), from distance T-1 down to -(T-1)."""
-        kept, n_kept = self._kept, (self._kept.shape[2] + 1) // 2
-        if n_kept < n_frames:
-            positions = sinusoids(n_frames, self.relative.in_features, torch.device("cpu"))
-            projected = self.relative(positions).unflatten(1, (self.n_heads, -1))  # (2T-1, N, H)
-            kept = projected.permute(1, 2, 0).to(self.dtype).contiguous()
-            n_kept = n_frames
-            if n_frames <= KEPT_FRAMES:
-                self._kept = kept
-        return kept[..., n_kept - n_frames : n_kept + n_frames - 1]
+    def _attend(self, content: Tensor, position: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of one recording, (T, D), scores by content and by distance."""
+        n_frames = len(content)
+        n_kept, distances = self._distances(n_frames)
+        if isinstance(distances, products.PackedDistances):
+            query, key, value = content[None], k[None], v[None]
+            positions = position[None], distances
+            return products.attention(query, key, value, self.n_heads, scale=self.scale, positions=positions)[0]
+        content, position = ((one * self.scale).to(self.dtype) for one in (content, position))
+        distances = distances[..., n_kept - n_frames : n_kept + n_frames - 1]
+        scores = position.unflatten(1, (self.n_heads, -1)).transpose(0, 1) @ distances  # (N, T, 2T-1)
+        bias = align_distances(scores[None])  # (1, N, T, T)
+        return attend_one(content, k, v, self.n_heads, self.arithmetic, bias, scale=1.0)
+
+    def _distances(self, n_frames: int) -> tuple[int, Tensor | products.PackedDistances]:
+        """A number T of frames and what is made of the distances T-1 down to -(T-1): packed, or (N, H, 2T-1)."""
+        if self._kept is not None and self._kept[0] >= n_frames:
+            return self._kept
+        projected = self.relative(sinusoids(n_frames, self.relative.in_features, torch.device("cpu")))  # (2T-1, D)
+        made: Tensor | products.PackedDistances
+        if self.is_packed:
+            made = products.PackedDistances(projected, self.n_heads, self.scale)
+        else:
+            made = projected.unflatten(1, (self.n_heads, -1)).permute(1, 2, 0).to(self.dtype).contiguous()
+        if n_frames <= KEPT_FRAMES:
+            self._kept = n_frames, made
+        return n_frames, made
 
 
 class FastConvolution(nn.Module):

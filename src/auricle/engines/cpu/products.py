@@ -64,6 +64,8 @@ class _Attention(ctypes.Structure):
         *((f"{name}_{part}_stride", ctypes.c_int64) for name in "qkv" for part in ("batch", "row")),
         *((f"bias_{part}_stride", ctypes.c_int64) for part in ("batch", "head", "row")),
         ("scale", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("position", "distances", "distance_scales")),
+        ("n_distances", ctypes.c_int64),
     )
 
 
@@ -186,12 +188,14 @@ def attention(
     mask: Tensor | None = None,
     bias: Tensor | None = None,
     scale: float | None = None,
+    positions: tuple[Tensor, PackedDistances] | None = None,
 ) -> Tensor:
     """softmax(scale q k^T + bias) v of each head, float32 (B, S, D) and twice (B, T, D) to (B, S, D).
 
     Heads lie side by side in D, as products leave them; q, k and v may be slices of one product. `mask` (B, T) is True
     for keys that are seen, and a query that sees none gets zeros. `bias` broadcasts to (B, H, S, T). `scale` is
-    1 / sqrt(D / H) unless it is given.
+    1 / sqrt(D / H) unless it is given. `positions`, instead of a bias, are other queries (B, S, D), S = T, times the
+    vectors of distances, which are packed with their own scale.
     """
     (B, S, D), T = q.shape, k.shape[1]
     if not attends(D, n_heads) or k.shape != (B, T, D) or v.shape != (B, T, D):
@@ -215,8 +219,35 @@ def attention(
             *(stride for tensor in (q, k, v) for stride in tensor.stride()[:2]),
             *(*bias_strides, (D // n_heads) ** -0.5 if scale is None else scale),
         )
+        if positions is not None:
+            position, distances = positions
+            distances.give(call, position, q, T)
         _library().auricle_attend(ctypes.byref(call))
     return y if T else y.zero_()
+
+
+class PackedDistances:
+    """Vectors of the distances n - 1 down to -(n - 1), packed for the scores of `attention` (native/attention.cpp)."""
+
+    def __init__(self, distances: Tensor, n_heads: int, scale: float) -> None:
+        """Take (2 n - 1, D) float32, heads side by side; `scale` multiplies the scores."""
+        distances = distances.float().contiguous()
+        n_places, width = distances.shape
+        self.n_distances, self._width = (n_places + 1) // 2, width
+        call, sizes = _sizes_of(n_places, width, n_heads), (ctypes.c_int64(), ctypes.c_int64())
+        call.k, call.k_row_stride, call.scale = _pointer(distances), width, scale
+        _library().auricle_distance_sizes(ctypes.byref(call), *(ctypes.byref(size) for size in sizes))
+        self._packed = torch.empty(sizes[0].value, dtype=torch.int16), torch.empty(sizes[1].value)
+        _library().auricle_pack_distances(ctypes.byref(call), *(_pointer(one) for one in self._packed))
+
+    def give(self, call: _Attention, position: Tensor, q: Tensor, n_keys: int) -> None:
+        """Put these distances, and the queries for them, into the kernel's argument."""
+        if position.shape != q.shape or position.stride()[:2] != q.stride()[:2] or q.shape[1] != n_keys:
+            raise ValueError(f"positions need queries like q, {tuple(q.shape)}, as many as keys, {n_keys}")
+        if n_keys > self.n_distances or q.shape[2] != self._width or position.dtype != torch.float32:
+            raise ValueError(f"distances of {self.n_distances} frames, {self._width} wide, do not fit {tuple(q.shape)}")
+        call.position, call.n_distances = _pointer(position), self.n_distances
+        call.distances, call.distance_scales = (_pointer(one) for one in self._packed)
 
 
 class PackedKeysValues:

@@ -1,5 +1,9 @@
 // Softmax attention of encoders through 16-bit integers: y = softmax(scale q k^T + bias, over valid keys) v.
 //
+// Instead of a bias there may be relative positions: query i and key j score scale p_i d_{i-j}, too, where the distances'
+// vectors d are packed as keys are, from the largest distance down. Those of a tile of queries and a block of keys are a
+// band of the product p d^T, which is never written to memory: its row i is read i places further left.
+//
 // Dimension key: B recordings, H heads, K width of a head (at most 128), Q queries, T keys; q, k, v, y: [B][row][H K].
 // The keys of a head are packed as the right side of q k^T (N = T, one block of K), its values as the right side of p v
 // (N = K, blocks of KEY_BLOCK keys); blocks.h has the layouts. Queries go a few tiles at a time through all blocks of
@@ -9,7 +13,7 @@
 #include <cmath>
 #include <vector>
 
-#include "blocks.h"
+#include "attention_operands.h"
 #include "parallel.h"
 #include "scratch.h"
 
@@ -17,137 +21,23 @@ namespace auricle {
 namespace {
 
 constexpr int QUERY_ROWS = 48;  // whole tiles
-constexpr int MAX_WIDTH = 128;
-constexpr float LOWEST = -1e30f;  // the score of a key that is not valid, and the largest of keys that are all invalid
-constexpr float LOG2_E = 1.44269504f;
-
-// Mirrored by products.py.
-struct Attention {
-  const float* q;
-  const float* k;
-  const float* v;
-  const uint8_t* valid;  // [B][T] or null
-  const float* bias;     // or null
-  float* y;
-  int64_t n_batches, n_heads, width, n_queries, n_keys;
-  int64_t q_batch_stride, q_row_stride, k_batch_stride, k_row_stride, v_batch_stride, v_row_stride;
-  int64_t bias_batch_stride, bias_head_stride, bias_row_stride;
-  float scale;
-
-  int64_t padded_width() const { return round_up(width, K_ALIGN); }
-  int64_t padded_keys() const { return round_up(n_keys, KEY_STEP); }
-  int64_t key_blocks() const { return (n_keys + KEY_BLOCK - 1) / KEY_BLOCK; }
-  int64_t width_panels() const { return (width + TILE_N - 1) / TILE_N; }
-};
-
-// Keys and values of one head as right matrices.
-struct PackedHead {
-  int16_t* keys;        // [T / TILE_N][K][TILE_N]
-  float* key_scales;    // [T], times the scale of all scores
-  float* penalty;       // [T]: 0, or LOWEST where a key is not valid
-  int16_t* values;      // [K / TILE_N][T][TILE_N]
-  float* value_scales;  // [K / TILE_N][block][TILE_N]
-};
-
-// Where packed heads lie: one after the other, in integers and in floats.
-struct PackedHeads {
-  int16_t* integers;
-  float* floats;
-
-  static int64_t key_size(const Attention& a) { return a.padded_keys() * a.padded_width(); }
-  static int64_t n_integers(const Attention& a) { return key_size(a) + a.width_panels() * a.padded_keys() * TILE_N; }
-  static int64_t n_floats(const Attention& a) { return 2 * a.padded_keys() + a.width_panels() * a.key_blocks() * TILE_N; }
-
-  PackedHead head(const Attention& a, int64_t index) const {
-    int16_t* integer = integers + index * n_integers(a);
-    float* real = floats + index * n_floats(a);
-    return {integer, real, real + a.padded_keys(), integer + key_size(a), real + 2 * a.padded_keys()};
-  }
-};
-
-// The largest factor that neither passes 16 bits nor lets a sum overflow.
-AURICLE_INLINE VF right_factor(VF most, VF sum) {
-  most = vmax(most, vset1(1e-30f));
-  sum = vmax(sum, vset1(1e-30f));
-  return vmin(vdiv(vset1((float)RIGHT_MAX), most), vdiv(vset1((float)RIGHT_SUM), sum));
-}
-
-void quantise_key(const Attention& a, const float* key, int16_t* row, float& scale) {
-  VF most = vzero(), sum = vzero();
-  const int width = (int)a.width;
-  for (int i = 0; i < width; i += VF_LANES) {
-    const VF magnitude = vabs(vload_upto(key + i, width - i));
-    most = vmax(most, magnitude);
-    sum = vadd(sum, magnitude);
-  }
-  const VF factor = right_factor(vset1(hmax(most)), vset1(hsum(sum)));
-  for (int i = 0; i < width; i += VF_LANES) vstore_i16(row + i, vmul(vload_upto(key + i, width - i), factor));
-  vstore_n(&scale, vdiv(vset1(a.scale * LOG2_E), factor), 1);
-}
-
-void pack_keys(const Attention& a, int64_t batch, int64_t head, const PackedHead& packed) {
-  const float* first = a.k + batch * a.k_batch_stride + head * a.width;
-  for (int64_t key = 0; key < a.padded_keys(); key += KEYS_AT_ONCE) {
-    alignas(64) int16_t rows[KEYS_AT_ONCE][MAX_WIDTH] = {};
-    for (int i = 0; i < KEYS_AT_ONCE; i++) {
-      const bool valid = key + i < a.n_keys && (!a.valid || a.valid[batch * a.n_keys + key + i]);
-      packed.penalty[key + i] = valid ? 0.0f : LOWEST;
-      packed.key_scales[key + i] = 0.0f;
-      if (valid) quantise_key(a, first + (key + i) * a.k_row_stride, rows[i], packed.key_scales[key + i]);
-    }
-    int16_t* panel = packed.keys + key / TILE_N * TILE_N * a.padded_width();
-    put_keys(panel, (int)(key % TILE_N), rows[0], MAX_WIDTH, a.padded_width());
-  }
-}
-
-// VF_LANES columns of the values of up to KEY_BLOCK keys; values of invalid keys count as zero, whatever they are.
-void pack_value_block(const float* values, int64_t stride, const float* penalty, int keys, int padded, int lanes,
-                      int16_t* panel, int column, float* scales) {
-  VF most = vzero(), sum = vzero();
-  const auto value_of = [&](int key) {
-    const bool valid = key < keys && penalty[key] == 0.0f;
-    return valid ? vload_upto(values + key * stride, lanes) : vzero();
-  };
-  for (int key = 0; key < keys; key++) {
-    const VF value = vabs(value_of(key));
-    most = vmax(most, value);
-    sum = vadd(sum, value);
-  }
-  const VF factor = right_factor(most, sum);
-  for (int key = 0; key < padded; key += 4) {
-    VI four[4];
-    for (int i = 0; i < 4; i++) four[i] = to_int(vmul(value_of(key + i), factor));
-    put_values(panel, column, key, four);
-  }
-  vstore(scales, vdiv(vset1(1.0f), factor));
-}
-
-void pack_values(const Attention& a, int64_t batch, int64_t head, const PackedHead& packed) {
-  const float* first = a.v + batch * a.v_batch_stride + head * a.width;
-  for (int64_t column = 0; column < a.width_panels() * TILE_N; column += VF_LANES) {
-    const int64_t panel = column / TILE_N, lane = column % TILE_N;
-    const int lanes = (int)std::clamp<int64_t>(a.width - column, 0, VF_LANES);
-    for (int64_t key = 0; key < a.n_keys; key += KEY_BLOCK) {
-      const int keys = (int)std::min<int64_t>(KEY_BLOCK, a.n_keys - key);
-      pack_value_block(first + key * a.v_row_stride + column, a.v_row_stride, packed.penalty + key, keys,
-                       (int)std::min<int64_t>(KEY_BLOCK, a.padded_keys() - key), lanes,
-                       packed.values + (panel * a.padded_keys() + key) * TILE_N, (int)lane,
-                       packed.value_scales + (panel * a.key_blocks() + key / KEY_BLOCK) * TILE_N + lane);
-    }
-  }
-}
 
 // Some queries of one head, and what they have gathered so far.
 struct Queries {
   alignas(64) int16_t rows[QUERY_ROWS * MAX_WIDTH];
   alignas(64) float sums[QUERY_ROWS * MAX_WIDTH];  // [tile][panel][TILE_M][TILE_N]
   float scales[QUERY_ROWS];
+  alignas(64) int16_t positions[QUERY_ROWS * MAX_WIDTH];
+  float position_scales[QUERY_ROWS];
   float largest[QUERY_ROWS], total[QUERY_ROWS];
   int64_t batch, head, first, count;
 };
 
+constexpr int64_t BAND = KEY_BLOCK + TILE_M + 2 * TILE_N;  // distances of a tile and a block, beginning at a panel
+
 // What one tile of queries has to do with one block of keys.
 struct Scores {
+  alignas(64) float distances[TILE_M * BAND];            // [TILE_M][BAND]
   alignas(64) float values[TILE_M * KEY_BLOCK];          // [key / TILE_N][TILE_M][TILE_N]
   alignas(64) int16_t probabilities[TILE_M * KEY_BLOCK];  // a left tile
   alignas(64) float most[TILE_M][VF_LANES];
@@ -195,21 +85,51 @@ void score(const Attention& a, const PackedHead& packed, const Queries& queries,
   for (int i = 0; i < TILE_M; i++) scores.factor[i] = queries.scales[tile * TILE_M + i];
 }
 
-// Adds the bias to one row of values, which are true scores from then on.
-void add_bias(const Attention& a, const Queries& queries, int tile, int i, int64_t key, int keys, Scores& scores) {
-  const int64_t row = queries.first + std::min<int64_t>(tile * TILE_M + i, queries.count - 1);
-  const float* bias = a.bias + queries.batch * a.bias_batch_stride + queries.head * a.bias_head_stride +
-                      row * a.bias_row_stride + key;
+// Adds `weight` times what is given for each key to one row of values, which are true scores from then on.
+void add_to_row(const float* added, float weight, int i, int keys, Scores& scores) {
   const VF factor = vset1(scores.factor[i]);
   VF most = vset1(LOWEST);
   for (int j = 0; j < keys; j += VF_LANES) {
     float* value = scores.values + (j / TILE_N * TILE_M + i) * TILE_N + j % TILE_N;
-    const VF biased = vfma(vload_upto(bias + j, keys - j), vset1(LOG2_E), vmul(vload(value), factor));
-    vstore(value, biased);
-    most = vmax(most, biased);
+    const VF sum = vfma(vload_upto(added + j, keys - j), vset1(weight), vmul(vload(value), factor));
+    vstore(value, sum);
+    most = vmax(most, sum);
   }
   scores.factor[i] = 1.0f;
   vstore(scores.most[i], most);
+}
+
+// The last query of a tile that there is; what is past it is a copy of it.
+int64_t query_of(const Queries& queries, int tile, int i) {
+  return queries.first + std::min<int64_t>(tile * TILE_M + i, queries.count - 1);
+}
+
+void add_bias(const Attention& a, const Queries& queries, int tile, int64_t key, int keys, Scores& scores) {
+  const float* bias = a.bias + queries.batch * a.bias_batch_stride + queries.head * a.bias_head_stride + key;
+  for (int i = 0; i < TILE_M; i++)
+    add_to_row(bias + query_of(queries, tile, i) * a.bias_row_stride, LOG2_E, i, keys, scores);
+}
+
+void add_positions(const Attention& a, const Queries& queries, int tile, int64_t key, int keys, Scores& scores) {
+  const int64_t padded = round_up(2 * a.n_distances - 1, KEY_STEP);
+  const int16_t* distances = a.distances + queries.head * padded * a.padded_width();
+  const float* scales = a.distance_scales + queries.head * padded;
+  // Query i and key j are i - j apart, which is at place n_distances - 1 - i + j.
+  const auto place_of = [&](int i) { return a.n_distances - 1 - query_of(queries, tile, i) + key; };
+  const int64_t start = place_of(TILE_M - 1) / TILE_N * TILE_N, end = place_of(0) + keys;
+  TileSums sums;
+  for (int64_t at = start; at < end; at += TILE_N) {
+    dot_block(queries.positions + tile * TILE_M * MAX_WIDTH, distances + at * a.padded_width(), a.padded_width(), sums);
+    for (int half = 0; half < 2; half++) {
+      const VF scale = vload(scales + at + half * VF_LANES);
+      float* to = scores.distances + at - start + half * VF_LANES;
+#pragma GCC unroll 16
+      for (int i = 0; i < TILE_M; i++) vstore(to + i * BAND, vmul(sums.of(i, half), scale));
+    }
+  }
+  for (int i = 0; i < TILE_M; i++)
+    add_to_row(scores.distances + i * BAND + place_of(i) - start, queries.position_scales[tile * TILE_M + i], i, keys,
+               scores);
 }
 
 // Values to probabilities, each row's largest being PROBABILITY_MAX; their sums to `totals`.
@@ -257,8 +177,9 @@ void attend_tile(const Attention& a, const PackedHead& packed, Queries& queries,
   const int keys = (int)std::min<int64_t>(KEY_BLOCK, a.n_keys - key), padded = (int)round_up(keys, KEY_STEP);
   const int64_t panels = a.width_panels();
   score(a, packed, queries, tile, key, padded, scores);
+  if (a.bias) add_bias(a, queries, tile, key, keys, scores);
+  if (a.position) add_positions(a, queries, tile, key, keys, scores);
   for (int i = 0; i < TILE_M; i++) {
-    if (a.bias) add_bias(a, queries, tile, i, key, keys, scores);
     scores.largest[i] = weights[i] = std::max(LOWEST, hmax(vload(scores.most[i])) * scores.factor[i]);
   }
   rescale(queries, tile, panels, weights);
@@ -282,6 +203,11 @@ void take_queries(const Attention& a, int64_t batch, int64_t head, int64_t first
     int16_t* tile = queries.rows + i / TILE_M * TILE_M * MAX_WIDTH;
     const float scale = quantise_left(q, (int)a.width, tile, i % TILE_M);
     queries.scales[i] = scale == 0.0f ? 1.0f : scale;  // so that keys that are not valid stay far below the others
+    if (a.position) {
+      const float* position = a.position + (q - a.q);
+      queries.position_scales[i] = quantise_left(
+          position, (int)a.width, queries.positions + i / TILE_M * TILE_M * MAX_WIDTH, i % TILE_M);
+    }
   }
 }
 
@@ -296,12 +222,6 @@ void store_queries(const Attention& a, const Queries& queries) {
       vstore_upto(y + j, vmul(vload(sums + j / TILE_N * TILE_M * TILE_N + j % TILE_N), vset1(factor)),
                   (int)(a.width - j));
   }
-}
-
-void pack_head(const Attention& a, const PackedHeads& heads, int64_t index) {
-  const PackedHead packed = heads.head(a, index);
-  pack_keys(a, index / a.n_heads, index % a.n_heads, packed);
-  pack_values(a, index / a.n_heads, index % a.n_heads, packed);
 }
 
 // Up to QUERY_ROWS queries of a head, from `first` on.
@@ -344,6 +264,22 @@ AURICLE_EXPORT void auricle_attend(const Attention* attention) {
 AURICLE_EXPORT void auricle_packed_sizes(const Attention* attention, int64_t* n_integers, int64_t* n_floats) {
   *n_integers = PackedHeads::n_integers(*attention);
   *n_floats = PackedHeads::n_floats(*attention);
+}
+
+// What the distances of all heads take when they are packed: `attention` has the heads, and distances for keys.
+AURICLE_EXPORT void auricle_distance_sizes(const Attention* attention, int64_t* n_integers, int64_t* n_floats) {
+  *n_integers = attention->n_heads * PackedHeads::key_size(*attention);
+  *n_floats = attention->n_heads * attention->padded_keys();
+}
+
+// Packs vectors of distances, which are given as keys, with the scale of scores in theirs.
+AURICLE_EXPORT void auricle_pack_distances(const Attention* attention, int16_t* integers, float* floats) {
+  const Attention& a = *attention;
+  std::vector<float> penalty(a.padded_keys());
+  for (int64_t i = 0; i < a.n_heads; i++) {
+    int16_t* keys = integers + i * PackedHeads::key_size(a);
+    pack_keys(a, 0, i, {keys, floats + i * a.padded_keys(), penalty.data(), nullptr, nullptr});
+  }
 }
 
 // Packs the keys and values of all batches' heads for `auricle_attend_packed`.
