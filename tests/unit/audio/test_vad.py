@@ -119,6 +119,14 @@ print(json.dumps([before == state(), "silero_vad" in sys.modules]))
     assert json.loads(ran.stdout) == [True, False]
 
 
+def test_a_network_with_other_spectra_is_refused() -> None:
+    from auricle.audio import vad
+
+    basis = vad._network().window * torch.ones(258, 1)
+    with pytest.raises(MissingExtraError, match="another network than this version of auricle knows"):
+        vad._window_of(basis)
+
+
 def test_weights_that_are_not_there_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     from auricle.audio import vad
 
