@@ -117,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             step.add_argument("--start", type=Path, help="a diarization's folder whose network is the first one")
         if name == "pieces":
             step.add_argument("--start", help="a diarization whose network is first; else the run of `speakers`")
+            step.add_argument("--peak", type=float, default=1.0, help="share of the usual rate, less to go on with")
         if name == "export":
             step.add_argument("--out", type=Path, required=True)
             step.add_argument("--start", help="a diarization whose networks are taken where there is no run")
@@ -143,6 +144,7 @@ def main(arguments: argparse.Namespace) -> None:
         train_speakers(start_speakers(options), speakers, runs / "speakers")
     elif arguments.step == "pieces":
         told, sounds = PieceOptions(arguments.minutes), training_sounds(speech)
+        told = replace(told, rate=told.rate * arguments.peak)
         windows = heard_windows(SEGMENTATION)
         conversations = Conversations(VoiceStore(data / "voices"), "train", sounds, windows, TRAINED, told)
         voices = first_voices(runs, arguments.start)

@@ -30,6 +30,7 @@ from auricle.training.augment import change_speed
 from auricle.training.budget_run import BudgetOptions, BudgetRun
 from auricle.training.data import Sounds
 from auricle.training.mixtures import Manners, conversation
+from auricle.training.precision import fast_dtype
 from auricle.training.pretrain_segmentation import frames_of
 from auricle.training.voices import FRAME_SAMPLES, SAMPLE_RATE, Voice, VoiceStore
 
@@ -252,6 +253,20 @@ class PieceRun(BudgetRun[WeSpeakerResNet]):
                 vector = self.model(torch.from_numpy(conversations.introduction(voice))[None])[0]
                 self.targets.directions.data[voice] = F.normalize(vector, dim=0)
 
+    def loss(self, heard: Heard, rng: np.random.Generator) -> Tensor:
+        """Return all three losses of a batch, weighed, bands of whose energies are blanked at random."""
+        options, targets = self.options, self.targets
+        assert isinstance(options, PieceOptions)
+        with torch.no_grad():
+            energies = blank_bands(self.model.energies(heard.waveforms), options.blank, rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast_dtype() == torch.bfloat16):
+            frames = self.model.frames(energies)
+        # Deviations over time are small beside their means: they are taken in float32.
+        vectors = self.model.embed(frames.float(), heard.weights)[heard.places[:, 0], heard.places[:, 1]]  # (P, D)
+        told = margin_loss(vectors, targets.directions, heard.voices, heard.counts, options.margin, options.scale)
+        nearest, apart = meeting_loss(vectors, heard.voices, heard.counts, targets.scale.exp(), targets.offset)
+        return told + options.nearest * nearest + options.apart * apart
+
 
 def blank_bands(energies: Tensor, most: int, rng: np.random.Generator) -> Tensor:
     """Set up to `most` neighbouring bands of each row of energies (B, T, M) to 0, in place: no voice is in them."""
@@ -278,19 +293,11 @@ def start_pieces(options: PieceOptions, first: WeSpeakerResNet, n_voices: int) -
 
 def train_pieces(run: PieceRun, conversations: Conversations, folder: Path) -> None:
     """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoint."""
-    options, targets = run.options, run.targets
-    assert isinstance(options, PieceOptions)
+    targets = run.targets
     if not (folder / "run.pt").exists():
         run.introduce(conversations)
 
     def loss_of(rng: np.random.Generator) -> Tensor:
-        heard = conversations.draw(F.normalize(targets.directions.detach()), rng)
-        with torch.no_grad():
-            energies = blank_bands(run.model.energies(heard.waveforms), options.blank, rng)
-        frames = run.model.frames(energies)
-        vectors = run.model.embed(frames, heard.weights)[heard.places[:, 0], heard.places[:, 1]]  # (P, D)
-        told = margin_loss(vectors, targets.directions, heard.voices, heard.counts, options.margin, options.scale)
-        nearest, apart = meeting_loss(vectors, heard.voices, heard.counts, targets.scale.exp(), targets.offset)
-        return told + options.nearest * nearest + options.apart * apart
+        return run.loss(conversations.draw(F.normalize(targets.directions.detach()), rng), rng)
 
     run.train(folder, loss_of, clip=5.0)

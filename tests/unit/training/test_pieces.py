@@ -17,6 +17,7 @@ from auricle.errors import CheckpointError
 from auricle.loading_diarization import load_diarization
 from auricle.models.pyannet import PyanNet
 from auricle.models.wespeaker import WeSpeakerResNet
+from auricle.training import pretrain_pieces
 from auricle.training.data import Sounds
 from auricle.training.export_diarization import export
 from auricle.training.mixtures import Manners
@@ -44,6 +45,7 @@ from auricle.training.voices import FRAME_SAMPLES, SAMPLE_RATE, VoiceStore
 
 DRY = Manners(room=0.0, noise=0.0, quietest_db=0.0, backchannel=0.0)
 SEGMENTATION = replace(PyanNet.tiny(), duration=5.0)
+BFLOAT16 = 0.03  # of a loss: 8 bits of each product, through some ten layers
 OPTIONS = PieceOptions(minutes=0.02, batch_size=2, windows=1, overlaps=0.0, alike=0.0)
 
 
@@ -174,6 +176,24 @@ def test_blanked_bands_are_neighbours_and_few() -> None:
     assert {int(row.sum()) for row in blanked} <= set(range(7))
     assert all(int((row.int().diff() == 1).sum()) + int(row[0]) <= 1 for row in blanked)
     assert blanked.any()
+
+
+def test_convolutions_in_bfloat16_lose_as_much_as_in_float32(
+    store: VoiceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversations = conversations_of(store)
+    run = start_pieces(OPTIONS, WeSpeakerResNet(WeSpeakerResNet.tiny()), conversations.n_voices)
+    run.introduce(conversations)
+    heard = conversations.draw(no_likeness(conversations), np.random.default_rng(0))
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(pretrain_pieces, "fast_dtype", lambda dtype=dtype: dtype)
+        loss = run.loss(heard, np.random.default_rng(1))
+        loss.backward()
+        assert all(bool(one.grad.isfinite().all()) for one in run.model.parameters() if one.grad is not None)
+        found[dtype] = float(loss.detach())
+    assert found[torch.bfloat16] != found[torch.float32]
+    assert found[torch.bfloat16] == pytest.approx(found[torch.float32], rel=BFLOAT16)
 
 
 def test_a_run_begins_as_the_network_it_is_given_and_goes_on_where_it_was(store: VoiceStore, tmp_path: Path) -> None:
