@@ -23,7 +23,7 @@ import numpy as np
 # their distances takes 64 MB.
 MOST_VECTORS = 4096
 MOST_SPEAKERS = 20  # that are looked for where no number is given
-CHANCE = 0.5  # of a vector of 2 s of speech, from its speaker's centroid: the square of the distance
+CHANCE = 0.5  # of 2 s of speech, whose vector is from its speaker's centroid: the square of the distance
 MOST_ROUNDS = 20  # until means settle; a few are enough
 ROWS = 256  # of the matrix that are computed in one go
 
@@ -187,12 +187,13 @@ def find_clusters(
 
 
 def find_even_clusters(
-    units: np.ndarray, sizes: np.ndarray, bounds: Bounds, threshold: float, least_size: int
+    units: np.ndarray, sizes: np.ndarray, bounds: Bounds, threshold: float, least_size: int, repeats: float = 1.0
 ) -> np.ndarray:
     """Return the speaker of each item, (N,) from 0 up in the order of first items, where each has many of them.
 
     They are as many as can be, within the bounds, so that the centroids of no two, of unit length, are nearer than
-    `threshold`, and none has fewer than `least_size` vectors. `units` (N, D) are means of `sizes` (N,) unit vectors.
+    `threshold`, and none has fewer than `least_size` vectors. `units` (N, D) are means of `sizes` (N,) unit vectors,
+    `repeats` of which are of the same speech.
     """
     n_items = len(units)
     least = min(bounds.least, n_items)
@@ -206,7 +207,7 @@ def find_even_clusters(
         cut = joined(tree, n_items, np.arange(n_items - 1) < n_items - number)
         clusters = _settled(units, sizes, cut)
         is_even = np.bincount(clusters, sizes).min() >= least_size
-        if number == least or (is_even and _least_distance(units, sizes, clusters) >= threshold):
+        if number == least or (is_even and _least_distance(units, sizes / repeats, clusters) >= threshold):
             found = clusters
     _, firsts, clusters = np.unique(found, return_index=True, return_inverse=True)
     return firsts.argsort().argsort()[clusters]
@@ -227,13 +228,14 @@ def _settled(units: np.ndarray, sizes: np.ndarray, clusters: np.ndarray) -> np.n
     return clusters
 
 
-def _least_distance(units: np.ndarray, sizes: np.ndarray, clusters: np.ndarray) -> float:
+def _least_distance(units: np.ndarray, amounts: np.ndarray, clusters: np.ndarray) -> float:
     """The least distance of two clusters' centroids of unit length, less what chance adds; of one from none infinite.
 
-    Centroids of few vectors of one speaker are apart by chance, too: the square by `CHANCE` of each one's vector.
+    Centroids of little speech of one speaker are apart by chance, too: the square by `CHANCE` of each one's vector.
+    `amounts` (N,) are the vectors of different speech in each item.
     """
-    table = squared_distances(unit(means_of(units, sizes, clusters)))
-    chance = CHANCE / np.bincount(clusters, sizes)
+    table = squared_distances(unit(means_of(units, amounts, clusters)))
+    chance = CHANCE / np.bincount(clusters, amounts)
     table -= (chance[:, None] + chance).astype(np.float32)
     np.fill_diagonal(table, np.inf)
     return max(0.0, float(table.min())) ** 0.5

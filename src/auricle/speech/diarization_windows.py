@@ -54,6 +54,10 @@ class Geometry:
         """Frames of a recording of so many chunks."""
         return int(np.rint((self.chunk_samples + (n_chunks - 1) * self.step_samples) / self.hop_samples)) + 1
 
+    def repeats(self, n_chunks: int) -> float:
+        """Chunks that hear the same speech, in the mean over a recording of so many chunks."""
+        return n_chunks * self.chunk_samples / (self.chunk_samples + (n_chunks - 1) * self.step_samples)
+
     def time(self, frame: int) -> float:
         """The middle of a frame, in seconds."""
         return (frame * self.hop_samples + self.frame_samples / 2) / self.sample_rate

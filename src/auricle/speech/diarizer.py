@@ -241,7 +241,8 @@ class Diarizer:
         bounds = Bounds.of(options.num_speakers, options.min_speakers, options.max_speakers, int(sizes.sum()))
         threshold = self.config.threshold if options.threshold is None else options.threshold
         if self.config.linkage == "ward":
-            clusters = find_even_clusters(units, sizes, bounds, threshold, self.config.min_cluster_size)
+            repeats = self.geometry.repeats(len(decisions))
+            clusters = find_even_clusters(units, sizes, bounds, threshold, self.config.min_cluster_size, repeats)
             centroids = means_of(units, sizes, clusters)  # (K, D)
         else:
             clusters = find_clusters(units, sizes, bounds, threshold, self.config.min_cluster_size)

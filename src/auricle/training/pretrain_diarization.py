@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "export":
             step.add_argument("--out", type=Path, required=True)
             step.add_argument("--start", help="a diarization whose networks are taken where there is no run")
-            step.add_argument("--threshold", type=float, default=0.85, help="distance that divides two speakers")
+            step.add_argument("--threshold", type=float, default=0.77, help="distance that divides two speakers")
             step.add_argument("--name", required=True, help="what the networks call themselves")
             step.add_argument("--summary", required=True, help="one line with their measured accuracy")
 

@@ -91,6 +91,16 @@ def test_few_vectors_of_one_speaker_are_not_several() -> None:
     assert same_parts(find_even_clusters(two, np.ones(6), FREE, 0.9, 12), speakers)
 
 
+def test_speech_that_ten_windows_hear_is_no_more_than_heard_once() -> None:
+    # Six pieces of one speaker and of two, each heard by ten windows, which makes chance no smaller.
+    one, _ = voices(1, 6, 0.25, seed=3)
+    two, speakers = voices(2, 6, 0.1, seed=3)
+    heard, whose, sizes = np.repeat(one, 10, axis=0), np.repeat(speakers, 10), np.ones(60)
+    assert len(set(find_even_clusters(heard, sizes, FREE, 0.75, 12))) > 1
+    assert set(find_even_clusters(heard, sizes, FREE, 0.75, 12, repeats=10.0)) == {0}
+    assert same_parts(find_even_clusters(np.repeat(two, 10, axis=0), np.ones(120), FREE, 0.75, 12, repeats=10.0), whose)
+
+
 def test_even_clusters_of_hardly_anything() -> None:
     assert find_even_clusters(np.ones((1, 4)), np.ones(1), FREE, 0.9, 12).tolist() == [0]
     assert find_even_clusters(np.eye(4)[:2], np.ones(2), FREE, 0.9, 12).tolist() == [0, 1]

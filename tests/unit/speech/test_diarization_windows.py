@@ -45,6 +45,14 @@ def test_chunks_are_cut_where_they_begin(n_samples: int, batch_size: int, block:
     assert all(len(one.starts) <= batch_size for one in found)
 
 
+@pytest.mark.parametrize("n_chunks", [1, 2, 11, 200])
+def test_the_same_speech_is_heard_by_as_many_chunks_as_lie_over_it(n_chunks: int) -> None:
+    n_over = np.zeros(SMALL.chunk_samples + (n_chunks - 1) * SMALL.step_samples)
+    for chunk in range(n_chunks):
+        n_over[chunk * SMALL.step_samples :][: SMALL.chunk_samples] += 1
+    assert SMALL.repeats(n_chunks) == pytest.approx(n_over.mean())
+
+
 def test_no_recording_has_no_chunks() -> None:
     assert list(stretches(iter([]), SMALL, 4)) == []
 
