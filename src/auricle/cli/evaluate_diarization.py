@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from auricle.cli.border import NO_MODEL, say
-from auricle.cli.evaluate_plan import Plan, choose_normalizer
+from auricle.cli.evaluate_plan import Plan, choose_normalizer, loaded
 from auricle.cli.scores import show
 from auricle.cli.sources import SUFFIXES
 from auricle.cli.startup import quick_imports
-from auricle.errors import AuricleError, CheckpointError, MissingExtraError, OptionError, TaskError
+from auricle.errors import AuricleError, OptionError
 
 if TYPE_CHECKING:
     from auricle.evaluation.diarization import Scoring
@@ -66,15 +66,8 @@ def _models(plan: Plan, scoring: Scoring, absent: list[AuricleError]) -> tuple[l
     from auricle.evaluation.places import labelled, unique
 
     entries, n_failed = [], 0
-    for label, model in unique([labelled(one) for one in plan.models], "--model"):
-        try:
-            pipe = load(model, plan)
-        except (CheckpointError, TaskError, MissingExtraError) as error:
-            absent.append(error)
-            if len(absent) == len(plan.models):
-                raise
-            say(f"auricle: {label} is not measured: {error}")
-            continue
+    models = unique([labelled(one) for one in plan.models], "--model")
+    for label, model, pipe in loaded(models, plan, load, absent):
         for dataset, folder in unique([labelled(one) for one in plan.data], "--data"):
             references, audio, stretches = read_folder_of_turns(Path(folder))
             options = {**plan.parameters, "model": model}

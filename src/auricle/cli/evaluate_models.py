@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auricle.cli.border import say, say_as_it_is
-from auricle.cli.evaluate_plan import Plan, choose_normalizer
+from auricle.cli.evaluate_plan import Plan, choose_normalizer, loaded
 from auricle.cli.startup import quick_imports
-from auricle.errors import AuricleError, CheckpointError, MissingExtraError, OptionError, TaskError
+from auricle.errors import AuricleError, OptionError
 
 if TYPE_CHECKING:
     from auricle.corpora import Corpus, Utterance
@@ -37,17 +37,8 @@ def measured(plan: Plan, sampling: Sampling) -> tuple[list[tuple[Entry, Score]],
         out = plan.out if plan.out is not None else Path(scratch)
         results: list[tuple[Entry, Score]] = []
         absent: list[AuricleError] = []
-        for label, what in models:
-            try:
-                pipe = load(what, plan)
-            except (CheckpointError, TaskError, MissingExtraError) as error:
-                absent.append(error)
-                if len(absent) < len(models):
-                    say(f"auricle: {label} is not measured: {error}")
-                continue
+        for label, what, pipe in loaded(models, plan, load, absent):
             results += _measure(label, what, pipe, opened, plan, sampling, out)
-        if len(absent) == len(models):
-            raise absent[-1]
         return results, not absent
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from auricle.cli.border import say
-from auricle.errors import OptionError
+from auricle.errors import AuricleError, CheckpointError, MissingExtraError, OptionError, TaskError
 
 if TYPE_CHECKING:
     from auricle.evaluation.normalizers import Normalizer
@@ -83,6 +83,28 @@ def refuse_other_tasks(task: str, used: Mapping[str, Mapping[str, object]]) -> N
         for flag, value in flags.items():
             if value and other != task:
                 raise OptionError(f"{flag} is for --task {other}; leave it out")
+
+
+def loaded(
+    models: Sequence[tuple[str, str]], plan: Plan, load: Callable[[str, Plan], Any], absent: list[AuricleError]
+) -> Iterator[tuple[str, str, Any]]:
+    """Load one model of (label, what it is) after the other, and give each with its pipeline.
+
+    One that cannot be loaded is told and added to `absent`.
+
+    Raises:
+        CheckpointError, TaskError, MissingExtraError: none can be.
+    """
+    for label, what in models:
+        try:
+            pipe = load(what, plan)
+        except (CheckpointError, TaskError, MissingExtraError) as error:
+            absent.append(error)
+            if len(absent) == len(models):
+                raise
+            say(f"auricle: {label} is not measured: {error}")
+            continue
+        yield label, what, pipe
 
 
 def choose_normalizer(plan: Plan, languages: Sequence[str | None]) -> Normalizer:
