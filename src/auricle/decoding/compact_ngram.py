@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -61,9 +62,7 @@ class CompactNGram:
         if words != sorted(words) or START not in words or END not in words:
             raise OptionError(f"{name} has words that are not sorted, or lacks {START} or {END}; make it again")
         self._words = words
-        self._number = {word: number for number, word in enumerate(words)}
-        self._spellable = sorted(set(words) - {START, END})
-        self.start_word, self.end_word, self.unknown_word = self._number[START], self._number[END], len(words)
+        self.start_word, self.end_word, self.unknown_word = words.index(START), words.index(END), len(words)
 
     @classmethod
     def from_file(cls, path: Path) -> CompactNGram:
@@ -78,10 +77,15 @@ class CompactNGram:
         except (SafetensorError, ValueError) as error:
             raise OptionError(f"lm={str(path)!r} is no language model: {error}; make it again") from error
 
-    @property
+    @cached_property
     def words(self) -> list[str]:
         """The words that it knows, sorted; START and END are not among them."""
-        return self._spellable
+        return [word for word in self._words if word not in (START, END)]
+
+    @cached_property
+    def _number(self) -> dict[str, int]:
+        # Native code looks words up in the arrays, and most processes need no more.
+        return {word: number for number, word in enumerate(self._words)}
 
     def start(self) -> tuple[int, int]:
         return NO_WORD, self.start_word
@@ -95,8 +99,8 @@ class CompactNGram:
 
     def may_become_word(self, beginning: str) -> bool:
         beginning = beginning.lower()
-        place = bisect_left(self._spellable, beginning)
-        return place < len(self._spellable) and self._spellable[place].startswith(beginning)
+        place = bisect_left(self.words, beginning)
+        return place < len(self.words) and self.words[place].startswith(beginning)
 
     def _score(self, state: tuple[int, int], word: int) -> float:
         """ln P(word | state): the longest gram that is here, and the back-off weights of those that are not."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -126,12 +127,14 @@ def _teach(arguments: argparse.Namespace) -> None:
 
 def _language_model(arguments: argparse.Namespace) -> None:
     from auricle.decoding.compact_ngram import write_compact
+    from auricle.training.derived_words import with_derived
     from auricle.training.language_model import WEIGHTS as FUSION_WEIGHTS
     from auricle.training.language_model import estimate, natural, read_sentences
 
-    sentences = read_sentences(arguments.text, arguments.speech / "manifest.jsonl")
+    sentences = list(read_sentences(arguments.text, arguments.speech / "manifest.jsonl"))
+    counts = Counter(word for words in sentences for word in words)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_compact(natural(estimate(sentences)), arguments.out / "words.safetensors")
+    write_compact(natural(with_derived(estimate(sentences), counts)), arguments.out / "words.safetensors")
     (arguments.out / "attrs.json").write_text(json.dumps(FUSION_WEIGHTS) + "\n", encoding="utf-8")
 
 
