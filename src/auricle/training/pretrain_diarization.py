@@ -1,7 +1,7 @@
 """The two networks of the bundled diarization, and one command for each step that makes them.
 
 voices        recordings of single speakers -> one file with where each voice is heard
-mixtures      voices -> conversations, of the training speakers and of held-out ones
+mixtures      voices -> conversations, of the training speakers and of held-out ones: to choose by and to measure
 speakers      voices -> the network that tells voices apart
 pieces        that network, voices -> the same, trained on in conversations made as it goes
 segmentation  conversations -> the network that says who speaks when
@@ -46,6 +46,7 @@ SEGMENTATION = PyanNetConfig(
 # Conversations in which nobody speaks for seconds at a time, as in recordings of rooms.
 LULLS = Manners(lull=0.2)
 TRAINED = Manners(lull=0.1, room=0.7, noise=0.8, least_snr_db=0.0)
+TUNED_HOURS = 2 / 3  # of conversations that numbers are chosen on, of either kind
 EMBEDDING = WeSpeakerConfig(num_mel_bins=48, depths=(1, 1, 1, 1), base_channels=16, embedding_dim=128)
 
 
@@ -136,6 +137,10 @@ def main(arguments: argparse.Namespace) -> None:
         sounds = held_out_sounds(speech)
         make_pool(store, "test", sounds, data / "mixtures-test", 0.5, seed=7, n_workers=1)
         make_pool(store, "test", sounds, data / "mixtures-test-lulls", 0.5, seed=8, n_workers=1, manners=LULLS)
+        make_pool(store, "test", sounds, data / "mixtures-more", 4 / 3, seed=3000, n_workers=1)
+        tuned = data / "mixtures-tuned", data / "mixtures-tuned-lulls"
+        make_pool(store, "test", sounds, tuned[0], TUNED_HOURS, seed=2000, n_workers=1)
+        make_pool(store, "test", sounds, tuned[1], TUNED_HOURS, seed=2001, n_workers=1, manners=LULLS)
         heard, folder = training_sounds(speech), data / "mixtures-train"
         make_pool(store, "train", heard, folder, arguments.hours, seed=1, n_workers=2, manners=TRAINED)
     elif arguments.step == "speakers":
