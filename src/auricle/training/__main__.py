@@ -71,7 +71,7 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
         "--peak", type=float, default=1.0, help="share of the usual rates, less where trained weights go on"
     )
     train.add_argument(
-        "--clean-share", type=float, default=0.25, help="of the recordings heard: as they are, without rooms and noise"
+        "--clean-share", type=float, default=0.6, help="of the recordings heard: as they are, without rooms and noise"
     )
     curve = commands.add_parser("curve", help="score a run's snapshots")
     curve.add_argument("--features", type=Path, default=Path("data/features"))
