@@ -71,7 +71,8 @@ def rows(workers: dict[str, Worker], seconds: float) -> dict[str, Any]:
             own, their = (one if isinstance(one, list) else [one] for one in (ours.output, worker.output))
             found[name]["equal_texts"] = f"{sum(a == b for a, b in zip(own, their, strict=True))} of {len(own)}"
     least = WHOLE * n_words(ours) if ours is not None else 0  # who loses text is not counted as fast
-    others = [median(one) for one in workers.values() if one is not ours and one.seconds and n_words(one) >= least]
+    theirs = [one for name, one in workers.items() if not name.startswith(OURS)]
+    others = [median(one) for one in theirs if one.seconds and n_words(one) >= least]
     ahead = round(min(others) / median(ours), 2) if others and ours is not None and ours.seconds else None
     return {"contestants": found, "best_other_times_as_long_as_ours": ahead}
 
