@@ -107,7 +107,12 @@ def test_what_a_model_in_memory_refuses_becomes_no_job(site: Any, parameters: An
     assert told in reply.json()["error"]
     assert site.client.get("/jobs").json()["jobs"] == []
     site.loaded.clear()  # before the model is there nobody can know
-    assert site.client.post("/jobs", json=body).status_code == 202
+    headers = {"idempotency-key": "abc"}
+    first = site.client.post("/jobs", json=body, headers=headers)
+    assert first.status_code == 202
+    site.loaded.append(model)  # and the same request gives the same job afterwards
+    again = site.client.post("/jobs", json=body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
 
 
 def test_the_same_key_gives_the_same_job(site: Any) -> None:

@@ -49,7 +49,6 @@ class Intake:
             body = await stack.enter_async_context(read_body(request, self.settings))
             asked, source = await self._understood(request, body, stack)
             model = self.resolve(asked.model)
-            self.check(model, asked.parameters)
             asked = replace(asked, model=model)
             given = [name for name, is_given in _sources(asked, source).items() if is_given]
             if len(given) != 1:
@@ -71,6 +70,7 @@ class Intake:
             earlier = await self.jobs.repeated(order)  # before an upload is looked for that it has taken already
             if earlier is not None:
                 return earlier, False
+            self.check(model, asked.parameters)
             await self._check_addresses(order)
             return await self._submit(order, asked, source)
 
