@@ -62,10 +62,10 @@ def weigh(
     generator: torch.Generator,
     clean_share: float = 0.25,
 ) -> list[Utterance]:
-    """One epoch's utterances: each corpus named in `weights` by its share of its rows, the others whole.
+    """One epoch's utterances: of each corpus named in `weights` its share of the rows, of the others all.
 
     A recording of a person is stored once as it is and three times disturbed; `clean_share` of those heard are as they
-    are.
+    are: another one than a quarter multiplies the shares of both kinds, of other recordings, too, up to all rows.
     """
     chance = torch.rand(len(utterances), generator=generator).tolist()
     clean, disturbed = 4 * clean_share, 4 * (1 - clean_share) / 3

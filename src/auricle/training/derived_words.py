@@ -13,8 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from auricle.decoding.ngram import END, START
-
-Scored = dict[tuple[str, ...], tuple[float, float]]
+from auricle.training.language_model import Scored
 
 # Of the probability that Good and Turing give to words that were never seen: those seen once, as a share of all.
 SHARE = 0.7
