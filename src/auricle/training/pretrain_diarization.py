@@ -6,6 +6,7 @@ speakers      voices -> the network that tells voices apart
 pieces        that network, voices -> the same, trained on in conversations made as it goes
 segmentation  conversations -> the network that says who speaks when
 export        the runs -> a folder that pipeline("speaker-diarization") reads
+all           all of these, one after the other; what is made already is not made again
 
 Killed and started again, the trainings go on.
 """
@@ -47,6 +48,8 @@ SEGMENTATION = PyanNetConfig(
 LULLS = Manners(lull=0.2)
 TRAINED = Manners(lull=0.1, room=0.7, noise=0.8, least_snr_db=0.0)
 TUNED_HOURS = 2 / 3  # of conversations that numbers are chosen on, of either kind
+# Minutes of a processor that the bundled networks took.
+MINUTES = {"speakers": 60.0, "pieces": 38.0, "segmentation": 112.0}
 EMBEDDING = WeSpeakerConfig(num_mel_bins=48, depths=(1, 1, 1, 1), base_channels=16, embedding_dim=128)
 
 
@@ -125,12 +128,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             step.add_argument("--threshold", type=float, default=0.77, help="distance that divides two speakers")
             step.add_argument("--name", required=True, help="what the networks call themselves")
             step.add_argument("--summary", required=True, help="one line with their measured accuracy")
+    every = steps.add_parser("all")
+    every.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
+    every.add_argument("--data", type=Path, default=Path("data"), help="where voices and mixtures are")
+    every.add_argument("--runs", type=Path, default=Path("runs"), help="where runs are kept")
+    every.add_argument("--hours", type=float, default=11.0, help="of conversations to learn from")
+    every.add_argument("--minutes", type=float, default=sum(MINUTES.values()), help="of all trainings together")
+    every.add_argument("--out", type=Path, required=True)
+    every.add_argument("--name", required=True, help="what the networks call themselves")
+    every.add_argument("--summary", required=True, help="one line about them")
+
+
+def steps_of(arguments: argparse.Namespace) -> list[list[str]]:
+    """Return the commands of `all` that are to be run: what is made of voices and conversations is kept."""
+    data, speech = arguments.data, arguments.speech
+    made = {
+        "voices": (data / "voices" / "index.json").exists(),
+        "mixtures": (data / "mixtures-train" / "index.json").exists(),
+    }
+    share = arguments.minutes / sum(MINUTES.values())
+    own: dict[str, list[object]] = {
+        "voices": [],
+        "mixtures": ["--hours", arguments.hours],
+        **{name: ["--minutes", share * minutes] for name, minutes in MINUTES.items()},
+        "export": ["--out", arguments.out, "--name", arguments.name, "--summary", arguments.summary],
+    }
+    places = ["--speech", speech, "--data", data, "--runs", arguments.runs]
+    return [[str(one) for one in (name, *places, *more)] for name, more in own.items() if not made.get(name, False)]
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Run one step."""
     data, runs, speech = arguments.data, arguments.runs, arguments.speech
-    if arguments.step == "voices":
+    if arguments.step == "all":
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        for step in steps_of(arguments):
+            print(f"{step[0]} ...", flush=True)
+            main(parser.parse_args(step))
+    elif arguments.step == "voices":
         prepare_voices(speech, data / "voices", n_workers=2)
     elif arguments.step == "mixtures":
         store = VoiceStore(data / "voices")
