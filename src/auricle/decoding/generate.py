@@ -7,6 +7,7 @@ generated), `V` vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -68,8 +69,9 @@ def generate(
         logits = step.advance(prompt)[:, -1]  # (R, V)
     prompt = prompt.to(logits.device)
     if isinstance(filters, Grammar):
-        if isinstance(step, DraftingStep) and is_plain(options):
-            return speculate(step, prompt, logits, options, filters, allowed)
+        # Not by isinstance, which reads properties of the step in the order of a set.
+        if hasattr(step, "draft") and is_plain(options):
+            return speculate(cast(DraftingStep, step), prompt, logits, options, filters, allowed)
         filters = filters.filters()
     rules = [*own_filters(options, n_prompt), *filters]
     if options.n_beams > 1:

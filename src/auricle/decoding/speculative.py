@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from torch import Tensor
 
@@ -22,7 +22,6 @@ from auricle.decoding.options import GenerateOptions
 from auricle.decoding.rows import Generated, Step, finish
 
 
-@runtime_checkable
 class DraftingStep(Step, Protocol):
     """A step whose rows may have different lengths, and which can draft."""
 
