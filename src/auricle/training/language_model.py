@@ -42,15 +42,17 @@ def tested_runs(manifest: Path) -> set[Gram]:
     return found
 
 
-def read_sentences(texts: Path, manifest: Path) -> Iterator[list[str]]:
+def read_sentences(texts: Path, manifest: Path, held_out: Path | None = None) -> Iterator[list[str]]:
     """Yield the words of each sentence under `texts`, and of the manifest's English training split.
 
     What lies within `BOOK_LINES` of a place that the test split quotes at length is left out, so that no tested book
-    teaches its own words; single sentences that are tested are left out wherever they are.
+    teaches its own words; single sentences that are tested, also in the manifest `held_out`, are left out wherever they
+    are.
 
     Raises: ConfigError where neither holds a sentence.
     """
-    tested, n_found = tested_runs(manifest), 0
+    books, n_found = tested_runs(manifest), 0
+    tested = books | tested_runs(held_out) if held_out is not None else books
     for path in sorted(texts.rglob("*.txt")):
         if path.name == "SOURCE.txt":
             continue
@@ -59,7 +61,7 @@ def read_sentences(texts: Path, manifest: Path) -> Iterator[list[str]]:
             lines = raw.decode("utf-8").splitlines()
         except UnicodeDecodeError:
             lines = raw.decode("latin-1").splitlines()
-        for line in _without_tested_books(lines, tested):
+        for line in _without_tested_books(lines, books):
             for sentence in _SENTENCE_END.split(line.strip()):
                 words = _words(sentence)
                 if words and not _is_tested(words, tested):

@@ -71,6 +71,10 @@ def test_what_a_tested_book_says_is_left_out_and_the_rest_is_not(tmp_path: Path)
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text("\n".join(map(json.dumps, rows)))
     assert list(map(" ".join, read_sentences(tmp_path / "texts", manifest))) == ["birds sing", "we learn from this"]
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text(json.dumps({"split": "test", "text": "Birds sing."}))
+    left = read_sentences(tmp_path / "texts", manifest, held_out)
+    assert list(map(" ".join, left)) == ["we learn from this"]
     (tmp_path / "texts" / "other.txt").unlink()
     manifest.write_text(json.dumps(rows[0]))
     (tmp_path / "texts" / "book.txt").write_text("")
