@@ -3,6 +3,7 @@
 synthesize  text -> speech by Debian's synthesizers
 prepare     recordings -> stored features
 teach       recordings -> a Whisper encoder's states of them
+align       stored features -> where their words are, by a trained model
 train       stored features -> a run (killed and started again, it goes on)
 curve       a run's snapshots -> word error rates
 language-model  texts -> the n-gram model beside the bundled model
@@ -37,9 +38,10 @@ WEIGHTS = {
     "pocketsphinx_cards": 0.25,
     "speechbrain_2spk": 0.25,
     "speechocean762": 0.12,
-    "synthetic": 0.3,
+    "synthetic": 0.15,
+    "unwritten": 0.5,
 }
-READINGS = {"espeak": 3600, "flite": 3000, "festival": 1000}
+READINGS = {"espeak": 8000, "flite": 6000, "festival": 2000}
 
 
 def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -61,18 +63,11 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     )
     teach.add_argument("--encoder", type=Path, required=True, help="folder with the encoder's tensors as .npy")
     teach.add_argument("--out", type=Path, default=Path("data/teacher"))
-    train = commands.add_parser("train", help="train, or go on training")
-    train.add_argument("--features", type=Path, default=Path("data/features"))
-    train.add_argument("--run", type=Path, default=Path("runs/bundled"))
-    train.add_argument("--minutes", type=float, required=True, help="the whole run's budget")
-    train.add_argument("--start-from", type=Path, help="a checkpoint folder whose weights a new run begins with")
-    train.add_argument("--teacher", type=Path, help="the folder that `teach` wrote: its states are predicted, too")
-    train.add_argument(
-        "--peak", type=float, default=1.0, help="share of the usual rates, less where trained weights go on"
-    )
-    train.add_argument(
-        "--clean-share", type=float, default=0.6, help="of the recordings heard: as they are, without rooms and noise"
-    )
+    align = commands.add_parser("align", help="find the words of stored features, to make new sentences of them")
+    align.add_argument("--features", type=Path, default=Path("data/features"))
+    align.add_argument("--model", type=Path, required=True, help="a checkpoint folder of the same shape")
+    align.add_argument("--out", type=Path, default=Path("data/words.json"))
+    _add_train(commands.add_parser("train", help="train, or go on training"))
     curve = commands.add_parser("curve", help="score a run's snapshots")
     curve.add_argument("--features", type=Path, default=Path("data/features"))
     curve.add_argument("--run", type=Path, default=Path("runs/bundled"))
@@ -85,11 +80,15 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     words = commands.add_parser("language-model", help="estimate an n-gram model of words")
     words.add_argument("--text", type=Path, required=True, help="folder of text files")
     words.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
+    words.add_argument(
+        "--synthetic", type=Path, help="the folder that `synthesize` made: its held-out sentences are left out"
+    )
     words.add_argument("--out", type=Path, required=True, help="a checkpoint's folder language_model")
     every = commands.add_parser("all", help="from texts and recordings to a checkpoint folder")
     every.add_argument("--text", type=Path, required=True, help="folder of text files")
     every.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
     every.add_argument("--encoder", type=Path, help="a Whisper encoder's folder, whose states are predicted, too")
+    every.add_argument("--aligner", type=Path, help="a model of the same shape, by which words make new sentences")
     every.add_argument("--minutes", type=float, required=True, help="of training in all")
     every.add_argument("--data", type=Path, default=Path("data"))
     every.add_argument("--run", type=Path, default=Path("runs/bundled"))
@@ -101,6 +100,25 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     whisper = commands.add_parser("whisper-decoder", help="train a decoder upon a frozen Whisper encoder")
     whisper_commands.add_arguments(whisper)
     return parser.parse_args(given)
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.add_argument("--features", type=Path, default=Path("data/features"))
+    train.add_argument("--run", type=Path, default=Path("runs/bundled"))
+    train.add_argument("--minutes", type=float, required=True, help="the whole run's budget")
+    train.add_argument("--start-from", type=Path, help="a checkpoint folder whose weights a new run begins with")
+    train.add_argument("--teacher", type=Path, help="the folder that `teach` wrote: its states are predicted, too")
+    train.add_argument(
+        "--peak", type=float, default=1.0, help="share of the usual rates, less where trained weights go on"
+    )
+    train.add_argument(
+        "--clean-share", type=float, default=0.6, help="of the recordings heard: as they are, without rooms and noise"
+    )
+    train.add_argument("--words", type=Path, help="the file that `align` wrote: its words make new sentences")
+    train.add_argument(
+        "--spliced-share", type=float, default=0.5, help="of the recordings heard: made of others' words, with --words"
+    )
+    train.add_argument("--dropout", type=float, default=0.1)
 
 
 def _curve(arguments: argparse.Namespace) -> None:
@@ -125,13 +143,22 @@ def _teach(arguments: argparse.Namespace) -> None:
     teach(((source_of(row), row.path) for row in rows), arguments.encoder, arguments.out, MAX_SECONDS)
 
 
+def _align(arguments: argparse.Namespace) -> None:
+    from auricle.training.pretrain_ctc import CONFIG
+    from auricle.training.word_places import place_words
+
+    n_found, n_all = place_words(arguments.features, arguments.model, CONFIG, arguments.out)
+    print(f"words of {n_found} of {n_all} recordings found")
+
+
 def _language_model(arguments: argparse.Namespace) -> None:
     from auricle.decoding.compact_ngram import write_compact
     from auricle.training.derived_words import with_derived
     from auricle.training.language_model import WEIGHTS as FUSION_WEIGHTS
     from auricle.training.language_model import estimate, natural, read_sentences
 
-    sentences = list(read_sentences(arguments.text, arguments.speech / "manifest.jsonl"))
+    held_out = arguments.synthetic / "manifest.jsonl" if arguments.synthetic is not None else None
+    sentences = list(read_sentences(arguments.text, arguments.speech / "manifest.jsonl", held_out))
     counts = Counter(word for words in sentences for word in words)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_compact(natural(with_derived(estimate(sentences), counts)), arguments.out / "words.safetensors")
@@ -142,7 +169,7 @@ def steps_of(arguments: argparse.Namespace) -> list[tuple[Path, list[str]]]:
     """Return the commands of `all`, each with the file that tells that it is done."""
     data, speech, text, run, out = (getattr(arguments, name) for name in ("data", "speech", "text", "run", "out"))
     synthetic, features, teacher = (data / name for name in ("synthetic", "features", "teacher"))
-    manifest, language_model = speech / "manifest.jsonl", out / "language_model"
+    manifest, words, language_model = speech / "manifest.jsonl", data / "words.json", out / "language_model"
     teach: list[object] = ["teach", "--speech", speech, "--encoder", arguments.encoder, "--out", teacher]
     train: list[object] = ["train", "--features", features, "--run", run, "--minutes", arguments.minutes]
     steps: list[tuple[Path, list[object]]] = [
@@ -152,12 +179,16 @@ def steps_of(arguments: argparse.Namespace) -> list[tuple[Path, list[str]]]:
     if arguments.encoder is not None:
         steps.append((teacher / "index.json", teach))
         train += ["--teacher", teacher]
+    if arguments.aligner is not None:
+        align: list[object] = ["align", "--features", features, "--model", arguments.aligner, "--out", words]
+        steps.append((words, align))
+        train += ["--words", words]
     steps += [
         (run / f"finished-{arguments.minutes:g}", train),
         (out / "config.json", ["export", "--run", run, "--out", out, "--name", arguments.name, "--summary",
                                arguments.summary]),
-        (language_model / "attrs.json", ["language-model", "--text", text, "--speech", speech, "--out",
-                                         language_model]),
+        (language_model / "attrs.json", ["language-model", "--text", text, "--speech", speech, "--synthetic",
+                                         synthetic, "--out", language_model]),
     ]  # fmt: skip
     return [(done, [str(one) for one in step]) for done, step in steps]
 
@@ -180,6 +211,8 @@ def main(given: Sequence[str] | None = None) -> None:
         prepare(arguments.speech, arguments.synthetic, arguments.out, n_mels=80)
     elif arguments.command == "teach":
         _teach(arguments)
+    elif arguments.command == "align":
+        _align(arguments)
     elif arguments.command == "train":
         from auricle.training.pretrain_ctc import TrainOptions, train
 
@@ -187,10 +220,16 @@ def main(given: Sequence[str] | None = None) -> None:
             arguments.features,
             arguments.run,
             TrainOptions(
-                minutes=arguments.minutes, weights=WEIGHTS, peak=arguments.peak, clean_share=arguments.clean_share
+                minutes=arguments.minutes,
+                weights=WEIGHTS,
+                peak=arguments.peak,
+                clean_share=arguments.clean_share,
+                spliced_share=arguments.spliced_share,
+                dropout=arguments.dropout,
             ),
             arguments.start_from,
             arguments.teacher,
+            arguments.words,
         )
     elif arguments.command == "curve":
         _curve(arguments)

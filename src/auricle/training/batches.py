@@ -12,6 +12,7 @@ from torch import Tensor
 
 from auricle.audio.parakeet_mel import ParakeetFeatures
 from auricle.training.augment import mask_spectrum, stretch_and_warp
+from auricle.training.splices import Piece, Splicer, WordPlaces
 from auricle.training.store import FeatureStore, Utterance
 from auricle.training.teacher import TeacherStates
 from auricle.training.text import ALPHABET
@@ -26,7 +27,7 @@ class Batch:
     features: Tensor  # (B, F, M) float32, normalised
     lengths: Tensor  # (B,) frames
     labels: Tensor  # (total labels,) all rows one after another
-    label_lengths: Tensor  # (B,)
+    label_lengths: Tensor  # (B,); 0 where what is said is unknown
     states: Sequence[Tensor | None] = ()  # B teacher's states of the undisturbed recordings, (any number of frames, D)
 
 
@@ -79,21 +80,40 @@ def make_batch(
     length: int,
     generator: torch.Generator | None,
     teacher: TeacherStates | None = None,
+    splicer: Splicer | None = None,
 ) -> Batch:
-    """Stack a group to `length` frames; with a generator, stretched, warped and masked at random."""
-    rows, labels = [], []
+    """Stack a group to `length` frames; with a generator, spliced if there is a splicer, stretched, warped, masked."""
+    rows, labels, states = [], [], []
     for utterance in group:
-        row = torch.from_numpy(store.features(utterance).astype("float32"))
+        pieces: Sequence[Piece] = [Piece(utterance, 0.0, 1.0, utterance.text)]
+        if generator is not None and splicer is not None:
+            pieces = splicer(utterance, generator)
+        row = torch.cat([_features(store, piece) for piece in pieces])
         if generator is not None:
             row = stretch_and_warp(row, length, generator)
         row = ParakeetFeatures.normalize(row)
         rows.append(row if generator is None else mask_spectrum(row, generator))
-        labels.append(torch.tensor([ALPHABET.index(letter) for letter in utterance.text]))
+        text = " ".join(piece.text for piece in pieces)
+        labels.append(torch.tensor([ALPHABET.index(letter) for letter in text], dtype=torch.long))
+        states.append(_states(teacher, pieces))
     lengths = torch.tensor([len(row) for row in rows])
     label_lengths = torch.tensor([len(row) for row in labels])
     features = torch.stack([F.pad(row, (0, 0, 0, length - len(row))) for row in rows])
-    states = [teacher.states(u.source) if teacher is not None and u.source in teacher else None for u in group]
     return Batch(features, lengths, torch.cat(labels), label_lengths, states)
+
+
+def _features(store: FeatureStore, piece: Piece) -> Tensor:
+    whole = store.features(piece.utterance)
+    return torch.from_numpy(whole[piece.of(len(whole))].astype("float32"))
+
+
+def _states(teacher: TeacherStates | None, pieces: Sequence[Piece]) -> Tensor | None:
+    """The teacher's states of all pieces, None where it does not know one of them."""
+    if teacher is None or not all(piece.utterance.source in teacher for piece in pieces):
+        return None
+    wholes = [teacher.states(piece.utterance.source) for piece in pieces]
+    states = torch.cat([whole[piece.of(len(whole))] for whole, piece in zip(wholes, pieces, strict=True)])
+    return states if len(states) else None
 
 
 def epochs(
@@ -104,13 +124,19 @@ def epochs(
     first: int,
     teacher: TeacherStates | None = None,
     clean_share: float = 0.25,
+    places: WordPlaces | None = None,
+    spliced_share: float = 0.0,
 ) -> Iterator[tuple[int, Batch]]:
-    """Yield (epoch, batch) without end from epoch `first` on; an epoch depends on its seed and number alone."""
+    """Yield (epoch, batch) without end from epoch `first` on; an epoch depends on its seed and number alone.
+
+    Where words' places are known, `spliced_share` of the utterances are made of pieces of others (`splices.py`).
+    """
     utterances = store.select("train")
+    splicer = Splicer(utterances, places, spliced_share) if places is not None else None
     epoch = first
     while True:
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         chosen = weigh(utterances, weights, generator, clean_share)
         for length, group in pack(chosen, max_frames, generator, shortest_first=epoch == 0):
-            yield epoch, make_batch(store, group, length, generator, teacher)
+            yield epoch, make_batch(store, group, length, generator, teacher, splicer)
         epoch += 1

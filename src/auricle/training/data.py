@@ -28,6 +28,9 @@ MAX_SECONDS, MIN_SECONDS = 20.0, 0.6
 LEFT_OUT = frozenset({"fsdd_digits"})
 # The speaker whose recordings choose between checkpoints.
 DEV_SPEAKER = "ls-1867"
+# The corpus that recordings in other languages are stored as: voices without letters, of which a teacher's states alone
+# are learned.
+UNWRITTEN = "unwritten"
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,16 @@ def read_manifest(path: Path, corpora_of_test: frozenset[str]) -> list[Row]:
     return rows
 
 
+def read_unwritten(path: Path) -> list[Row]:
+    """A manifest's training rows of a person speaking another language than English: text is empty."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        raw = json.loads(line)
+        if raw["split"] == "train" and raw.get("language", "en") != "en":
+            rows.append(Row(path.parent / raw["path"], "", UNWRITTEN, str(raw.get("speaker", raw["path"])), "train"))
+    return rows
+
+
 def _variants(row: Row, synthetic: bool) -> list[str]:
     if row.split != "train":
         return ["clean"]
@@ -94,6 +107,7 @@ def taught_rows(speech: Path, synthetic: Path | None) -> Iterator[Row]:
     manifests = [speech / "manifest.jsonl"] + ([synthetic / "manifest.jsonl"] if synthetic is not None else [])
     for manifest in manifests:
         yield from (row for row in read_manifest(manifest, frozenset()) if row.split == "train")
+    yield from read_unwritten(speech / "manifest.jsonl")
 
 
 def _features(
@@ -126,7 +140,7 @@ def load_sounds(speech: Path) -> Sounds:
 
 
 def prepare(speech: Path, synthetic: Path | None, folder: Path, n_mels: int, n_workers: int = 2) -> None:
-    """Write a `FeatureStore` of a speech manifest and, where given, a synthetic one.
+    """Write a `FeatureStore` of a speech manifest and, where given, a synthetic one; other languages come last.
 
     Shapes: each stored utterance is (frames of 10 ms, n_mels) log energies, not normalised.
     """
@@ -134,6 +148,8 @@ def prepare(speech: Path, synthetic: Path | None, folder: Path, n_mels: int, n_w
     sources = [(read_manifest(speech / "manifest.jsonl", frozenset({"librispeech_test_clean"})), False)]
     if synthetic is not None:
         sources.append((read_manifest(synthetic / "manifest.jsonl", frozenset(HELD_OUT_VOICES)), True))
+
+    sources.append((read_unwritten(speech / "manifest.jsonl"), False))
 
     def items() -> Iterator[tuple[np.ndarray, dict[str, str]]]:
         with ProcessPoolExecutor(n_workers) as pool:

@@ -28,6 +28,8 @@ from auricle.training.batches import Batch, epochs
 from auricle.training.muon import StackedMuon
 from auricle.training.precision import fast_dtype
 from auricle.training.run_file import read_run, write_run
+from auricle.training.shared_dropout import drop_branches
+from auricle.training.splices import WordPlaces
 from auricle.training.store import FeatureStore
 from auricle.training.teacher import TeacherStates, at_frames, distance
 from auricle.training.text import ALPHABET
@@ -67,14 +69,18 @@ class TrainOptions:
     snapshot_minutes: float = 10.0
     weights: dict[str, float] = field(default_factory=dict)  # corpus to the share of its rows used in an epoch
     clean_share: float = 0.25  # of the recordings heard: as they are, the others in rooms and noise
+    spliced_share: float = 0.0  # of the recordings heard: made of words of several, where their places are known
+    dropout: float = 0.0  # of what each part of a block adds
 
     def __post_init__(self) -> None:
-        in_range = 0 <= self.middle_weight < 1 and 0 <= self.averaging < 1 and 0 < self.peak <= 1
-        if self.minutes <= 0 or not in_range or not 0 <= self.clean_share <= 1:
+        below_one = all(0 <= share < 1 for share in (self.middle_weight, self.averaging, self.dropout))
+        shares = all(0 <= share <= 1 for share in (self.clean_share, self.spliced_share))
+        if self.minutes <= 0 or not below_one or not 0 < self.peak <= 1 or not shares:
             raise OptionError(
-                f"expected minutes > 0, middle_weight and averaging in [0, 1), peak in (0, 1] and clean_share in "
-                f"[0, 1]; got minutes={self.minutes}, middle_weight={self.middle_weight}, "
-                f"averaging={self.averaging}, peak={self.peak}, clean_share={self.clean_share}"
+                "expected minutes > 0, middle_weight, averaging and dropout in [0, 1), peak in (0, 1], clean_share and "
+                f"spliced_share in [0, 1]; got minutes={self.minutes}, middle_weight={self.middle_weight}, "
+                f"averaging={self.averaging}, dropout={self.dropout}, peak={self.peak}, "
+                f"clean_share={self.clean_share}, spliced_share={self.spliced_share}"
             )
 
 
@@ -114,7 +120,9 @@ def start_run(options: TrainOptions, config: ParakeetConfig = CONFIG, teacher_wi
     ]
     # Depthwise convolutions are a third faster backwards in this layout.
     model.encoder.subsampling.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Run(model, copy.deepcopy(model).eval(), optimizers, options, guide)
+    average = copy.deepcopy(model).eval()
+    drop_branches(model.encoder.layers, options.dropout)
+    return Run(model, average, optimizers, options, guide)
 
 
 def rate_at(progress: float) -> float:
@@ -130,6 +138,7 @@ def losses_of(
     """Mean negative log-likelihood per label, partly of the middle block's states read by the same head.
 
     Beside it the distance of what `guide` makes of the states before the last two blocks to the teacher's; 0 without.
+    Rows without a label count for the distance alone.
 
     Source: intermediate CTC, arXiv 2102.03216.
     """
@@ -147,10 +156,12 @@ def losses_of(
     parts = [(logits, 1 - middle_weight)] + ([(middle, middle_weight)] if middle is not None else [])
     for scores, weight in parts:
         log_probs = scores.float().log_softmax(-1).transpose(0, 1)  # (T, B, V)
-        total = total + weight * F.ctc_loss(
-            log_probs, batch.labels, frames, batch.label_lengths, BLANK, reduction="sum", zero_infinity=True
-        )
-    total = total / batch.label_lengths.sum()
+        each = F.ctc_loss(
+            log_probs, batch.labels, frames, batch.label_lengths, BLANK, reduction="none", zero_infinity=True
+        )  # (B,)
+        # Without labels nothing is known; the loss would have blanks only.
+        total = total + weight * each.where(batch.label_lengths > 0, 0.0).sum()
+    total = total / batch.label_lengths.sum().clamp(min=1)
     if guide is None:
         return total, torch.zeros(())
     return total, distance(late, *at_frames(batch.states, frames, late.shape[1], guide.out_features))
@@ -239,15 +250,16 @@ def train(
     options: TrainOptions,
     start_from: Path | None = None,
     teacher: Path | None = None,
+    words: Path | None = None,
 ) -> Run:
     """Train, or go on training, until the budget of minutes is spent; `folder` keeps the log and the checkpoints.
 
-    `teacher` is a folder that `teach` wrote.
+    `teacher` is a folder that `teach` wrote, `words` a file that `align` wrote.
 
     A resumed run goes on with the epoch after the one in which it was stopped.
 
     Raises:
-        CheckpointError: the teacher heard none of the recordings.
+        CheckpointError: the teacher heard none of the recordings, or `words` is absent.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store, states = FeatureStore(features), TeacherStates(teacher) if teacher is not None else None
@@ -258,8 +270,9 @@ def train(
     losses: list[tuple[float, float]] = []
     saved = run.seconds
     clock = time.thread_time()
+    places = WordPlaces(words) if words is not None else None
     told = options.weights, options.max_frames, options.seed, run.epoch, states, options.clean_share
-    for epoch, batch in epochs(store, *told):
+    for epoch, batch in epochs(store, *told, places, options.spliced_share):
         run.epoch = epoch
         loss, away, norm = train_step(run, batch)
         now = time.thread_time()

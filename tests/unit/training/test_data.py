@@ -14,7 +14,7 @@ from auricle.audio.parakeet_mel import ParakeetFeatures
 from auricle.errors import CheckpointError, ConfigError
 from auricle.training.augment import add_noise, change_speed, mask_spectrum, place_in_room, stretch_and_warp
 from auricle.training.batches import epochs, make_batch, pack, weigh
-from auricle.training.data import read_manifest
+from auricle.training.data import UNWRITTEN, Row, read_manifest, read_unwritten, taught_rows
 from auricle.training.store import FeatureStore, Utterance, write_store
 from auricle.training.synthesize import HELD_OUT_VOICES, plan, without_tested
 from auricle.training.text import ALPHABET, sentences, spoken_form
@@ -82,6 +82,23 @@ def test_manifest_keeps_english_training_rows_and_named_test_corpora(tmp_path: P
     manifest.write_text('{"text": "one"}')
     with pytest.raises(ConfigError, match="line 1: expected the keys path and split"):
         read_manifest(manifest, frozenset())
+
+
+def test_training_rows_in_other_languages_have_no_letters(tmp_path: Path) -> None:
+    rows = [
+        {"path": "a.wav", "text": "oui", "language": "fr", "split": "train", "corpus": "x", "speaker": "s"},
+        {"path": "b.wav", "text": "ja", "language": "de", "split": "test", "corpus": "x", "speaker": "t"},
+        {"path": "c.wav", "text": "yes", "language": "en", "split": "train", "corpus": "x", "speaker": "u"},
+        {"path": "d.wav", "text": "no", "split": "train", "corpus": "x", "speaker": "u"},
+    ]
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    assert read_unwritten(manifest) == [Row(tmp_path / "a.wav", "", UNWRITTEN, "s", "train")]
+    assert [(row.path.name, row.text) for row in taught_rows(tmp_path, None)] == [
+        ("c.wav", "yes"),
+        ("d.wav", "no"),
+        ("a.wav", ""),
+    ]
 
 
 def test_speed_changes_length_and_room_keeps_length_and_loudness() -> None:

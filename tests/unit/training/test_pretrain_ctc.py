@@ -90,7 +90,9 @@ def test_a_saved_run_goes_on_where_it_was(features: Path, tmp_path: Path) -> Non
         assert torch.equal(resumed.model.state_dict()[name], tensor)
 
 
-@pytest.mark.parametrize("changes", [{"minutes": 0}, {"middle_weight": 1.0}, {"averaging": 1.0}, {"peak": 1.5}])
+@pytest.mark.parametrize(
+    "changes", [{"minutes": 0}, {"middle_weight": 1.0}, {"averaging": 1.0}, {"peak": 1.5}, {"dropout": 1.0}]
+)
 def test_impossible_options_are_refused(changes: dict[str, float]) -> None:
     with pytest.raises(OptionError, match="expected minutes > 0"):
         TrainOptions(**{"minutes": 1.0, **changes})

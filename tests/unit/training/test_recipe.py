@@ -9,7 +9,7 @@ import pytest
 
 from auricle.training import __main__ as commands
 
-STEPS = ["synthesize", "prepare", "teach", "train", "export", "language-model"]
+STEPS = ["synthesize", "prepare", "teach", "align", "train", "export", "language-model"]
 
 
 def whole(folder: Path, *more: str) -> list[str]:
@@ -19,17 +19,18 @@ def whole(folder: Path, *more: str) -> list[str]:
 
 
 def test_every_step_is_a_command_that_reads_what_the_one_before_wrote(tmp_path: Path) -> None:
-    steps = commands.steps_of(commands.read_arguments(whole(tmp_path, "--encoder", "teacher")))
+    steps = commands.steps_of(commands.read_arguments(whole(tmp_path, "--encoder", "teacher", "--aligner", "m")))
     read = [commands.read_arguments(step) for _, step in steps]
     assert [one.command for one in read] == STEPS
-    synthesize, prepare, teach, train, export, words = read
+    synthesize, prepare, teach, align, train, export, words = read
     assert synthesize.tested == tmp_path / "speech" / "manifest.jsonl"
     assert prepare.synthetic == synthesize.out
-    assert (train.features, train.teacher, train.minutes) == (prepare.out, teach.out, 1.5)
+    assert (align.features, align.model) == (prepare.out, Path("m"))
+    assert (train.features, train.teacher, train.words, train.minutes) == (prepare.out, teach.out, align.out, 1.5)
     assert (export.run, export.name, export.summary) == (train.run, "a model", "of a test")
-    assert words.out.parent == export.out
+    assert (words.out.parent, words.synthetic) == (export.out, synthesize.out)
     without = [step[0] for _, step in commands.steps_of(commands.read_arguments(whole(tmp_path)))]
-    assert without == [step for step in STEPS if step != "teach"]
+    assert without == [step for step in STEPS if step not in ("teach", "align")]
 
 
 def test_what_is_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,17 @@ from auricle.errors import CheckpointError, OptionError
 from auricle.models.parakeet import ParakeetConfig, ParakeetCTC
 from auricle.models.whisper import Whisper
 from auricle.training import teacher as teaching
-from auricle.training.batches import make_batch
-from auricle.training.pretrain_ctc import BLANK, TrainOptions, resume_run, save_run, start_run, train, train_step
+from auricle.training.batches import Batch, make_batch
+from auricle.training.pretrain_ctc import (
+    BLANK,
+    TrainOptions,
+    losses_of,
+    resume_run,
+    save_run,
+    start_run,
+    train,
+    train_step,
+)
 from auricle.training.store import FeatureStore, write_store
 from auricle.training.teacher import FRAME, GAP, TeacherStates, at_frames, distance, join_clips, teach
 
@@ -119,6 +128,27 @@ def test_a_student_comes_nearer_to_its_teacher_and_goes_on_after_a_stop(tmp_path
     write_store(tmp_path / "others", items[2:], 80)
     with pytest.raises(CheckpointError, match="knows none of the recordings"):
         train(tmp_path / "others", tmp_path / "another", options, teacher=tmp_path / "states")
+
+
+def test_a_row_without_letters_counts_for_the_teacher_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    encoder = ParakeetCTC.tiny(subsampling_factor=4, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0)
+    run = start_run(TrainOptions(minutes=1.0), ParakeetConfig(BLANK + 1, BLANK, encoder.encoder_config), WIDTH)
+    model = run.model.eval()  # so that no row changes another one's normalisation
+    features, states = torch.randn(2, 80, 80), list(torch.randn(2, 20, WIDTH))
+    said = torch.tensor([5, 6])
+
+    def losses(rows: list[int]) -> list[float]:
+        n_said = torch.tensor([2 if row == 0 else 0 for row in rows])
+        labels = torch.cat([said if row == 0 else said[:0] for row in rows])
+        batch = Batch(features[rows], torch.full((len(rows),), 80), labels, n_said, [states[row] for row in rows])
+        return [float(one.detach()) for one in losses_of(model, batch, 0.3, run.guide)]
+
+    both, first, second = losses([0, 1]), losses([0]), losses([1])
+    assert second[0] == 0.0
+    assert both[0] == pytest.approx(first[0], rel=1e-2)
+    assert first[0] > 1
+    assert both[1] == pytest.approx((first[1] + second[1]) / 2, rel=1e-2)
 
 
 def test_what_cannot_teach_is_refused(tmp_path: Path, encoder: Path) -> None:
