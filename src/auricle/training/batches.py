@@ -126,10 +126,12 @@ def epochs(
     clean_share: float = 0.25,
     places: WordPlaces | None = None,
     spliced_share: float = 0.0,
+    part: tuple[int, int] = (0, 1),
 ) -> Iterator[tuple[int, Batch]]:
     """Yield (epoch, batch) without end from epoch `first` on; an epoch depends on its seed and number alone.
 
-    Where words' places are known, `spliced_share` of the utterances are made of pieces of others (`splices.py`).
+    Where words' places are known, `spliced_share` of the utterances are made of pieces of others (`splices.py`). Of
+    several processes `part`, (rank, processes), takes its batches.
     """
     utterances = store.select("train")
     splicer = Splicer(utterances, places, spliced_share) if places is not None else None
@@ -137,6 +139,7 @@ def epochs(
     while True:
         generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
         chosen = weigh(utterances, weights, generator, clean_share)
-        for length, group in pack(chosen, max_frames, generator, shortest_first=epoch == 0):
+        groups = pack(chosen, max_frames, generator, shortest_first=epoch == 0)
+        for length, group in groups[part[0] :: part[1]]:
             yield epoch, make_batch(store, group, length, generator, teacher, splicer)
         epoch += 1

@@ -33,6 +33,7 @@ from auricle.training.splices import WordPlaces
 from auricle.training.store import FeatureStore
 from auricle.training.teacher import TeacherStates, at_frames, distance
 from auricle.training.text import ALPHABET
+from auricle.training.world import World, join_world, leave_world
 
 BLANK = len(ALPHABET)
 
@@ -167,8 +168,11 @@ def losses_of(
     return total, distance(late, *at_frames(batch.states, frames, late.shape[1], guide.out_features))
 
 
-def train_step(run: Run, batch: Batch) -> tuple[float, float, float]:
-    """One update; the loss, the distance to the teacher and the norm of the gradient before clipping."""
+def train_step(run: Run, batch: Batch, world: World | None = None) -> tuple[float, float, float]:
+    """One update; the loss, the distance to the teacher and the norm of the gradient before clipping.
+
+    Several processes, each with its own batch, make the same update of the mean of their gradients.
+    """
     rate = run.options.peak * rate_at(run.seconds / (60 * run.options.minutes))
     for optimizer, peak in zip(run.optimizers, (run.options.matrix_rate, run.options.other_rate), strict=True):
         for group in optimizer.param_groups:
@@ -177,6 +181,13 @@ def train_step(run: Run, batch: Batch) -> tuple[float, float, float]:
     (loss + run.options.teacher_weight * away).backward()
     told = float(loss.detach()), float(away.detach())
     parameters = [*run.model.parameters(), *(run.guide.parameters() if run.guide is not None else ())]
+    if world is not None and world.size > 1:
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        world.add(gradients)
+        torch._foreach_div_(gradients, world.size)
     norm = nn.utils.clip_grad_norm_(parameters, 5.0)
     if not torch.isfinite(norm):
         for parameter in parameters:
@@ -256,7 +267,8 @@ def train(
 
     `teacher` is a folder that `teach` wrote, `words` a file that `align` wrote.
 
-    A resumed run goes on with the epoch after the one in which it was stopped.
+    A resumed run goes on with the epoch after the one in which it was stopped. Processes that torchrun started train
+    together; the first one writes.
 
     Raises:
         CheckpointError: the teacher heard none of the recordings, or `words` is absent.
@@ -267,29 +279,38 @@ def train(
         raise CheckpointError(f"{teacher} knows none of the recordings in {features}; prepare and teach the same ones")
     run = resume_run(folder, options, start_from, states.width if states is not None else None)
     run.model.train()
+    world = join_world("cpu")
+    torch.manual_seed(options.seed + 1000 * run.epoch + world.rank)  # of dropout: another mask in each process
     losses: list[tuple[float, float]] = []
     saved = run.seconds
     clock = time.thread_time()
     places = WordPlaces(words) if words is not None else None
     told = options.weights, options.max_frames, options.seed, run.epoch, states, options.clean_share
-    for epoch, batch in epochs(store, *told, places, options.spliced_share):
+    for epoch, batch in epochs(store, *told, places, options.spliced_share, (world.rank, world.size)):
         run.epoch = epoch
-        loss, away, norm = train_step(run, batch)
+        loss, away, norm = train_step(run, batch, world)
         now = time.thread_time()
-        run.seconds, clock = run.seconds + now - clock, now
-        run.audio_seconds += float(batch.lengths.sum()) / 100
+        # All have to agree on the time, since the rate and the end follow it.
+        spent = torch.tensor([(now - clock) / world.size, float(batch.lengths.sum()) / 100], dtype=torch.float64)
+        world.add([spent])
+        clock = now
+        run.seconds, run.audio_seconds = run.seconds + float(spent[0]), run.audio_seconds + float(spent[1])
         losses.append((loss, away))
         if run.step % 50 == 0:
-            _log(run, folder, [sum(part) / len(losses) for part in zip(*losses, strict=True)], norm)
+            if world.is_first:
+                _log(run, folder, [sum(part) / len(losses) for part in zip(*losses, strict=True)], norm)
             losses.clear()
         done = run.seconds >= 60 * options.minutes
         if done or run.seconds - saved >= 60 * options.snapshot_minutes:
             saved = run.seconds
-            save_run(run, folder)
-            torch.save(run.average.state_dict(), folder / f"average-{round(run.seconds / 60):04d}.pt")
+            if world.is_first:
+                save_run(run, folder)
+                torch.save(run.average.state_dict(), folder / f"average-{round(run.seconds / 60):04d}.pt")
         if done:
-            (folder / f"finished-{options.minutes:g}").touch()
+            if world.is_first:
+                (folder / f"finished-{options.minutes:g}").touch()
             break
+    leave_world(world)
     return run
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from auricle.errors import OptionError
 from auricle.models.parakeet import ParakeetConfig, ParakeetCTC
 from auricle.training import pretrain_ctc
-from auricle.training.batches import make_batch
+from auricle.training.batches import epochs, make_batch
 from auricle.training.export import export
 from auricle.training.pretrain_ctc import (
     BLANK,
@@ -25,6 +30,7 @@ from auricle.training.pretrain_ctc import (
 )
 from auricle.training.score import score
 from auricle.training.store import FeatureStore, write_store
+from auricle.training.world import World
 
 ENCODER = ParakeetCTC.tiny(subsampling_factor=4, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0)
 CONFIG = ParakeetConfig(BLANK + 1, BLANK, ENCODER.encoder_config)
@@ -117,3 +123,72 @@ def test_the_rates_rise_to_their_share(features: Path) -> None:
     store = FeatureStore(features)
     train_step(run, make_batch(store, store.utterances[:2], 200, None))
     assert [optimizer.param_groups[0]["lr"] for optimizer in run.optimizers] == pytest.approx([5e-4, 1e-3], rel=1e-2)
+
+
+class Twin(World):
+    """A second process whose batches are the same: every sum is twice what this one has."""
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        for tensor in tensors:
+            tensor.mul_(2)
+
+
+def test_processes_step_by_the_mean_of_their_gradients(features: Path) -> None:
+    store = FeatureStore(features)
+    batch = make_batch(store, store.utterances[:4], 200, None)
+    runs = []
+    for world in (None, Twin(0, 2)):
+        run = start_run(TrainOptions(minutes=1.0))
+        run.seconds = 30.0
+        run.model.train()
+        train_step(run, batch, world)
+        runs.append(run)
+    for name, tensor in runs[0].model.state_dict().items():
+        torch.testing.assert_close(runs[1].model.state_dict()[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_processes_share_the_batches_of_an_epoch(features: Path) -> None:
+    store = FeatureStore(features)
+
+    def lengths(part: tuple[int, int]) -> list[Tensor]:
+        found = []
+        for epoch, batch in epochs(store, {}, 600, 1, 1, clean_share=0.25, part=part):
+            if epoch > 1:
+                return found
+            found.append(batch.labels)
+        return found
+
+    whole, first, second = lengths((0, 1)), lengths((0, 2)), lengths((1, 2))
+    assert len(first) + len(second) == len(whole) > 4
+    assert all(torch.equal(one, other) for one, other in zip(whole[::2], first, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(whole[1::2], second, strict=True))
+
+
+def _train_one_of_two(features: Path, folder: Path, rank: int, port: int) -> None:
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    pretrain_ctc.CONFIG = CONFIG
+    start_run.__defaults__ = (CONFIG, None)
+    run = train(features, folder, TrainOptions(minutes=0.03, max_frames=1200, dropout=0.1))
+    torch.save([run.step, run.model.state_dict()], folder / f"rank{rank}.pt")
+
+
+def test_two_processes_end_with_the_same_weights(features: Path, tmp_path: Path) -> None:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = int(one.getsockname()[1])
+    context = multiprocessing.get_context("spawn")
+    folder = tmp_path / "run"
+    pair = [context.Process(target=_train_one_of_two, args=(features, folder, rank, port)) for rank in range(2)]
+    for process in pair:
+        process.start()
+    for process in pair:
+        process.join(120)
+    assert [process.exitcode for process in pair] == [0, 0]
+    (steps, first), (others, second) = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in range(2))
+    assert steps == others > 0
+    for name, tensor in first.items():
+        if "running" not in name:  # each counts the mean and the deviation of its own batches
+            assert torch.equal(second[name], tensor)
+    assert len(list(folder.glob("average-*.pt"))) == 1
+    assert (folder / "finished-0.03").exists()
