@@ -118,7 +118,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--spliced-share", type=float, default=0.5, help="of the recordings heard: made of others' words, with --words"
     )
-    train.add_argument("--dropout", type=float, default=0.1)
+    train.add_argument("--dropout", type=float, default=0.1, help="share of what each part of a block adds")
 
 
 def _curve(arguments: argparse.Namespace) -> None:

@@ -182,12 +182,7 @@ def train_step(run: Run, batch: Batch, world: World | None = None) -> tuple[floa
     told = float(loss.detach()), float(away.detach())
     parameters = [*run.model.parameters(), *(run.guide.parameters() if run.guide is not None else ())]
     if world is not None and world.size > 1:
-        for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        world.add(gradients)
-        torch._foreach_div_(gradients, world.size)
+        torch._foreach_div_(world.add_gradients(parameters), world.size)
     norm = nn.utils.clip_grad_norm_(parameters, 5.0)
     if not torch.isfinite(norm):
         for parameter in parameters:

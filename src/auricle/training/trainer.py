@@ -188,11 +188,7 @@ class Trainer:
 
     def _share_gradients(self, sums: Tensor) -> float:
         """Make gradients the mean over all labels of all processes, clipped; returns their norm before."""
-        for parameter in self.parameters.values():
-            if parameter.grad is None and self.world.size > 1:
-                parameter.grad = torch.zeros_like(parameter)  # all processes must exchange the same
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        self.world.add(gradients)
+        gradients = self.world.add_gradients(self.parameters.values())
         shared = sums.to(self.world.device) if self.world.device.type != "mps" else sums.float()
         self.world.add([shared])
         sums.copy_(shared)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,20 @@ class World:
         torch.distributed.all_reduce(flat)
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view(tensor.shape))
+
+    def add_gradients(self, parameters: Iterable[Tensor]) -> list[Tensor]:
+        """Replace the parameters' gradients by their sums over all processes, and return them.
+
+        Of several processes all exchange the same: what one has no gradient for counts as zeros.
+        """
+        gradients = []
+        for parameter in parameters:
+            if parameter.grad is None and self.size > 1:
+                parameter.grad = torch.zeros_like(parameter)
+            if parameter.grad is not None:
+                gradients.append(parameter.grad)
+        self.add(gradients)
+        return gradients
 
     def gather(self, value: Any) -> list[Any]:
         """Every process' value, by rank."""
