@@ -119,6 +119,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         "--spliced-share", type=float, default=0.5, help="of the recordings heard: made of others' words, with --words"
     )
     train.add_argument("--dropout", type=float, default=0.1, help="share of what each part of a block adds")
+    train.add_argument(
+        "--seed", type=int, default=1, help="of order and disturbances: another one where a run goes on from the last's weights"
+    )
 
 
 def _curve(arguments: argparse.Namespace) -> None:
@@ -226,6 +229,7 @@ def main(given: Sequence[str] | None = None) -> None:
                 clean_share=arguments.clean_share,
                 spliced_share=arguments.spliced_share,
                 dropout=arguments.dropout,
+                seed=arguments.seed,
             ),
             arguments.start_from,
             arguments.teacher,

@@ -45,33 +45,19 @@ struct Scores {
   float largest[TILE_M];
 };
 
-// PROBABILITY_MAX * 2^x for x <= 0, within 4e-6 of itself; they are rounded to less.
-AURICLE_INLINE VF probability(VF x) {
-  const VF shift = vset1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded, into its lowest bits
-  x = vmax(x, vset1(-100.0f));
-  const VF n = vadd(x, shift), r = vsub(x, vsub(n, shift));
-  VF p = vset1(PROBABILITY_MAX * 9.67217e-3f);
-  p = vfma(p, r, vset1(PROBABILITY_MAX * 5.592204e-2f));
-  p = vfma(p, r, vset1(PROBABILITY_MAX * 2.4022228e-1f));
-  p = vfma(p, r, vset1(PROBABILITY_MAX * 6.9312103e-1f));
-  p = vfma(p, r, vset1(PROBABILITY_MAX));
-  return add_exponent(p, bits(n));
-}
-
 // The values of one tile of queries and one block of keys, and the largest of each row.
 void score(const Attention& a, const PackedHead& packed, const Queries& queries, int tile, int64_t key, int keys,
            Scores& scores) {
-  TileSums sums;
   VF most[TILE_M];
 #pragma GCC unroll 16
   for (int i = 0; i < TILE_M; i++) most[i] = vset1(LOWEST);
-  for (int column = 0; column < keys; column += TILE_N) {
-    const int16_t* panel = packed.keys + (key + column) * a.padded_width();
-    dot_block(queries.rows + tile * TILE_M * MAX_WIDTH, panel, a.padded_width(), sums);
+  const int16_t* panels = packed.keys + key * a.padded_width();
+  dot_panels(queries.rows + tile * TILE_M * MAX_WIDTH, panels, a.padded_width(), keys / TILE_N,
+             [&](int panel, const TileSums& sums) {
     for (int half = 0; half < 2; half++) {
-      const int64_t at = key + column + half * VF_LANES;
+      const int64_t at = key + panel * TILE_N + half * VF_LANES;
       const VF scale = vload(packed.key_scales + at), penalty = vload(packed.penalty + at);
-      float* to = scores.values + column * TILE_M + half * VF_LANES;
+      float* to = scores.values + panel * TILE_N * TILE_M + half * VF_LANES;
 #pragma GCC unroll 16
       for (int i = 0; i < TILE_M; i++) {
         const VF value = vfma(sums.of(i, half), scale, penalty);
@@ -79,7 +65,7 @@ void score(const Attention& a, const PackedHead& packed, const Queries& queries,
         vstore(to + i * TILE_N, value);
       }
     }
-  }
+  });
 #pragma GCC unroll 16
   for (int i = 0; i < TILE_M; i++) vstore(scores.most[i], most[i]);
   for (int i = 0; i < TILE_M; i++) scores.factor[i] = queries.scales[tile * TILE_M + i];
@@ -132,27 +118,6 @@ void add_positions(const Attention& a, const Queries& queries, int tile, int64_t
                scores);
 }
 
-// Values to probabilities, each row's largest being PROBABILITY_MAX; their sums to `totals`.
-void to_probabilities(int padded, Scores& scores, float* totals) {
-  constexpr int VECTORS = KEY_STEP / VF_LANES;
-  alignas(64) int32_t sums[TILE_M][VF_LANES] = {};
-  for (int key = 0; key < padded; key += KEY_STEP)
-    for (int i = 0; i < TILE_M; i++) {
-      const VF factor = vset1(scores.factor[i]), largest = vset1(-scores.largest[i]);
-      VI p[VECTORS], sum = iload(sums[i]);
-#pragma GCC unroll 4
-      for (int j = 0; j < VECTORS; j++) {
-        const int at = key + j * VF_LANES;
-        const float* value = scores.values + (at / TILE_N * TILE_M + i) * TILE_N + at % TILE_N;
-        p[j] = to_int(probability(vfma(vload(value), factor, largest)));
-        sum = iadd(sum, p[j]);
-      }
-      istore(sums[i], sum);
-      put_probabilities(scores.probabilities, i, key, p);
-    }
-  for (int i = 0; i < TILE_M; i++) totals[i] = (float)hsum(iload(sums[i]));
-}
-
 // Brings a tile's totals and sums to the new largest scores; `block` holds the block's on entry, and on return what its
 // probabilities weigh beside what was gathered before. Lanes past TILE_M belong to no row.
 void rescale(Queries& queries, int tile, int64_t panels, float* block) {
@@ -173,7 +138,7 @@ void rescale(Queries& queries, int tile, int64_t panels, float* block) {
 }
 
 void attend_tile(const Attention& a, const PackedHead& packed, Queries& queries, int tile, int64_t key, Scores& scores) {
-  float weights[VF_LANES] = {}, totals[TILE_M];
+  float weights[VF_LANES] = {};
   const int keys = (int)std::min<int64_t>(KEY_BLOCK, a.n_keys - key), padded = (int)round_up(keys, KEY_STEP);
   const int64_t panels = a.width_panels();
   score(a, packed, queries, tile, key, padded, scores);
@@ -183,12 +148,24 @@ void attend_tile(const Attention& a, const PackedHead& packed, Queries& queries,
     scores.largest[i] = weights[i] = std::max(LOWEST, hmax(vload(scores.most[i])) * scores.factor[i]);
   }
   rescale(queries, tile, panels, weights);
-  to_probabilities(padded, scores, totals);
-  for (int i = 0; i < TILE_M; i++) queries.total[tile * TILE_M + i] += weights[i] * totals[i];
-  for (int64_t panel = 0; panel < panels; panel++)
-    add_block<true>(scores.probabilities, weights, packed.values + (panel * a.padded_keys() + key) * TILE_N,
-                    packed.value_scales + (panel * a.key_blocks() + key / KEY_BLOCK) * TILE_N, padded,
-                    queries.sums + (tile * panels + panel) * TILE_M * TILE_N);
+  const auto values = [&](int64_t panel) { return packed.values + (panel * a.padded_keys() + key) * TILE_N; };
+  const auto add = [&](int64_t panel, const TileSums& sums) {
+    add_sums(sums, weights, packed.value_scales + (panel * a.key_blocks() + key / KEY_BLOCK) * TILE_N,
+             queries.sums + (tile * panels + panel) * TILE_M * TILE_N, false);
+  };
+  StepTotals totals[TILE_M];
+  TileSums sums;
+  dot_probabilities(scores.probabilities, values(0), padded, sums, [&](int at) {
+    for (int i = 0; i < TILE_M; i++)
+      put_probabilities(scores.probabilities, i, at, scores.values + at * TILE_M + i * TILE_N, scores.factor[i],
+                        scores.largest[i], totals[i]);
+  });
+  add(0, sums);
+  for (int64_t panel = 1; panel < panels; panel++) {
+    dot_block<true>(scores.probabilities, values(panel), padded, sums);
+    add(panel, sums);
+  }
+  for (int i = 0; i < TILE_M; i++) queries.total[tile * TILE_M + i] += weights[i] * totals[i].sum();
 }
 
 void take_queries(const Attention& a, int64_t batch, int64_t head, int64_t first, Queries& queries) {
@@ -240,13 +217,12 @@ void attend_chunk(const Attention& a, const PackedHead& packed, int64_t batch, i
 
 // `attention` says nothing that products.py has not checked. A query without valid keys gets zeros.
 AURICLE_EXPORT void auricle_attend(const Attention* attention) {
-  static thread_local std::vector<int16_t> integers;
-  static thread_local std::vector<float> floats;
+  static thread_local Scratch<int16_t> integers;
+  static thread_local Scratch<float> floats;
   const Attention& a = *attention;
   const int64_t n_heads = a.n_batches * a.n_heads, chunks = (a.n_queries + QUERY_ROWS - 1) / QUERY_ROWS;
-  integers.resize(std::max<size_t>(integers.size(), n_heads * PackedHeads::n_integers(a)));
-  floats.resize(std::max<size_t>(floats.size(), n_heads * PackedHeads::n_floats(a)));
-  const PackedHeads heads{integers.data(), floats.data()};
+  const PackedHeads heads{integers.room_for(n_heads * PackedHeads::n_integers(a)),
+                          floats.room_for(n_heads * PackedHeads::n_floats(a))};
 #pragma omp parallel
   {
     const MatrixUnits units;

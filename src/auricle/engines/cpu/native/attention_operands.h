@@ -62,12 +62,13 @@ struct PackedHeads {
 
 // The largest factor that neither passes 16 bits nor lets a sum overflow.
 AURICLE_INLINE VF right_factor(VF most, VF sum) {
-  most = vmax(most, vset1(1e-30f));
-  sum = vmax(sum, vset1(1e-30f));
-  return vmin(vdiv(vset1((float)RIGHT_MAX), most), vdiv(vset1((float)RIGHT_SUM), sum));
+  const VF factor = vdiv(vset1((float)RIGHT_MAX), vmax(most, vset1(1e-30f)));
+  if constexpr (RIGHT_SUM > FLT_MAX) return factor;
+  return vmin(factor, vdiv(vset1((float)RIGHT_SUM), vmax(sum, vset1(1e-30f))));
 }
 
-void quantise_key(const Attention& a, const float* key, int16_t* row, float& scale) {
+// A key's values as they are rounded, MAX_WIDTH zeros before; returns its scale.
+AURICLE_INLINE float scale_key(const Attention& a, const float* key, float* row) {
   VF most = vzero(), sum = vzero();
   const int width = (int)a.width;
   for (int i = 0; i < width; i += VF_LANES) {
@@ -75,61 +76,61 @@ void quantise_key(const Attention& a, const float* key, int16_t* row, float& sca
     most = vmax(most, magnitude);
     sum = vadd(sum, magnitude);
   }
-  const VF factor = right_factor(vset1(hmax(most)), vset1(hsum(sum)));
-  for (int i = 0; i < width; i += VF_LANES) vstore_i16(row + i, vmul(vload_upto(key + i, width - i), factor));
-  vstore_n(&scale, vdiv(vset1(a.scale * LOG2_E), factor), 1);
+  const VF factor = right_factor(vset1(hmax(most)), vset1(RIGHT_SUM > FLT_MAX ? 0.0f : hsum(sum)));
+  for (int i = 0; i < width; i += VF_LANES) vstore(row + i, vmul(vload_upto(key + i, width - i), factor));
+  return first_lane(vdiv(vset1(a.scale * LOG2_E), factor));
 }
 
 void pack_keys(const Attention& a, int64_t batch, int64_t head, const PackedHead& packed) {
   const float* first = a.k + batch * a.k_batch_stride + head * a.width;
   for (int64_t key = 0; key < a.padded_keys(); key += KEYS_AT_ONCE) {
-    alignas(64) int16_t rows[KEYS_AT_ONCE][MAX_WIDTH] = {};
+    alignas(64) float rows[KEYS_AT_ONCE][MAX_WIDTH] = {};
     for (int i = 0; i < KEYS_AT_ONCE; i++) {
       const bool valid = key + i < a.n_keys && (!a.valid || a.valid[batch * a.n_keys + key + i]);
       packed.penalty[key + i] = valid ? 0.0f : LOWEST;
-      packed.key_scales[key + i] = 0.0f;
-      if (valid) quantise_key(a, first + (key + i) * a.k_row_stride, rows[i], packed.key_scales[key + i]);
+      packed.key_scales[key + i] = valid ? scale_key(a, first + (key + i) * a.k_row_stride, rows[i]) : 0.0f;
     }
     int16_t* panel = packed.keys + key / TILE_N * TILE_N * a.padded_width();
     put_keys(panel, (int)(key % TILE_N), rows[0], MAX_WIDTH, a.padded_width());
   }
 }
 
-// VF_LANES columns of the values of up to KEY_BLOCK keys; values of invalid keys count as zero, whatever they are.
-void pack_value_block(const float* values, int64_t stride, const float* penalty, int keys, int padded, int lanes,
-                      int16_t* panel, int column, float* scales) {
-  VF most = vzero(), sum = vzero();
-  const auto value_of = [&](int key) {
-    const bool valid = key < keys && penalty[key] == 0.0f;
-    return valid ? vload_upto(values + key * stride, lanes) : vzero();
+// All columns of the values of up to KEY_BLOCK keys from `first` on; values of invalid keys count as zero, whatever they are.
+void pack_value_block(const Attention& a, const float* values, int64_t first, const PackedHead& packed) {
+  constexpr int VECTORS = MAX_WIDTH / VF_LANES;
+  const int64_t keys = std::min<int64_t>(KEY_BLOCK, a.n_keys - first);
+  const int64_t padded = std::min<int64_t>(KEY_BLOCK, a.padded_keys() - first);
+  const int vectors = (int)(a.width_panels() * 2);
+  const auto value_of = [&](int64_t key, int vector) {
+    const bool valid = key < keys && packed.penalty[first + key] == 0.0f;
+    const int left = (int)a.width - vector * VF_LANES;
+    return valid && left > 0 ? vload_upto(values + (first + key) * a.v_row_stride + vector * VF_LANES, left) : vzero();
   };
-  for (int key = 0; key < keys; key++) {
-    const VF value = vabs(value_of(key));
-    most = vmax(most, value);
-    sum = vadd(sum, value);
+  VF most[VECTORS], sum[VECTORS], factor[VECTORS];
+  std::fill(most, most + vectors, vzero());
+  std::fill(sum, sum + vectors, vzero());
+  for (int64_t key = 0; key < keys; key++)
+    for (int i = 0; i < vectors; i++) {
+      const VF value = vabs(value_of(key, i));
+      most[i] = vmax(most[i], value);
+      if constexpr (RIGHT_SUM <= FLT_MAX) sum[i] = vadd(sum[i], value);
+    }
+  for (int i = 0; i < vectors; i++) {
+    factor[i] = right_factor(most[i], sum[i]);
+    vstore(packed.value_scales + (i / 2 * a.key_blocks() + first / KEY_BLOCK) * TILE_N + i % 2 * VF_LANES,
+           vdiv(vset1(1.0f), factor[i]));
   }
-  const VF factor = right_factor(most, sum);
-  for (int key = 0; key < padded; key += 4) {
-    VI four[4];
-    for (int i = 0; i < 4; i++) four[i] = to_int(vmul(value_of(key + i), factor));
-    put_values(panel, column, key, four);
-  }
-  vstore(scales, vdiv(vset1(1.0f), factor));
+  for (int64_t key = 0; key < padded; key += 4)
+    for (int i = 0; i < vectors; i++) {
+      VI four[4];
+      for (int j = 0; j < 4; j++) four[j] = to_int(vmul(value_of(key + j, i), factor[i]));
+      put_values(packed.values + (i / 2 * a.padded_keys() + first) * TILE_N, i % 2 * VF_LANES, key, four);
+    }
 }
 
 void pack_values(const Attention& a, int64_t batch, int64_t head, const PackedHead& packed) {
-  const float* first = a.v + batch * a.v_batch_stride + head * a.width;
-  for (int64_t column = 0; column < a.width_panels() * TILE_N; column += VF_LANES) {
-    const int64_t panel = column / TILE_N, lane = column % TILE_N;
-    const int lanes = (int)std::clamp<int64_t>(a.width - column, 0, VF_LANES);
-    for (int64_t key = 0; key < a.n_keys; key += KEY_BLOCK) {
-      const int keys = (int)std::min<int64_t>(KEY_BLOCK, a.n_keys - key);
-      pack_value_block(first + key * a.v_row_stride + column, a.v_row_stride, packed.penalty + key, keys,
-                       (int)std::min<int64_t>(KEY_BLOCK, a.padded_keys() - key), lanes,
-                       packed.values + (panel * a.padded_keys() + key) * TILE_N, (int)lane,
-                       packed.value_scales + (panel * a.key_blocks() + key / KEY_BLOCK) * TILE_N + lane);
-    }
-  }
+  const float* values = a.v + batch * a.v_batch_stride + head * a.width;
+  for (int64_t first = 0; first < a.n_keys; first += KEY_BLOCK) pack_value_block(a, values, first, packed);
 }
 
 void pack_head(const Attention& a, const PackedHeads& heads, int64_t index) {

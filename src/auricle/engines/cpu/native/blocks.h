@@ -47,12 +47,9 @@ AURICLE_INLINE float quantise_left(const float* x, int n, int16_t* tile, int row
   return most <= FLT_MAX ? most / LEFT_MAX * UNIT : NAN;
 }
 
-// tile[TILE_M][TILE_N] += the block's product, in float32; what the tile held counts as zero if the block is the first.
-template <bool PROBABILITIES = false>
-AURICLE_INLINE void add_block(const int16_t* left, const float* left_scales, const int16_t* right,
-                              const float* right_scales, int n_values, float* tile, bool is_first = false) {
-  TileSums sums;
-  dot_block<PROBABILITIES>(left, right, n_values, sums);
+// tile[TILE_M][TILE_N] += a block's sums, in float32; what the tile held counts as zero if the block is the first.
+AURICLE_INLINE void add_sums(const TileSums& sums, const float* left_scales, const float* right_scales, float* tile,
+                             bool is_first) {
   const VF scale0 = vload(right_scales), scale1 = vload(right_scales + VF_LANES);
 #pragma GCC unroll 16
   for (int i = 0; i < TILE_M; i++) {
@@ -62,6 +59,13 @@ AURICLE_INLINE void add_block(const int16_t* left, const float* left_scales, con
     vstore(row, vfma(sums.of(i, 0), vmul(scale, scale0), before0));
     vstore(row + VF_LANES, vfma(sums.of(i, 1), vmul(scale, scale1), before1));
   }
+}
+
+AURICLE_INLINE void add_block(const int16_t* left, const float* left_scales, const int16_t* right,
+                              const float* right_scales, int n_values, float* tile, bool is_first) {
+  TileSums sums;
+  dot_block(left, right, n_values, sums);
+  add_sums(sums, left_scales, right_scales, tile, is_first);
 }
 
 }  // namespace auricle

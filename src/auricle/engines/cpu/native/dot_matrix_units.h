@@ -26,7 +26,7 @@ constexpr int KEY_STEP = 64;     // keys whose probabilities are put into a left
 constexpr float LEFT_MAX = 32639.0f;  // 127 * 256 + 127
 constexpr double RIGHT_MAX = 32639.0;
 constexpr double RIGHT_SUM = 1e300;
-constexpr float PROBABILITY_MAX = 65535.0f;
+constexpr float PROBABILITY_MAX = 32768.0f;
 constexpr float UNIT = 256.0f;  // what one of the sums is worth
 
 constexpr int64_t TILE_BYTES = 1024, LEFT_STEP = 2 * TILE_BYTES, RIGHT_STEP = 4 * TILE_BYTES;  // a step is 64 of K
@@ -91,21 +91,50 @@ AURICLE_INLINE void put_right(int16_t* panel, int column, const int16_t* values,
   }
 }
 
-// As above for KEYS_AT_ONCE columns from `column` on, a multiple of 16, whose values are `stride` apart, at most 128.
-constexpr int KEYS_AT_ONCE = 16;
-AURICLE_INLINE void put_keys(int16_t* panel, int column, const int16_t* values, int64_t stride, int64_t n) {
-  alignas(64) char high[KEYS_AT_ONCE][128], low[KEYS_AT_ONCE][128];
-  for (int key = 0; key < KEYS_AT_ONCE; key++)
-    for (int64_t i = 0; i < n; i += VF_LANES) {
-      const VI wide = _mm512_cvtepi16_epi32(half_load(values + key * stride + i));
-      _mm_store_si128((__m128i*)(high[key] + i), low_bytes(high_parts(wide)));
-      _mm_store_si128((__m128i*)(low[key] + i), low_bytes(wide));
+// Rows of 16 words to columns.
+AURICLE_INLINE void transpose(VI rows[16]) {
+  VI t[16];
+#pragma GCC unroll 8
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4)
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; j++) {
+      rows[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
+      rows[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
     }
-  const VI rows = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), iset1(128));
-  for (int64_t i = 0; i < n; i += 4) {
-    char* at = right_place(panel, column, i);
-    istore(at, _mm512_i32gather_epi32(rows, high[0] + i, 1));
-    istore(at + TILE_BYTES, _mm512_i32gather_epi32(rows, low[0] + i, 1));
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; j++) {  // in quarters of vectors: of rows 4 i + j
+    const VI a = _mm512_shuffle_i32x4(rows[j], rows[j + 4], 0x88), b = _mm512_shuffle_i32x4(rows[j], rows[j + 4], 0xdd);
+    const VI c = _mm512_shuffle_i32x4(rows[j + 8], rows[j + 12], 0x88);
+    const VI d = _mm512_shuffle_i32x4(rows[j + 8], rows[j + 12], 0xdd);
+    t[j] = _mm512_shuffle_i32x4(a, c, 0x88);
+    t[j + 8] = _mm512_shuffle_i32x4(a, c, 0xdd);
+    t[j + 4] = _mm512_shuffle_i32x4(b, d, 0x88);
+    t[j + 12] = _mm512_shuffle_i32x4(b, d, 0xdd);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) rows[i] = t[i];
+}
+
+// KEYS_AT_ONCE columns from `column` on, a multiple of 16: `n` values of each, a multiple of K_ALIGN, `stride` apart.
+constexpr int KEYS_AT_ONCE = 16;
+AURICLE_INLINE void put_keys(int16_t* panel, int column, const float* values, int64_t stride, int64_t n) {
+  alignas(64) int16_t tile[LEFT_STEP / 2];
+  for (int64_t k = 0; k < n; k += K_ALIGN) {
+    for (int key = 0; key < KEYS_AT_ONCE; key++) put_left_step(tile, key, 0, values + key * stride + k, vset1(1.0f));
+    for (int part = 0; part < 2; part++) {
+      VI rows[16];
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++) rows[i] = iload((char*)tile + part * TILE_BYTES + i * 64);
+      transpose(rows);
+      char* at = right_place(panel, column, k) + part * TILE_BYTES;
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; i++) istore(at + i * 64, rows[i]);
+    }
   }
 }
 
@@ -125,14 +154,40 @@ AURICLE_INLINE void put_values(int16_t* panel, int column, int64_t key, const VI
   istore(at + TILE_BYTES, four_bytes(values[0], values[1], values[2], values[3]));
 }
 
-// The probabilities of KEY_STEP keys from `key` on, in integers, into a row of a left tile.
-AURICLE_INLINE void put_probabilities(int16_t* tile, int row, int64_t key, const VI values[4]) {
+// What probabilities of a row have added up to: bytes of high parts, and of low ones.
+struct StepTotals {
+  VI high = izero(), low = izero();
+  float sum() const { return 256.0f * (float)hsum(high) + (float)hsum(low); }
+};
+
+// PROBABILITY_MAX * 2^-x, in 16 bits for x in units of 1 / 2048, within 1e-4 of itself and half a unit. The polynomial is the
+// minimax fit of degree 3 for 2^-f on 0 <= f < 1.
+AURICLE_INLINE VI half_probability(VI x) {
+  const VI fraction = _mm512_slli_epi16(x, 5);
+  const auto times = [&](VI a) { return _mm512_mulhi_epu16(fraction, a); };
+  const auto less = [](int from, VI a) { return _mm512_sub_epi16(_mm512_set1_epi16((int16_t)from), a); };
+  const VI p = less(65530, times(less(45285, times(less(15077, times(_mm512_set1_epi16(2557)))))));
+  return _mm512_avg_epu16(_mm512_srlv_epi16(p, _mm512_srli_epi16(x, 11)), izero());
+}
+
+// The probabilities of KEY_STEP keys from `key` on, in integers, into a row of a left tile: of values times a factor, less
+// the largest.
+AURICLE_INLINE void put_probabilities(int16_t* tile, int row, int64_t key, const float* values, float factor, float largest,
+                                      StepTotals& totals) {
+  const VF slope = vset1(-2048.0f * factor), start = vset1(2048.0f * largest);
+  const auto below = [&](int64_t at) { return to_int(vmin(vfma(vload(values + at), slope, start), vset1(65535.0f))); };
   // Packing works in quarters of a vector: four of each of the four vectors come to lie beside each other.
-  const VI first = _mm512_packus_epi32(values[0], values[1]), last = _mm512_packus_epi32(values[2], values[3]);
-  const VI low = _mm512_set1_epi16(255);
+  constexpr int64_t NEXT = TILE_M * TILE_N;
+  const VI first = half_probability(_mm512_packus_epi32(below(0), below(VF_LANES)));
+  const VI last = half_probability(_mm512_packus_epi32(below(NEXT), below(NEXT + VF_LANES)));
+  const VI byte = _mm512_set1_epi16(255), ones = _mm512_set1_epi8(1);
+  const VI high = _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(last, 8));
+  const VI low = _mm512_packus_epi16(_mm512_and_si512(first, byte), _mm512_and_si512(last, byte));
+  totals.high = _mm512_dpbusd_epi32(totals.high, high, ones);
+  totals.low = _mm512_dpbusd_epi32(totals.low, low, ones);
   char* at = (char*)tile + key / 64 * LEFT_STEP + row * 64;
-  istore(at, _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(last, 8)));
-  istore(at + TILE_BYTES, _mm512_packus_epi16(_mm512_and_si512(first, low), _mm512_and_si512(last, low)));
+  istore(at, high);
+  istore(at + TILE_BYTES, low);
 }
 
 // Sums of one block's products for each place of a tile: of high parts, and of one high and one low part, worth 256 less.
@@ -150,30 +205,37 @@ struct alignas(64) TileSums {
   else                                 \
     _tile_dpbssd(sums, left, right)
 
-// A left tile times one block of a right panel, `n_values` a multiple of K_ALIGN.
-template <bool PROBABILITIES = false>
-AURICLE_INLINE void dot_block(const int16_t* left, const int16_t* right, int64_t n_values, TileSums& sums) {
+AURICLE_INLINE void begin_sums() {
   asm volatile("" ::: "memory");  // gcc's tile loads do not say that they read memory
-  const char *a = (const char*)left, *b = (const char*)right;
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  for (int64_t k = 0; k < n_values; k += 64, a += LEFT_STEP, b += RIGHT_STEP) {
-    // 0 and 2 sum high times high, 1 and 3 high times low; neighbours never add to the same tile.
-    _tile_loadd(4, a, 64);
-    _tile_loadd(6, b, 64);
-    AURICLE_DOT(0, 4, 6);
-    _tile_loadd(5, a + TILE_BYTES, 64);
-    AURICLE_DOT(1, 5, 6);
-    _tile_loadd(6, b + 2 * TILE_BYTES, 64);
-    AURICLE_DOT(3, 5, 6);
-    _tile_loadd(7, b + TILE_BYTES, 64);
-    AURICLE_DOT(1, 4, 7);
-    AURICLE_DOT(2, 4, 6);
-    _tile_loadd(7, b + 3 * TILE_BYTES, 64);
-    AURICLE_DOT(3, 4, 7);
-  }
+}
+
+AURICLE_INLINE void load_left(const int16_t* left) {
+  _tile_loadd(4, left, 64);
+  _tile_loadd(5, (const char*)left + TILE_BYTES, 64);
+}
+
+// One step of K, of which `load_left` loaded the left side.
+template <bool PROBABILITIES = false>
+AURICLE_INLINE void add_right(const int16_t* right) {
+  const char* b = (const char*)right;
+  // 0 and 2 sum high times high, 1 and 3 high times low; neighbours never add to the same tile.
+  _tile_loadd(6, b, 64);
+  AURICLE_DOT(0, 4, 6);
+  AURICLE_DOT(1, 5, 6);
+  _tile_loadd(6, b + 2 * TILE_BYTES, 64);
+  AURICLE_DOT(3, 5, 6);
+  _tile_loadd(7, b + TILE_BYTES, 64);
+  AURICLE_DOT(1, 4, 7);
+  AURICLE_DOT(2, 4, 6);
+  _tile_loadd(7, b + 3 * TILE_BYTES, 64);
+  AURICLE_DOT(3, 4, 7);
+}
+
+AURICLE_INLINE void end_sums(TileSums& sums) {
   _tile_stored(0, sums.parts[0][0], 64);
   _tile_stored(1, sums.parts[0][1], 64);
   _tile_stored(2, sums.parts[1][0], 64);
@@ -181,5 +243,48 @@ AURICLE_INLINE void dot_block(const int16_t* left, const int16_t* right, int64_t
 }
 
 #undef AURICLE_DOT
+
+// A left tile times one block of a right panel, `n_values` a multiple of K_ALIGN.
+template <bool PROBABILITIES = false>
+AURICLE_INLINE void dot_block(const int16_t* left, const int16_t* right, int64_t n_values, TileSums& sums) {
+  begin_sums();
+  for (int64_t k = 0; k < n_values; k += K_ALIGN) {
+    load_left(left + k / K_ALIGN * LEFT_STEP / 2);
+    add_right<PROBABILITIES>(right + k * TILE_N);
+  }
+  end_sums(sums);
+}
+
+// A left tile of probabilities, which `make(k)` writes KEY_STEP at a time, times a panel. The products of a step follow its
+// probabilities at once: matrix units that wait for all of them have to be woken.
+template <class Make>
+AURICLE_INLINE void dot_probabilities(const int16_t* left, const int16_t* right, int n_values, TileSums& sums, Make make) {
+  begin_sums();
+  for (int k = 0; k < n_values; k += KEY_STEP) {
+    make(k);
+    asm volatile("" ::: "memory");
+    load_left(left + k * TILE_M);
+    add_right<true>(right + k * TILE_N);
+  }
+  end_sums(sums);
+}
+
+// `use(panel, sums)` for a left tile of one block times each panel.
+template <class Use>
+AURICLE_INLINE void dot_panels(const int16_t* left, const int16_t* panels, int64_t n_values, int n_panels, Use use) {
+  TileSums sums;
+  if (n_values == K_ALIGN) load_left(left);
+  for (int panel = 0; panel < n_panels; panel++) {
+    const int16_t* right = panels + panel * n_values * TILE_N;
+    if (n_values == K_ALIGN) {
+      begin_sums();
+      add_right(right);
+      end_sums(sums);
+    } else {
+      dot_block(left, right, n_values, sums);
+    }
+    use(panel, sums);
+  }
+}
 
 }  // namespace auricle

@@ -45,10 +45,12 @@ AURICLE_INLINE void put_right(int16_t* panel, int column, const int16_t* values,
   for (int64_t i = 0; i < n; i += 2) std::memcpy(panel + (i * TILE_N + 2 * column), values + i, 2 * sizeof(int16_t));
 }
 
-// As above for KEYS_AT_ONCE columns from `column` on, `stride` apart.
+// KEYS_AT_ONCE columns from `column` on: `n` values of each, a multiple of K_ALIGN, `stride` apart.
 constexpr int KEYS_AT_ONCE = 1;
-AURICLE_INLINE void put_keys(int16_t* panel, int column, const int16_t* values, int64_t stride, int64_t n) {
-  put_right(panel, column, values, n);
+AURICLE_INLINE void put_keys(int16_t* panel, int column, const float* values, int64_t stride, int64_t n) {
+  alignas(64) int16_t row[BLOCK];
+  for (int64_t i = 0; i < n; i += VF_LANES) vstore_i16(row + i, vload(values + i));
+  put_right(panel, column, row, n);
 }
 
 // The values of VF_LANES columns from `column` on, of four keys from `key` on, into a right panel.
@@ -57,10 +59,34 @@ AURICLE_INLINE void put_values(int16_t* panel, int column, int64_t key, const VI
   istore(panel + (key + 2) * TILE_N + 2 * column, interleave(values[2], values[3]));
 }
 
-// The probabilities of KEY_STEP keys from `key` on, in integers, into a row of a left tile.
-AURICLE_INLINE void put_probabilities(int16_t* tile, int row, int64_t key, const VI values[2]) {
-  put_left(tile, row, (int)key, values[0]);
-  put_left(tile, row, (int)key + VF_LANES, values[1]);
+// PROBABILITY_MAX * 2^x for x <= 0, within 4e-6 of itself; they are rounded to less.
+AURICLE_INLINE VF probability(VF x) {
+  const VF shift = vset1(12582912.0f);  // 1.5 * 2^23: what is added to it is rounded, into its lowest bits
+  x = vmax(x, vset1(-100.0f));
+  const VF n = vadd(x, shift), r = vsub(x, vsub(n, shift));
+  VF p = vset1(PROBABILITY_MAX * 9.67217e-3f);
+  p = vfma(p, r, vset1(PROBABILITY_MAX * 5.592204e-2f));
+  p = vfma(p, r, vset1(PROBABILITY_MAX * 2.4022228e-1f));
+  p = vfma(p, r, vset1(PROBABILITY_MAX * 6.9312103e-1f));
+  p = vfma(p, r, vset1(PROBABILITY_MAX));
+  return add_exponent(p, bits(n));
+}
+
+// What probabilities of a row have added up to.
+struct StepTotals {
+  VI sums = izero();
+  float sum() const { return (float)hsum(sums); }
+};
+
+// The probabilities of KEY_STEP keys from `key` on, in integers, into a row of a left tile: of values times a factor, less
+// the largest.
+AURICLE_INLINE void put_probabilities(int16_t* tile, int row, int64_t key, const float* values, float factor, float largest,
+                                      StepTotals& totals) {
+  for (int i = 0; i < KEY_STEP; i += VF_LANES) {
+    const VI p = to_int(probability(vfma(vload(values + i), vset1(factor), vset1(-largest))));
+    totals.sums = iadd(totals.sums, p);
+    put_left(tile, row, (int)key + i, p);
+  }
 }
 
 // Sums of one block's products for each place of a tile.
@@ -148,5 +174,22 @@ AURICLE_INLINE void dot_block(const int16_t* left, const int16_t* right, int64_t
 #undef AURICLE_CLEAR
 #undef AURICLE_KEEP
 #endif
+
+// A left tile of probabilities, which `make(k)` writes KEY_STEP at a time, times a panel.
+template <class Make>
+AURICLE_INLINE void dot_probabilities(const int16_t* left, const int16_t* right, int n_values, TileSums& sums, Make make) {
+  for (int k = 0; k < n_values; k += KEY_STEP) make(k);
+  dot_block<true>(left, right, n_values, sums);
+}
+
+// `use(panel, sums)` for a left tile of one block times each panel.
+template <class Use>
+AURICLE_INLINE void dot_panels(const int16_t* left, const int16_t* panels, int64_t n_values, int n_panels, Use use) {
+  TileSums sums;
+  for (int panel = 0; panel < n_panels; panel++) {
+    dot_block(left, panels + panel * n_values * TILE_N, n_values, sums);
+    use(panel, sums);
+  }
+}
 
 }  // namespace auricle

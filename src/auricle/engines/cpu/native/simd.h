@@ -193,6 +193,7 @@ AURICLE_INLINE VF vscale2(VF a, VF n) {
 #endif
 
 AURICLE_INLINE VF vzero() { return vset1(0.0f); }
+AURICLE_INLINE float first_lane(VF a) { return a[0]; }
 // The float with the largest bits.
 AURICLE_INLINE float largest_float(VI bits) {
   const int32_t largest = hmax(bits);
