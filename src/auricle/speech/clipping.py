@@ -44,16 +44,23 @@ class ClippingDetector:
             return
         # Converters of the sample rate swing beyond full scale where a recording was cut off.
         samples = np.clip(np.nan_to_num(block), -1.0, 1.0)
-        starts = np.append(0, np.flatnonzero(samples[1:] != samples[:-1]) + 1) + self._n_samples
+        repeats = samples[1:] == samples[:-1]
+        if self._has_short_runs_alone(samples, repeats):
+            # The block at once: what is not repeated is neither flat nor looked at.
+            self._look_at_level(float(np.abs(samples).max()))
+            length = 2 if repeats[-1] else 1  # of the last run
+            self._n_samples += len(samples)
+            self._before = float(samples[-1 - length])
+            self._open = self._n_samples - length, float(samples[-1])
+            return
+        starts = np.append(0, np.flatnonzero(~repeats) + 1) + self._n_samples
         values = samples[starts - self._n_samples]
         if self._open is not None and values[0] == self._open[1]:
             starts[0] = self._open[0]
         elif self._open is not None:
             starts, values = np.append(self._open[0], starts), np.append(self._open[1], values)
         self._n_samples += len(samples)
-        level = float(np.abs(values).max())
-        if level > self._level:
-            self._level, self._peak = level, []
+        self._look_at_level(float(np.abs(values).max()))
         self._scan(starts, values)
         self._before = float(values[-2]) if len(values) > 1 else self._before
         self._open = int(starts[-1]), float(values[-1])
@@ -76,6 +83,20 @@ class ClippingDetector:
             )
             for span in spans
         )
+
+    def _has_short_runs_alone(self, samples: np.ndarray, repeats: np.ndarray) -> bool:
+        """Whether no run in the block, or into it, is as long as `LEAST_RUN`, and more than one run begins in it."""
+        if len(samples) < 2 * LEAST_RUN or (repeats[1:] & repeats[:-1]).any():
+            return False
+        if self._open is None:
+            return True
+        start, value = self._open
+        goes_on = (1 + int(repeats[0])) if samples[0] == value else 0
+        return self._n_samples - start + goes_on < LEAST_RUN
+
+    def _look_at_level(self, level: float) -> None:
+        if level > self._level:
+            self._level, self._peak = level, []
 
     def _scan(self, starts: np.ndarray, values: np.ndarray) -> None:
         """Note all runs but the last, which may go on."""

@@ -120,7 +120,10 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     )
     train.add_argument("--dropout", type=float, default=0.1, help="share of what each part of a block adds")
     train.add_argument(
-        "--seed", type=int, default=1, help="of order and disturbances: another one where a run goes on from the last's weights"
+        "--seed",
+        type=int,
+        default=1,
+        help="of order and disturbances: another one where a run goes on from the last's weights",
     )
 
 

@@ -96,3 +96,17 @@ def test_blocks_of_any_length_tell_the_same(seed: int) -> None:
         np.repeat(np.random.default_rng(seed).choice([-1.0, 0.0, 1.0], 2000), 7).astype(np.float32),
     ):
         assert spans(samples, seed) == spans(samples)
+
+
+@pytest.mark.parametrize("steps", [8, 50, 3000])
+def test_blocks_without_flat_parts_are_passed_over_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    rng = np.random.default_rng(steps)
+    samples = np.round(np.clip(rng.normal(size=4000) * 0.4, -0.7, 0.7) * steps) / steps
+    samples[1000:3000] = rng.normal(size=2000) * 0.1  # no value twice
+    samples = samples.astype(np.float32)
+    found = [spans(samples, seed) for seed in range(20)]
+    monkeypatch.setattr(ClippingDetector, "_has_short_runs_alone", lambda *_: False)
+
+    assert found == [spans(samples, seed) for seed in range(20)]

@@ -48,10 +48,10 @@ class Product(Protocol):
 
 
 class Convolution(Protocol):
-    """A convolution without padding over frames that lie one after the other."""
+    """A convolution over frames that lie one after the other."""
 
-    def __call__(self, x: Tensor, activation: str | None = None) -> Tensor:
-        """Map (T, C) to ((T - kernel) // stride + 1, N)."""
+    def __call__(self, x: Tensor, activation: str | None = None, padding: int = 0) -> Tensor:
+        """Map (T, C), with so many zeros before and after, to ((T + 2 padding - kernel) // stride + 1, N)."""
         ...
 
 
@@ -168,7 +168,8 @@ class TorchConvolution:
         self.parts = [taps[i : i + stride].flatten(0, 1).contiguous() for i in range(0, self.kernel, stride)]
         self.bias = torch.zeros(weight.shape[0], dtype=dtype) if bias is None else bias.to(dtype)
 
-    def __call__(self, x: Tensor, activation: str | None = None) -> Tensor:
+    def __call__(self, x: Tensor, activation: str | None = None, padding: int = 0) -> Tensor:
+        x = F.pad(x, (0, 0, padding, padding))
         n_frames, n_channels = (x.shape[0] - self.kernel) // self.stride + 1, x.shape[1]
         x = x.to(self.bias.dtype).contiguous()
         step = self.stride * n_channels
@@ -187,8 +188,9 @@ class FusedConvolution:
         self.weight = weight[:, :, None].to(dtype).contiguous(memory_format=torch.channels_last)  # (N, C, 1, kernel)
         self.bias = None if bias is None else bias.to(dtype)
 
-    def __call__(self, x: Tensor, activation: str | None = None) -> Tensor:
+    def __call__(self, x: Tensor, activation: str | None = None, padding: int = 0) -> Tensor:
         name, form = _FUSED[activation]
+        x = F.pad(x, (0, 0, padding, padding))
         image = x.to(self.dtype).contiguous()[None, None].permute(0, 3, 1, 2)  # (1, C, 1, T), channels last in memory
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(
             image, self.weight, self.bias, [0, 0], [1, self.stride], [1, 1], 1, name, [], form
@@ -203,12 +205,12 @@ class Int16Convolution:
         self.kernel, self.stride = weight.shape[2], stride
         self.packed = products.PackedLinear.pack_conv1d(weight, bias)
 
-    def __call__(self, x: Tensor, activation: str | None = None) -> Tensor:
+    def __call__(self, x: Tensor, activation: str | None = None, padding: int = 0) -> Tensor:
         return products.conv1d_channels_last(
             x[None],
             self.packed,
             self.kernel,
             self.stride,
-            0,
+            padding,
             activation,  # type: ignore[arg-type]
         )[0]

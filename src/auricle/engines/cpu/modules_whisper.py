@@ -6,7 +6,6 @@ Dimension key: B windows, M mel bins, F feature frames, T encoder frames, D widt
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.engines.cpu.linear import Arithmetic
@@ -40,7 +39,8 @@ class FastWhisperEncoder(nn.Module):
 
     def forward(self, values: Tensor, shares: Tensor | None = None) -> Tensor:
         """Map (B, M, F) to (B, T, D); `shares` (layers + 1,) sums what the first layer takes and what each gives."""
-        x = torch.cat([self._embed(window.T) for window in values])  # (B T, D)
+        embedded = [self._embed(window.T) for window in values]
+        x = torch.cat(embedded) if len(embedded) > 1 else embedded[0]  # (B T, D)
         counts = [len(x) // len(values)] * len(values)
         summed = None if shares is None else shares[0] * x
         for place, layer in enumerate(self.layers, 1):
@@ -53,9 +53,9 @@ class FastWhisperEncoder(nn.Module):
 
     def _embed(self, frames: Tensor) -> Tensor:
         """Map (F, M) to (T, D)."""
-        x = self.conv1(F.pad(frames, (0, 0, 1, 1)), "gelu")  # (F, D)
-        x = self.conv2(F.pad(x, (0, 0, 1, 1)), "gelu")  # (T, D)
-        return x + self.embed_positions.weight
+        x = self.conv1(frames, "gelu", padding=1)  # (F, D)
+        x = self.conv2(x, "gelu", padding=1)  # (T, D)
+        return x.add_(self.embed_positions.weight)
 
 
 class FastWhisperLayer(nn.Module):

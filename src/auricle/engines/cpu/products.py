@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from auricle.engines.cpu.memory import large
+from auricle.engines.cpu.memory import large, lent
 from auricle.engines.cpu.native_library import kernels
 
 Shape: TypeAlias = tuple[Sequence[int], torch.dtype]  # of a tensor, and its type
@@ -145,7 +145,7 @@ def feed_forward(
     if x.shape[1] < ROWS_FOR_BOTH * torch.get_num_threads():
         return linear(linear(x, first, activation), second, None, residual, scale).view(shape)
     rows = _Rows(x, 1, x.shape[1], x.stride(1), 0, 2**62)
-    y = torch.empty(1, x.shape[1], second.n)
+    y = lent(1, x.shape[1], second.n)
     products = (
         _product(rows, first, activation, None, 1.0, y),
         _product(_Rows(y, 1, x.shape[1], first.n, 0, 2**62), second, None, residual, scale, y),
@@ -211,7 +211,7 @@ def attention(
         bias = bias.float().expand(B, n_heads, S, T)
         bias = bias if bias.stride(3) == 1 else bias.contiguous()
         bias_strides = bias.stride()[:3]
-    y = torch.empty(B, S, D)
+    y = lent(B, S, D)
     if y.numel() and T:
         call = _Attention(
             *(_pointer(tensor) for tensor in (q, k, v, mask, bias, y)),
@@ -308,7 +308,7 @@ class _Rows:
 def _multiply(
     rows: _Rows, packed: PackedLinear, activation: ActivationName | None, residual: Tensor | None, scale: float
 ) -> Tensor:
-    y = torch.empty(rows.n_batches, rows.n_rows, packed.n)
+    y = lent(rows.n_batches, rows.n_rows, packed.n)
     if y.numel():
         _library().auricle_multiply(ctypes.byref(_product(rows, packed, activation, residual, scale, y)))
     return y

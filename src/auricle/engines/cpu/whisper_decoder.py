@@ -33,8 +33,9 @@ ROOM = 64  # positions that a full cache gains at least
 MOST_IDLE = 2  # blocks of memory kept for the next recordings
 # Where shapes are to be few, passes have a multiple of this many rows.
 ROW_STEP = 16
-# Tokens of a draft at most. Longer ones share the cost of a check among more, and lose more where it differs.
-DRAFT = 16
+# Tokens of a draft at most. Longer ones share the cost of a check among more, and lose more where it differs. With the
+# one before them they are a tile of the matrix units.
+DRAFT = 15
 # A draft ends behind a token whose logit leads by less than this: where it is wrong, it mostly is so there.
 MARGIN = 0.25
 
