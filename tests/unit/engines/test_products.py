@@ -149,3 +149,39 @@ def test_what_is_not_finite_spoils_its_row_alone(value: float) -> None:
 def test_rows_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rows of 8 and was given \(2, 9\)"):
         linear(torch.zeros(2, 9), PackedLinear.pack(torch.zeros(4, 8)))
+
+
+@pytest.mark.parametrize(("m", "k", "n"), [(1, 30, 17), (9, 33, 16), (130, 192, 48), (60, 700, 33)])
+def test_rows_are_normalized_before_the_product(m: int, k: int, n: int) -> None:
+    torch.manual_seed(0)
+    weight, bias, packed = some_layer(n, k)
+    norm = torch.nn.LayerNorm(k, eps=1e-3)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    x = torch.randn(2, m, k) * 3 + 5  # far from zero, as residual streams are
+
+    with torch.inference_mode():
+        ours = linear(x, packed, norm=norm)
+        exact = F.linear(norm.double()(x.double()), weight, bias)
+
+    assert relative_error(ours, exact) < CLOSE
+
+
+def test_feed_forward_normalizes_as_linear_does() -> None:
+    torch.manual_seed(0)
+    first, second = some_layer(64, 48)[2], some_layer(48, 64)[2]
+    norm = torch.nn.LayerNorm(48)
+    torch.nn.init.normal_(norm.weight)
+    x = torch.randn(500, 48)
+
+    with torch.inference_mode():
+        ours = feed_forward(x, first, second, "gelu", residual=x, norm=norm)
+        in_turn = linear(linear(x, first, "gelu", norm=norm), second, residual=x)
+
+    assert torch.equal(ours, in_turn)
+
+
+def test_a_norm_of_another_width_is_refused() -> None:
+    packed = some_layer(8, 16)[2]
+    with pytest.raises(ValueError, match=r"rows of 16 are normalized with weights and biases; not by LayerNorm"):
+        linear(torch.randn(2, 16), packed, norm=torch.nn.LayerNorm(15))

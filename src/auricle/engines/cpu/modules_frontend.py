@@ -12,7 +12,6 @@ import math
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auricle.engines.cpu.linear import Arithmetic
@@ -22,6 +21,7 @@ from auricle.engines.cpu.modules_products import (
     apply_activation,
     make_convolution,
     make_product,
+    normalized,
 )
 from auricle.models.speech_encoder import ConvLayer, FeatureEncoder, SpeechEncoderConfig
 
@@ -64,7 +64,7 @@ class FastFeatureEncoder(nn.Module):
         x = self.first(samples, first, self.activation)  # (T', C)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             if isinstance(norm, nn.LayerNorm):
-                x = apply_activation(_normalize(convolution(x), norm), self.activation)
+                x = apply_activation(normalized(convolution(x), norm), self.activation)
             else:
                 x = convolution(x, self.activation)
         return x
@@ -105,10 +105,5 @@ class FirstConvolution(nn.Module):
         """Map (S,) to (T', C)."""
         windows = samples.unfold(0, self.kernel, self.stride)  # (T', K)
         if isinstance(self.norm, nn.LayerNorm):
-            return apply_activation(_normalize(product(windows), self.norm), activation)
+            return apply_activation(normalized(product(windows), self.norm), activation)
         return product(windows, activation)
-
-
-def _normalize(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """The norm in float32 of whatever the product gave."""
-    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)

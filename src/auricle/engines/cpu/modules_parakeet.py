@@ -112,10 +112,10 @@ class FastBlock(nn.Module):
         self.norm_out = block.norm_out
 
     def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        x = self.feed_forward1(self.norm1(x), residual=x)
-        x = self.attention(self.norm_attention(x), x, counts)
-        x = self.convolution(self.norm_convolution(x), x, counts)
-        x = self.feed_forward2(self.norm2(x), residual=x)
+        x = self.feed_forward1(x, residual=x, norm=self.norm1)
+        x = self.attention(x, self.norm_attention, counts)
+        x = self.convolution(x, self.norm_convolution, counts)
+        x = self.feed_forward2(x, residual=x, norm=self.norm2)
         return self.norm_out(x)
 
 
@@ -134,15 +134,15 @@ class FastRelativeAttention(nn.Module):
         self.is_packed = arithmetic == "int16" and products.attends(width, self.n_heads)
         self._kept: tuple[int, Tensor | products.PackedDistances] | None = None
 
-    def forward(self, x: Tensor, residual: Tensor, counts: Sequence[int]) -> Tensor:
-        """Map the normalised (sum of T, D) to the same, added to `residual`."""
-        q, k, v = self.queries_keys_values(x).chunk(3, 1)  # (sum of T, D) each
+    def forward(self, x: Tensor, norm: nn.LayerNorm, counts: Sequence[int]) -> Tensor:
+        """Map (sum of T, D) to the same plus what attention makes of it normalised."""
+        q, k, v = self.queries_keys_values(x, norm=norm).chunk(3, 1)  # (sum of T, D) each
         content, position = q + self.bias_u, q + self.bias_v
         states = torch.zeros(x.shape, dtype=self.dtype)
         for place in offsets(counts):
             if place.stop > place.start:
                 states[place] = self._attend(content[place], position[place], k[place], v[place])
-        return self.out(states, residual=residual)
+        return self.out(states, residual=x)
 
     def _attend(self, content: Tensor, position: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of one recording, (T, D), scores by content and by distance."""
@@ -189,14 +189,14 @@ class FastConvolution(nn.Module):
         bias = torch.zeros_like(factor) if depthwise.bias is None else depthwise.bias.detach()
         self.bias = ((bias - mean) * factor + norm.bias.detach()).contiguous()
 
-    def forward(self, x: Tensor, residual: Tensor, counts: Sequence[int]) -> Tensor:
-        """Map the normalised (sum of T, D) to the same, added to `residual`."""
-        x = self.widen(x)  # (sum of T, 2 D)
+    def forward(self, x: Tensor, norm: nn.LayerNorm, counts: Sequence[int]) -> Tensor:
+        """Map (sum of T, D) to the same plus what the convolution makes of it normalised."""
+        wide = self.widen(x, norm=norm)  # (sum of T, 2 D)
         y = torch.zeros(len(x), len(self.bias))
         for place in offsets(counts):
             if place.stop > place.start:
-                y[place] = gated_convolution(x[place], self.weight, self.bias, self.activation)
-        return self.narrow(y, residual=residual)
+                y[place] = gated_convolution(wide[place], self.weight, self.bias, self.activation)
+        return self.narrow(y, residual=x)
 
 
 def _taps_first(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:

@@ -40,9 +40,15 @@ _FUSED: dict[str | None, tuple[str, str | None]] = {
 
 
 class Product(Protocol):
-    """Rows times a weight: activation(x W^T + bias), and what is to be added."""
+    """Rows times a weight: activation(norm(x) W^T + bias), and what is to be added."""
 
-    def __call__(self, x: Tensor, activation: str | None = None, residual: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        x: Tensor,
+        activation: str | None = None,
+        residual: Tensor | None = None,
+        norm: nn.LayerNorm | None = None,
+    ) -> Tensor:
         """Map (..., K) to (..., N); float32 with a residual, which may be overwritten."""
         ...
 
@@ -97,13 +103,18 @@ def feed_forward_of(
 ) -> Callable[..., Tensor]:
     """Two linear layers with an activation between them, the second's result times a number.
 
-    Called with rows (..., K) and `residual` (..., N), to which the result is added.
+    Called with rows (..., K), `residual` (..., N), to which the result is added, and perhaps the `norm` of the rows.
     """
     one, other = product_of(first, arithmetic), product_of(second, arithmetic, factor)
     if isinstance(one, Int16Product) and isinstance(other, Int16Product):
         name: Any = activation
         return partial(products.feed_forward, first=one.packed, second=other.packed, activation=name)
-    return lambda x, residual: other(one(x, activation), residual=residual)
+    return lambda x, residual, norm=None: other(one(x, activation, norm=norm), residual=residual)
+
+
+def normalized(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """What the layer normalization makes of rows, as a function, without the hooks of a module."""
+    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
 def apply_activation(x: Tensor, activation: str | None) -> Tensor:
@@ -125,7 +136,14 @@ class TorchProduct:
         self.weight = weight.to(dtype)
         self.bias = None if bias is None else bias.to(dtype)
 
-    def __call__(self, x: Tensor, activation: str | None = None, residual: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        x: Tensor,
+        activation: str | None = None,
+        residual: Tensor | None = None,
+        norm: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        x = x if norm is None else normalized(x, norm)
         y = apply_activation(F.linear(x.to(self.weight.dtype), self.weight, self.bias), activation)
         if residual is None:
             return y
@@ -140,8 +158,15 @@ class FusedProduct:
         self.packed: Any = torch.ops.mkldnn._reorder_linear_weight(weight.to(dtype).contiguous(), None)
         self.bias = None if bias is None else bias.to(dtype)
 
-    def __call__(self, x: Tensor, activation: str | None = None, residual: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        x: Tensor,
+        activation: str | None = None,
+        residual: Tensor | None = None,
+        norm: nn.LayerNorm | None = None,
+    ) -> Tensor:
         name, form = _FUSED[activation]
+        x = x if norm is None else normalized(x, norm)
         y: Tensor = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.packed, self.bias, name, [], form)
         return y if residual is None else residual + y
 
@@ -152,8 +177,14 @@ class Int16Product:
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         self.packed = products.PackedLinear.pack(weight, bias)
 
-    def __call__(self, x: Tensor, activation: str | None = None, residual: Tensor | None = None) -> Tensor:
-        return products.linear(x, self.packed, activation, residual)  # type: ignore[arg-type]
+    def __call__(
+        self,
+        x: Tensor,
+        activation: str | None = None,
+        residual: Tensor | None = None,
+        norm: nn.LayerNorm | None = None,
+    ) -> Tensor:
+        return products.linear(x, self.packed, activation, residual, norm=norm)  # type: ignore[arg-type]
 
 
 class TorchConvolution:

@@ -93,7 +93,7 @@ class FastEncoderLayer(nn.Module):
         if not self.pre_norm:
             x = self.layer_norm(x)
             return self.final_layer_norm(self.feed_forward(x, residual=x))
-        x = self.feed_forward(self.final_layer_norm(x), residual=x)
+        x = self.feed_forward(x, residual=x, norm=self.final_layer_norm)
         if self.adapter_norm is not None:
             first, second = self.adapter
             x = second(first(self.adapter_norm(x), "relu"), residual=x)

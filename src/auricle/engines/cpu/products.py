@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from auricle.engines.cpu.memory import large, lent
 from auricle.engines.cpu.native_library import kernels
@@ -52,6 +52,9 @@ class _Product(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("n", "k")),
         ("scale", ctypes.c_float),
         ("activation", ctypes.c_int32),
+        ("norm_weight", ctypes.c_void_p),
+        ("norm_bias", ctypes.c_void_p),
+        ("norm_eps", ctypes.c_float),
     )
 
 
@@ -109,8 +112,9 @@ def linear(
     activation: ActivationName | None = None,
     residual: Tensor | None = None,
     scale: float = 1.0,
+    norm: nn.LayerNorm | None = None,
 ) -> Tensor:
-    """residual + scale * activation(x W^T + bias), float32 (..., K) to (..., N).
+    """residual + scale * activation(norm(x) W^T + bias), float32 (..., K) to (..., N).
 
     `x` may be a view of any strides as long as its rows are contiguous, overlapping rows included; what has more than
     three dimensions, or none, is brought to three. `residual` broadcasts over the first of three dimensions.
@@ -119,7 +123,7 @@ def linear(
     if x.shape[-1] != packed.k:
         raise ValueError(f"the product takes rows of {packed.k} and was given {tuple(x.shape)}")
     x = _three_dimensions(x)  # (B, T, K)
-    rows = _Rows(x, x.shape[0], x.shape[1], x.stride(1), 0, 2**62)
+    rows = _Rows(x, x.shape[0], x.shape[1], x.stride(1), 0, 2**62, norm)
     return _multiply(rows, packed, activation, residual, scale).view(shape)
 
 
@@ -130,8 +134,9 @@ def feed_forward(
     activation: ActivationName | None,
     residual: Tensor | None = None,
     scale: float = 1.0,
+    norm: nn.LayerNorm | None = None,
 ) -> Tensor:
-    """residual + scale * second(activation(first(x))), float32 (..., K) to (..., N), with the numbers of two `linear`.
+    """residual + scale * second(activation(first(norm(x)))), float32 (..., K) to (..., N): the numbers of two `linear`.
 
     What lies between the two is never written to memory: faster for many rows, and half the memory.
     """
@@ -143,8 +148,8 @@ def feed_forward(
         residual = residual.float().expand(shape).reshape(1, -1, shape[-1])  # (1, M, N)
     # Few rows are divided among threads by columns, which two products at once cannot be.
     if x.shape[1] < ROWS_FOR_BOTH * torch.get_num_threads():
-        return linear(linear(x, first, activation), second, None, residual, scale).view(shape)
-    rows = _Rows(x, 1, x.shape[1], x.stride(1), 0, 2**62)
+        return linear(linear(x, first, activation, norm=norm), second, None, residual, scale).view(shape)
+    rows = _Rows(x, 1, x.shape[1], x.stride(1), 0, 2**62, norm)
     y = lent(1, x.shape[1], second.n)
     products = (
         _product(rows, first, activation, None, 1.0, y),
@@ -303,6 +308,7 @@ class _Rows:
     stride: int
     start: int
     size: int
+    norm: nn.LayerNorm | None = None
 
 
 def _multiply(
@@ -332,7 +338,14 @@ def _product(
         *(rows.n_batches, rows.n_rows, rows.x.stride(0), rows.stride, rows.start, rows.size, *residual_strides),
         *(packed.n, packed.k, scale, ACTIVATIONS[activation]),
     )
-    product.kept = (rows.x, packed, residual, y)
+    norm_weights: list[Tensor] = []
+    if rows.norm is not None:
+        if rows.norm.normalized_shape != (packed.k,) or rows.norm.bias is None:
+            raise ValueError(f"rows of {packed.k} are normalized with weights and biases; not by {rows.norm}")
+        norm_weights = [one.detach().float().contiguous() for one in (rows.norm.weight, rows.norm.bias)]
+        product.norm_weight, product.norm_bias = (_pointer(one) for one in norm_weights)
+        product.norm_eps = rows.norm.eps
+    product.kept = (rows.x, packed, residual, y, norm_weights)
     return product
 
 

@@ -23,7 +23,7 @@ from auricle.engines.cpu import draft_library as c
 from auricle.engines.cpu import products
 from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.memory import Block, room_for
-from auricle.engines.cpu.modules_products import joined_product, make_product, product_of
+from auricle.engines.cpu.modules_products import joined_product, make_product, normalized, product_of
 from auricle.errors import OptionError
 from auricle.models.whisper import Whisper
 
@@ -338,7 +338,7 @@ class WhisperStep:
             x = self._layer(x, layer, index, places, first, source)
         for one, some in zip(rows, tokens, strict=True):
             self._lengths[one] += len(some)
-        return _normalized(x[: len(flat)], decoder.norm)
+        return normalized(x[: len(flat)], decoder.norm)
 
     def _layer(
         self, x: Tensor, layer: Layer, index: int, places: tuple[Tensor, Tensor], first: Tensor, source: Tensor
@@ -346,7 +346,7 @@ class WhisperStep:
         decoder, library = self._decoder, c.library()
         heads, width = decoder.heads, decoder.width
         to_tokens, to_recording, to_network = layer.norms
-        qkv = layer.qkv(_normalized(x, to_tokens)).float()  # (M, 3 D)
+        qkv = layer.qkv(x, norm=to_tokens).float()  # (M, 3 D)
         heard = torch.zeros_like(x)
         library.auricle_attend_tokens(
             c.pointer_to(qkv),
@@ -360,11 +360,11 @@ class WhisperStep:
             c.pointer_to(heard),
         )
         x = layer.self_out(heard, residual=x)
-        query = layer.cross_query(_normalized(x, to_recording)).float()  # (M, D)
+        query = layer.cross_query(x, norm=to_recording).float()  # (M, D)
         heard = torch.zeros_like(x)
         self._recording.layers[index].attend(query, first, source, heard)
         x = layer.cross_out(heard, residual=x)
-        return layer.fc2(layer.fc1(_normalized(x, to_network), "gelu"), residual=x)
+        return layer.fc2(layer.fc1(x, "gelu", norm=to_network), residual=x)
 
     def _make_room(self, n_positions: int) -> None:
         """Let the cache hold at least so many tokens of every row."""
@@ -376,7 +376,3 @@ class WhisperStep:
         for new, old in zip(larger, self._cache, strict=False):
             new[:, :, :, : self._room] = old
         self._cache, self._room = larger, room
-
-
-def _normalized(x: Tensor, norm: Any) -> Tensor:
-    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)

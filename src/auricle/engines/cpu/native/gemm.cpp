@@ -1,4 +1,4 @@
-// Float matrix products through 16-bit integers: y = residual + scale * activation(x W^T + bias).
+// Float matrix products through 16-bit integers: y = residual + scale * activation(x W^T + bias), x perhaps normalized.
 //
 // Dimension key: M rows of x over all batches, N outputs, K inputs; layouts of the quantised matrices are in blocks.h.
 // Rows of x may overlap and may begin before their batch's data or end after it (zeros there): a 1-D convolution over
@@ -8,9 +8,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "activations.h"
 #include "blocks.h"
+#include "layer_norm.h"
 #include "parallel.h"
 #include "scratch.h"
 
@@ -42,6 +44,8 @@ struct Product {
   int64_t n, k;
   float scale;
   int32_t activation;
+  const float *norm_weight, *norm_bias;  // [K] of the layer normalization of every row of x before, or null
+  float norm_eps;
 };
 
 // A part of the product that one thread computes.
@@ -80,15 +84,18 @@ const float* read_padded(const Product& p, const float* batch, int64_t at, int n
 }
 
 void quantise(const Product& p, const Part& part, const Left& left) {
+  static thread_local std::vector<float> normal;
+  if (p.norm_weight) normal.resize(std::max<size_t>(normal.size(), p.k));
   float space[BLOCK];
   for (int64_t i = 0; i < part.n_rows; i++) {
     const int64_t row = part.first_row + i;
     const float* batch = p.x + row / p.n_rows * p.x_batch_stride;
     const int64_t start = p.x_start + row % p.n_rows * p.x_row_stride;
+    if (p.norm_weight) normalize_row(batch + start, p.norm_weight, p.norm_bias, p.norm_eps, p.k, normal.data());
     for (int64_t k = 0; k < p.k; k += BLOCK) {
       const int n = (int)std::min<int64_t>(BLOCK, p.k - k);
       const int64_t slot = k / BLOCK * left.room + i;
-      const float* values = read_padded(p, batch, start + k, n, space);
+      const float* values = p.norm_weight ? normal.data() + k : read_padded(p, batch, start + k, n, space);
       left.scales[slot] = quantise_left(values, n, left.values + (slot - i % TILE_M) * BLOCK, (int)(i % TILE_M));
     }
   }

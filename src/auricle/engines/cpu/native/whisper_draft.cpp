@@ -14,6 +14,7 @@
 #include "decoder_attention.h"
 #include "draft_products.h"
 #include "int8.h"
+#include "layer_norm.h"
 #include "parallel.h"
 #include "whisper_rules.h"
 
@@ -58,19 +59,7 @@ namespace {
 constexpr float NORM_EPS = 1e-5f;  // torch's default, which every checkpoint of the family has
 
 void normalize(const float* x, const Norm& norm, int64_t d, float* y) {
-    VF sum = vset1(0.0f);
-    for (int64_t i = 0; i < d; i += VF_LANES) sum = vadd(sum, vload(x + i));
-    const VF mean = vset1(hsum(sum) / float(d));
-    VF squares = vset1(0.0f);
-    for (int64_t i = 0; i < d; i += VF_LANES) {
-        const VF centred = vsub(vload(x + i), mean);
-        squares = vfma(centred, centred, squares);
-    }
-    const VF rate = vset1(1.0f / std::sqrt(hsum(squares) / float(d) + NORM_EPS));
-    for (int64_t i = 0; i < d; i += VF_LANES) {
-        const VF scaled = vmul(vsub(vload(x + i), mean), rate);
-        vstore(y + i, vfma(scaled, vload(norm.weight + i), vload(norm.bias + i)));
-    }
+    normalize_row(x, norm.weight, norm.bias, NORM_EPS, d, y);
 }
 
 // x * Phi(x), the error function by Abramowitz and Stegun 7.1.26: within 2e-7.
