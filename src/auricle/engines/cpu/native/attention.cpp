@@ -177,6 +177,7 @@ void take_queries(const Attention& a, int64_t batch, int64_t head, int64_t first
     queries.largest[i] = LOWEST, queries.total[i] = 0.0f;
     const int64_t row = first + std::min<int64_t>(i, queries.count - 1);  // what is past the last is not stored
     const float* q = a.q + batch * a.q_batch_stride + row * a.q_row_stride + head * a.width;
+    prefetch_row(q + PREFETCHED_ROWS * a.q_row_stride, a.width);
     int16_t* tile = queries.rows + i / TILE_M * TILE_M * MAX_WIDTH;
     const float scale = quantise_left(q, (int)a.width, tile, i % TILE_M);
     queries.scales[i] = scale == 0.0f ? 1.0f : scale;  // so that keys that are not valid stay far below the others

@@ -60,6 +60,12 @@ struct PackedHeads {
   }
 };
 
+// Rows of a head lie further apart than the processor looks ahead by itself.
+constexpr int64_t PREFETCHED_ROWS = 8;
+AURICLE_INLINE void prefetch_row(const float* row, int64_t width) {
+  for (int64_t i = 0; i < width; i += 16) _mm_prefetch((const char*)(row + i), _MM_HINT_T0);
+}
+
 // The largest factor that neither passes 16 bits nor lets a sum overflow.
 AURICLE_INLINE VF right_factor(VF most, VF sum) {
   const VF factor = vdiv(vset1((float)RIGHT_MAX), vmax(most, vset1(1e-30f)));
@@ -88,6 +94,7 @@ void pack_keys(const Attention& a, int64_t batch, int64_t head, const PackedHead
     for (int i = 0; i < KEYS_AT_ONCE; i++) {
       const bool valid = key + i < a.n_keys && (!a.valid || a.valid[batch * a.n_keys + key + i]);
       packed.penalty[key + i] = valid ? 0.0f : LOWEST;
+      prefetch_row(first + (key + i + PREFETCHED_ROWS) * a.k_row_stride, a.width);
       packed.key_scales[key + i] = valid ? scale_key(a, first + (key + i) * a.k_row_stride, rows[i]) : 0.0f;
     }
     int16_t* panel = packed.keys + key / TILE_N * TILE_N * a.padded_width();
@@ -109,12 +116,14 @@ void pack_value_block(const Attention& a, const float* values, int64_t first, co
   VF most[VECTORS], sum[VECTORS], factor[VECTORS];
   std::fill(most, most + vectors, vzero());
   std::fill(sum, sum + vectors, vzero());
-  for (int64_t key = 0; key < keys; key++)
+  for (int64_t key = 0; key < keys; key++) {
+    prefetch_row(values + (first + key + PREFETCHED_ROWS) * a.v_row_stride, a.width);
     for (int i = 0; i < vectors; i++) {
       const VF value = vabs(value_of(key, i));
       most[i] = vmax(most[i], value);
       if constexpr (RIGHT_SUM <= FLT_MAX) sum[i] = vadd(sum[i], value);
     }
+  }
   for (int i = 0; i < vectors; i++) {
     factor[i] = right_factor(most[i], sum[i]);
     vstore(packed.value_scales + (i / 2 * a.key_blocks() + first / KEY_BLOCK) * TILE_N + i % 2 * VF_LANES,
