@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from auricle.engines.cpu import products
 from auricle.engines.cpu.linear import Arithmetic
 from auricle.engines.cpu.modules_products import (
     ACTIVATIONS,
@@ -25,7 +26,9 @@ from auricle.engines.cpu.modules_products import (
 )
 from auricle.models.speech_encoder import ConvLayer, FeatureEncoder, SpeechEncoderConfig
 
-STRETCH = 16  # frames that come of one pass through the layers
+# Frames that come of one pass through the layers: what they make fits into a second cache, and on matrix units, which
+# compute as fast as weights come, weights are to be read less often.
+STRETCH, STRETCH_ON_MATRIX_UNITS = 16, 64
 
 
 class FastFeatureEncoder(nn.Module):
@@ -44,6 +47,7 @@ class FastFeatureEncoder(nn.Module):
         self.width = config.conv_dim[-1]
         # Kernels are prepared for every new shape where oneDNN computes: there the last stretch is a whole one, too.
         self.whole_stretches = arithmetic == "bfloat16"
+        self.stretch = STRETCH_ON_MATRIX_UNITS if products.on_matrix_units() else STRETCH
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map (S,) to (T, C); T is 0 below the receptive field."""
@@ -52,10 +56,10 @@ class FastFeatureEncoder(nn.Module):
         if not n_frames:
             return frames
         first = self.first.for_recording(samples)
-        for start in range(0, n_frames, STRETCH):
+        for start in range(0, n_frames, self.stretch):
             if self.whole_stretches:
-                start = max(0, min(start, n_frames - STRETCH))
-            end = min(start + STRETCH, n_frames)
+                start = max(0, min(start, n_frames - self.stretch))
+            end = min(start + self.stretch, n_frames)
             heard = samples[start * self.hop : (end - 1) * self.hop + self.receptive_field]
             frames[start:end] = self._layers(heard, first)
         return frames
