@@ -10,6 +10,7 @@ from auricle.results import Warning
 
 FULL_SCALE = 0.999  # of samples between -1 and 1
 LEAST_RUN = 3  # equal samples, one after the other, at the top
+LEAST_BLOCK = 8  # samples: shorter ones are not worth a look at them as a whole
 JOIN_S = 1.0  # spans closer than this are told as one
 
 # A recording that was turned down after it was cut off is flat at its own peak. The rounded top of a loud hum is
@@ -44,10 +45,15 @@ class ClippingDetector:
             return
         # Converters of the sample rate swing beyond full scale where a recording was cut off.
         samples = np.clip(np.nan_to_num(block), -1.0, 1.0)
+        level = float(np.abs(samples).max())
+        if level > self._level:
+            self._level, self._peak = level, []
         repeats = samples[1:] == samples[:-1]
-        if self._has_short_runs_alone(samples, repeats):
-            # The block at once: what is not repeated is neither flat nor looked at.
-            self._look_at_level(float(np.abs(samples).max()))
+        going_on = 0  # samples of the run before this block, with those that go on here
+        if self._open is not None:
+            going_on = self._n_samples - self._open[0] + (1 + repeats[:1].sum() if samples[0] == self._open[1] else 0)
+        if len(samples) >= LEAST_BLOCK and going_on < LEAST_RUN and not (repeats[1:] & repeats[:-1]).any():
+            # No run is long enough for anything: the block at once.
             length = 2 if repeats[-1] else 1  # of the last run
             self._n_samples += len(samples)
             self._before = float(samples[-1 - length])
@@ -60,7 +66,6 @@ class ClippingDetector:
         elif self._open is not None:
             starts, values = np.append(self._open[0], starts), np.append(self._open[1], values)
         self._n_samples += len(samples)
-        self._look_at_level(float(np.abs(values).max()))
         self._scan(starts, values)
         self._before = float(values[-2]) if len(values) > 1 else self._before
         self._open = int(starts[-1]), float(values[-1])
@@ -83,20 +88,6 @@ class ClippingDetector:
             )
             for span in spans
         )
-
-    def _has_short_runs_alone(self, samples: np.ndarray, repeats: np.ndarray) -> bool:
-        """Whether no run in the block, or into it, is as long as `LEAST_RUN`, and more than one run begins in it."""
-        if len(samples) < 2 * LEAST_RUN or (repeats[1:] & repeats[:-1]).any():
-            return False
-        if self._open is None:
-            return True
-        start, value = self._open
-        goes_on = (1 + int(repeats[0])) if samples[0] == value else 0
-        return self._n_samples - start + goes_on < LEAST_RUN
-
-    def _look_at_level(self, level: float) -> None:
-        if level > self._level:
-            self._level, self._peak = level, []
 
     def _scan(self, starts: np.ndarray, values: np.ndarray) -> None:
         """Note all runs but the last, which may go on."""

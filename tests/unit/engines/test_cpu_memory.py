@@ -48,7 +48,7 @@ def test_small_results_are_ordinary_tensors() -> None:
 
 
 def test_no_more_than_so_much_memory_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MOST_IDLE", 7 * HUGE_PAGE)
+    monkeypatch.setattr(memory, "MOST_IDLE", 7)
     held = [lent(ELEMENTS) for _ in range(4)]
     assert len({one.data_ptr() for one in held}) == 4
     del held

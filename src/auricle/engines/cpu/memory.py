@@ -19,51 +19,43 @@ from torch import Tensor
 HUGE_PAGE = 2 << 20
 LEAST = 1 << 20  # bytes: what is smaller is no gain alone
 LINE = 64  # bytes of a cache line, which every tensor of a block begins with
-MOST_IDLE = 128 << 20  # bytes of results that are kept for the next ones
+MOST_IDLE = 64  # pages of results that are kept for the next ones
 
-# Pages of results that nobody holds, by their size. A deque's own operations are all that several threads need.
+# Pages of results that nobody holds, by their number. A deque's own operations are all that several threads need.
 _idle: defaultdict[int, deque[mmap.mmap]] = defaultdict(deque)
 
 
 def large(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor of zeros in pages of its own, huge ones where the system has them."""
     n_bytes = math.prod(shape) * dtype.itemsize
-    if not _is_worth_pages(n_bytes):
+    if n_bytes < LEAST or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.zeros(*shape, dtype=dtype)
-    return torch.frombuffer(_pages(_whole_pages(n_bytes)), dtype=dtype, count=math.prod(shape)).view(*shape)
+    return torch.frombuffer(_pages(-(-n_bytes // HUGE_PAGE)), dtype=dtype, count=math.prod(shape)).view(*shape)
 
 
 def lent(*shape: int) -> Tensor:
     """A float32 tensor of any numbers, in memory that goes to the next one when this and its views end."""
     n_bytes = math.prod(shape) * torch.float32.itemsize
-    if not _is_worth_pages(n_bytes):
+    if n_bytes < LEAST or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.empty(*shape)
-    size = _whole_pages(n_bytes)
+    n_pages = -(-n_bytes // HUGE_PAGE)
     try:
-        pages = _idle[size].pop()
+        pages = _idle[n_pages].pop()
     except IndexError:
-        pages = _pages(size)
+        pages = _pages(n_pages)
     view = memoryview(pages)  # which the tensor's storage holds, and nobody else
-    weakref.finalize(view, _take_back, size, pages).atexit = False
+    weakref.finalize(view, _take_back, n_pages, pages).atexit = False
     return torch.frombuffer(view, dtype=torch.float32, count=math.prod(shape)).view(*shape)
 
 
-def _take_back(size: int, pages: mmap.mmap) -> None:
-    if size + sum(one * len(kept) for one, kept in list(_idle.items())) <= MOST_IDLE:
-        _idle[size].append(pages)
+def _take_back(n_pages: int, pages: mmap.mmap) -> None:
+    if n_pages + sum(one * len(kept) for one, kept in list(_idle.items())) <= MOST_IDLE:
+        _idle[n_pages].append(pages)
 
 
-def _is_worth_pages(n_bytes: int) -> bool:
-    return n_bytes >= LEAST and hasattr(mmap, "MADV_HUGEPAGE")
-
-
-def _whole_pages(n_bytes: int) -> int:
-    return -(-n_bytes // HUGE_PAGE) * HUGE_PAGE
-
-
-def _pages(n_bytes: int) -> mmap.mmap:
+def _pages(number: int) -> mmap.mmap:
     # Shared memory, which is Python's default, has huge pages on hardly any system.
-    pages = mmap.mmap(-1, n_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = mmap.mmap(-1, number * HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     pages.madvise(mmap.MADV_HUGEPAGE)
     return pages
 

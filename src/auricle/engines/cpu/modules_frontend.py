@@ -60,18 +60,15 @@ class FastFeatureEncoder(nn.Module):
             if self.whole_stretches:
                 start = max(0, min(start, n_frames - self.stretch))
             end = min(start + self.stretch, n_frames)
-            heard = samples[start * self.hop : (end - 1) * self.hop + self.receptive_field]
-            frames[start:end] = self._layers(heard, first)
+            x = samples[start * self.hop : (end - 1) * self.hop + self.receptive_field]
+            x = self.first(x, first, self.activation)  # (T', C)
+            for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+                if isinstance(norm, nn.LayerNorm):
+                    x = apply_activation(normalized(convolution(x), norm), self.activation)
+                else:
+                    x = convolution(x, self.activation)
+            frames[start:end] = x
         return frames
-
-    def _layers(self, samples: Tensor, first: Product) -> Tensor:
-        x = self.first(samples, first, self.activation)  # (T', C)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            if isinstance(norm, nn.LayerNorm):
-                x = apply_activation(normalized(convolution(x), norm), self.activation)
-            else:
-                x = convolution(x, self.activation)
-        return x
 
 
 class FirstConvolution(nn.Module):
