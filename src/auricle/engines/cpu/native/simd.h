@@ -36,6 +36,8 @@ AURICLE_INLINE VF vabs(VF a) { return _mm512_abs_ps(a); }
 AURICLE_INLINE VF vround(VF a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 AURICLE_INLINE float hsum(VF a) { return _mm512_reduce_add_ps(a); }
 AURICLE_INLINE float hmax(VF a) { return _mm512_reduce_max_ps(a); }
+// A bit for each lane, the first lowest.
+AURICLE_INLINE unsigned equal_lanes(VF a, VF b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
 
 // The first n lanes (0 to VF_LANES); the others are zero, and are neither read nor written.
 AURICLE_INLINE VF vload_n(const float* p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
@@ -121,6 +123,8 @@ AURICLE_INLINE float hmax(VF a) {
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
+// A bit for each lane, the first lowest.
+AURICLE_INLINE unsigned equal_lanes(VF a, VF b) { return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_EQ_OQ)); }
 
 // The first n lanes (0 to VF_LANES); the others are zero, and are neither read nor written.
 AURICLE_INLINE VI lanes_below(int n) {

@@ -85,23 +85,31 @@ inline Best best_of(const float* logits, const Rules& rules, const RowState& sta
     };
     auto one = [&](int64_t v) { return logits[v] + rules.banned[v] + (blank ? blank[v] : 0.0f); };
     const int64_t whole = begin + (end - begin) / VF_LANES * VF_LANES;
-    VF tops = vset1(NONE), seconds = vset1(NONE);
-    for (int64_t v = begin; v < whole; v += VF_LANES) {
+    constexpr int AT_ONCE = 4;  // vectors: a largest value is not ready when the next is compared with it
+    VF tops[AT_ONCE], seconds[AT_ONCE];
+    for (int i = 0; i < AT_ONCE; i++) tops[i] = seconds[i] = vset1(NONE);
+    const auto look_at = [&](int64_t v, int i) {
         const VF value = some(v);
-        seconds = vmax(vmin(value, tops), seconds);
-        tops = vmax(value, tops);  // the second where the first is no number
-    }
-    alignas(64) float top[VF_LANES], second[VF_LANES];
-    vstore(top, tops), vstore(second, seconds);
+        seconds[i] = vmax(vmin(value, tops[i]), seconds[i]);
+        tops[i] = vmax(value, tops[i]);  // the second where the first is no number
+    };
+    int64_t at = begin;
+    for (; at + AT_ONCE * VF_LANES <= whole; at += AT_ONCE * VF_LANES)
+        for (int i = 0; i < AT_ONCE; i++) look_at(at + i * VF_LANES, i);
+    for (; at < whole; at += VF_LANES) look_at(at, 0);
+    alignas(64) float top[AT_ONCE][VF_LANES], second[AT_ONCE][VF_LANES];
+    for (int i = 0; i < AT_ONCE; i++) vstore(top[i], tops[i]), vstore(second[i], seconds[i]);
     Best best;
     auto offer = [&](float value) {
         if (value > best.top) best.second = best.top, best.top = value;
         else if (value > best.second) best.second = value;
     };
-    for (int i = 0; i < VF_LANES; i++) offer(top[i]), offer(second[i]);
+    for (int i = 0; i < AT_ONCE * VF_LANES; i++) offer(top[0][i]), offer(second[0][i]);
     for (int64_t v = whole; v < end; v++) offer(one(v));
     if (!(best.top > NONE)) return best;
-    for (int64_t v = begin; v < end && best.token < 0; v++)
+    for (int64_t v = begin; v < whole && best.token < 0; v += VF_LANES)
+        if (const unsigned lanes = equal_lanes(some(v), vset1(best.top))) best.token = v + __builtin_ctz(lanes);
+    for (int64_t v = whole; v < end && best.token < 0; v++)
         if (one(v) == best.top) best.token = v;
     if (!with_sum) return best;
     VF total = vset1(0.0f);
