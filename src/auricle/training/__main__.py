@@ -75,6 +75,9 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     export = commands.add_parser("export", help="write a checkpoint folder")
     export.add_argument("--run", type=Path, default=Path("runs/bundled"))
     export.add_argument("--out", type=Path, required=True)
+    export.add_argument(
+        "--mean-with", type=Path, help="a checkpoint folder that the run began from: the mean of both is written"
+    )
     export.add_argument("--name", required=True, help="what the model calls itself")
     export.add_argument("--summary", required=True, help="one line with its measured accuracy")
     words = commands.add_parser("language-model", help="estimate an n-gram model of words")
@@ -249,10 +252,12 @@ def main(given: Sequence[str] | None = None) -> None:
     else:
         import torch
 
-        from auricle.training.export import export
+        from auricle.training.export import export, mean_of
         from auricle.training.pretrain_ctc import CONFIG
 
         tensors = torch.load(arguments.run / "run.pt", weights_only=True)["average"]
+        if arguments.mean_with is not None:
+            tensors = mean_of(tensors, arguments.mean_with)
         # The letters of ALPHABET are those of English.
         card = {"name": arguments.name, "summary": arguments.summary, "languages": ["en"]}
         export(tensors, CONFIG, arguments.out, card)

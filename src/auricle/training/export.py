@@ -9,8 +9,11 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
 
 from auricle.checkpoints.tensors import write_checkpoint
+from auricle.errors import OptionError
+from auricle.loading import load
 from auricle.models.parakeet import ParakeetConfig
 from auricle.training.text import ALPHABET
 
@@ -28,7 +31,27 @@ def letter_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def export(tensors: dict[str, torch.Tensor], config: ParakeetConfig, folder: Path, card: dict[str, Any]) -> None:
+def mean_of(tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    """The mean of weights and those of a checkpoint folder of the same shape, from which their run began.
+
+    Two ends of runs that went on from each other err differently; what lies between them errs less (Wortsman et al.,
+    "Model soups", 2022, section 3).
+
+    Raises:
+        OptionError: if the folder's weights have other names or shapes.
+    """
+    others = load(folder).model.state_dict()
+    if {name: one.shape for name, one in tensors.items()} != {name: one.shape for name, one in others.items()}:
+        raise OptionError(
+            f"the weights of {folder} have other names or shapes than the run's; give one of its own kind"
+        )
+    return {
+        name: (one + others[name].to(one.dtype)) / 2 if one.is_floating_point() else one
+        for name, one in tensors.items()
+    }
+
+
+def export(tensors: dict[str, Tensor], config: ParakeetConfig, folder: Path, card: dict[str, Any]) -> None:
     """Write config, float16 weights, tokenizer, feature settings and `card` (as auricle.json) to `folder`.
 
     Raises:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import ParakeetFeatureExtractor, ParakeetForCTC, ParakeetTokenizer
 
+from auricle.errors import OptionError
 from auricle.loading import load
 from auricle.models.parakeet import ParakeetConfig, ParakeetCTC
-from auricle.training.export import export, letter_tokenizer
+from auricle.training.export import export, letter_tokenizer, mean_of
 from auricle.training.text import ALPHABET
 
 # The weights are stored in float16 and read by both in float32: the same numbers, sums in another order.
@@ -51,3 +52,21 @@ def test_exported_tokenizer_decodes_as_theirs(exported: Path) -> None:
     theirs = ParakeetTokenizer.from_pretrained(exported)
     assert load(exported).tokenizer.decode(ids) == "he said it's so"
     assert theirs.decode(ids, group_tokens=False) == "he said it's so"
+
+
+def test_the_mean_lies_between_a_run_and_what_it_began_from(exported: Path) -> None:
+    began = load(exported).model.state_dict()
+    run = {name: one + 2 if one.is_floating_point() else one for name, one in began.items()}
+
+    found = mean_of(run, exported)
+
+    assert found.keys() == began.keys()
+    for name, one in began.items():
+        torch.testing.assert_close(found[name], one + 1 if one.is_floating_point() else one)
+
+
+def test_the_mean_with_another_shape_is_refused(exported: Path) -> None:
+    run = dict(load(exported).model.state_dict())
+    run.popitem()
+    with pytest.raises(OptionError, match="other names or shapes than the run's"):
+        mean_of(run, exported)
