@@ -2,7 +2,7 @@
 and for results of products, which is used again as soon as nobody holds them.
 
 With pages of 4 KiB a processor spends a third of such a pass looking addresses up: 20 against 29 GB/s on two cores of
-an AMD EPYC. Fresh pages for every result were a sixth of the time of Whisper's encoder.
+an AMD EPYC. Fresh pages for every result were a twelfth of the time of Whisper's encoder.
 """
 
 from __future__ import annotations
