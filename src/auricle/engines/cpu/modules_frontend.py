@@ -47,7 +47,8 @@ class FastFeatureEncoder(nn.Module):
         self.width = config.conv_dim[-1]
         # Kernels are prepared for every new shape where oneDNN computes: there the last stretch is a whole one, too.
         self.whole_stretches = arithmetic == "bfloat16"
-        self.stretch = STRETCH_ON_MATRIX_UNITS if products.on_matrix_units() else STRETCH
+        on_matrix_units = arithmetic == "int16" and products.on_matrix_units()
+        self.stretch = STRETCH_ON_MATRIX_UNITS if on_matrix_units else STRETCH
 
     def forward(self, samples: Tensor) -> Tensor:
         """Map (S,) to (T, C); T is 0 below the receptive field."""
