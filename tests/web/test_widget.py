@@ -208,6 +208,30 @@ def test_only_options_that_a_model_knows_are_shown_and_they_are_sent(scripted: A
     assert scripted.script.forms[-1]["units"] == ["segment"]
 
 
+def test_what_is_chosen_before_the_model_is_described_stays(scripted: Any, open_page: OpenPage) -> None:
+    page = open_page(scripted.url)
+    asked: list[Any] = []
+
+    def hold(route: Any) -> None:
+        asked.append(route)
+        if len(asked) == 1:  # the page's own question, which decides on the widget
+            route.continue_()
+
+    page.route("**/api/models/test/whisper", hold)
+    page.goto(f"{scripted.url}/models/test/whisper")
+    page.get_by_label("Tell who spoke").check()
+    page.get_by_label("How many speak").select_option("3")
+    page.get_by_label("Times of").select_option("segment")
+    expect(page.get_by_label("Prompt")).to_have_count(0)
+    wait_until(lambda: len(asked) == 2, "the widget asks what the model knows")
+    asked[1].continue_()
+    expect(page.get_by_label("Prompt")).to_be_visible()
+    expect(page.get_by_label("Tell who spoke")).to_be_checked()
+    expect(page.get_by_label("How many speak")).to_have_value("3")
+    expect(page.get_by_label("Times of")).to_have_value("segment")
+    expect(page.locator(".code")).to_contain_text("speakers=3")
+
+
 def test_a_model_that_is_loading_is_waited_for(scripted: Any, open_page: OpenPage, watched: Any) -> None:
     watched.expected.append("503")
     page = open_page(f"{scripted.url}/models/test/loading")

@@ -28,10 +28,12 @@ export class OptionsPanel {
     this.element = el("details", { class: "side", open: isWide }, el("summary", {}, "Options"), this.form);
     this.controls = {};
     this.fixed = {};
+    this.speakerOptions = this.#speakers();
   }
 
-  /** Show what a model of the list knows. */
+  /** Show what a model of the list knows; what was chosen before it was known stays chosen. */
   setModel(model) {
+    const before = this.controls;
     const knows = knowledge(model);
     const languages = model?.auricle?.languages ?? [];
     this.controls = {};
@@ -39,6 +41,7 @@ export class OptionsPanel {
     const fields = [];
     const add = (name, label, control, hint) => {
       this.controls[name] = control;
+      if (before[name]) control.value = before[name].value;
       fields.push(field(label, control, hint));
     };
     if (languages.length > 1) add("language", "Language spoken", languageSelect(languages));
@@ -48,7 +51,7 @@ export class OptionsPanel {
     if (!knows.noWords) add("timestamps", "Times of", select([["word", "Words"], ["segment", "Passages only"]]));
     if (knows.prompt) add("prompt", "Prompt", el("textarea", { rows: 3 }), "Text that sets style and spelling, as if it came before.");
     if (knows.hotwords) add("hotwords", "Words to favour", el("input", { type: "text", autocomplete: "off" }), "Names and terms, with commas between.");
-    this.form.replaceChildren(...fields, this.#speakers());
+    this.form.replaceChildren(...fields, this.speakerOptions);
     this.element.hidden = false;
   }
 
