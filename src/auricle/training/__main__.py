@@ -38,10 +38,10 @@ WEIGHTS = {
     "pocketsphinx_cards": 0.25,
     "speechbrain_2spk": 0.25,
     "speechocean762": 0.12,
-    "synthetic": 0.15,
+    "synthetic": 0.3,
     "unwritten": 0.5,
 }
-READINGS = {"espeak": 8000, "flite": 6000, "festival": 2000}
+READINGS = {"espeak": 8000, "flite": 9000, "festival": 3000}
 
 
 def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:

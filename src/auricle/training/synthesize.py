@@ -10,12 +10,16 @@ import random
 import shutil
 import subprocess
 import tempfile
+import wave
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from auricle.errors import AudioNotFoundError, MissingExtraError, OptionError
+from auricle.training.augment import change_speed
 from auricle.training.text import sentences, spoken_form
 
 # A sentence that shares so many words in a row with a tested one is taken to be from it.
@@ -34,6 +38,10 @@ _ESPEAK_VARIANTS = (
 ).split()
 _FLITE_VOICES = ("awb", "rms", "kal16")
 _FESTIVAL_VOICES = ("kal_diphone", "ked_diphone")
+# The voices of flite and festival that teach are men's: every other reading of theirs is turned into a woman's.
+_OWN_HERTZ = (85.0, 150.0)  # mean pitch
+_WOMENS_HERTZ = (150.0, 240.0)
+_WOMENS_SIZE = (0.8, 0.92)
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,9 @@ class Reading:
     text: str  # as written
     voice: str  # "engine/name"
     rate: float  # speaking rate, 1 is the voice's own
-    pitch: float  # 0 to 1, where the engine can change it
+    pitch: float  # 0 to 1, of espeak-ng
+    size: float = 1.0  # of the vocal tract, in the voice's own: read more slowly by so much, then played faster
+    hertz: float | None = None  # the mean pitch after that, of flite and festival; None is the voice's own
 
 
 def plan(written: Sequence[str], n_readings: dict[str, int], seed: int) -> list[Reading]:
@@ -61,8 +71,13 @@ def plan(written: Sequence[str], n_readings: dict[str, int], seed: int) -> list[
                 voice = rng.choice(_FESTIVAL_VOICES)
             else:
                 raise OptionError(f"the synthesizer {engine!r} is unknown; expected espeak, flite or festival")
-            path = f"{engine}/{index:06d}.wav"
-            readings.append(Reading(path, text, f"{engine}/{voice}", rng.uniform(0.85, 1.2), rng.random()))
+            path, rate, pitch = f"{engine}/{index:06d}.wav", rng.uniform(0.85, 1.2), rng.random()
+            reading = Reading(path, text, f"{engine}/{voice}", rate, pitch)
+            if engine != "espeak":
+                is_woman = index % 2 == 1
+                size = rng.uniform(*_WOMENS_SIZE) if is_woman else 1.0
+                reading = replace(reading, size=size, hertz=rng.uniform(*(_WOMENS_HERTZ if is_woman else _OWN_HERTZ)))
+            readings.append(reading)
     return readings
 
 
@@ -87,9 +102,10 @@ def _espeak(reading: Reading, target: Path) -> None:
 
 def _flite(reading: Reading, target: Path) -> None:
     voice = reading.voice.split("/")[1]
-    stretch = f"duration_stretch={1 / reading.rate:.2f}"
-    command = ["flite", "-voice", voice, "--setf", stretch, "-t", reading.text, "-o", str(target)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    command = ["flite", "-voice", voice, "--setf", f"duration_stretch={1 / (reading.rate * reading.size):.2f}"]
+    if reading.hertz is not None:
+        command += ["--setf", f"int_f0_target_mean={reading.hertz * reading.size:.0f}"]
+    subprocess.run([*command, "-t", reading.text, "-o", str(target)], check=True, capture_output=True, timeout=60)
 
 
 def _festival(readings: Sequence[Reading], folder: Path) -> None:
@@ -97,13 +113,47 @@ def _festival(readings: Sequence[Reading], folder: Path) -> None:
     for reading in readings:
         text = reading.text.replace("\\", " ").replace('"', " ")
         lines.append(f"(voice_{reading.voice.split('/')[1]})")
-        lines.append(f"(Parameter.set 'Duration_Stretch {1 / reading.rate:.2f})")
+        lines.append(f"(Parameter.set 'Duration_Stretch {1 / (reading.rate * reading.size):.2f})")
+        if reading.hertz is not None:
+            mean = reading.hertz * reading.size
+            pairs = {"target_f0_mean": mean, "target_f0_std": mean / 8, "model_f0_mean": 170, "model_f0_std": 34}
+            told = " ".join(f"(list '{name} {value:.1f})" for name, value in pairs.items())
+            lines.append(f"(set! int_lr_params (list {told}))")
         lines.append(f'(set! utt (utt.synth (Utterance Text "{text}")))')
-        lines.append(f'(utt.save.wave utt "{folder / reading.path}" \'riff)')
+        lines.append(f'(utt.save.wave utt "{as_read(folder / reading.path)}" \'riff)')
     with tempfile.NamedTemporaryFile("w", suffix=".scm", encoding="ascii", errors="ignore") as script:
         script.write("\n".join(lines))
         script.flush()
         subprocess.run(["festival", "-b", script.name], check=True, capture_output=True, timeout=3600)
+    for reading in readings:
+        put_in_place(reading, folder / reading.path)
+
+
+def as_read(target: Path) -> Path:
+    """Where a reading lies before it is played faster: what is left half done is made anew."""
+    return target.with_suffix(".read.wav")
+
+
+def put_in_place(reading: Reading, target: Path) -> None:
+    """Put what was read at its place, played faster by as much as the voice is made smaller."""
+    made = as_read(target)
+    if reading.size != 1.0 and made.exists():
+        with wave.open(str(made), "rb") as file:
+            rate, n_channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32)
+        if (n_channels, width) != (1, 2):
+            raise OptionError(f"{made} has {n_channels} channels of {width} bytes; expected one of 2 bytes")
+        faster = change_speed(samples, 1 / reading.size, rate)
+        with wave.open(str(made), "wb") as file:
+            file.setparams((1, 2, rate, 0, "NONE", ""))
+            file.writeframes(np.clip(faster, -32768, 32767).astype("<i2").tobytes())
+    if made.exists():
+        made.rename(target)
+
+
+def _read(reading: Reading, target: Path) -> None:
+    (_espeak if reading.voice.startswith("espeak/") else _flite)(reading, as_read(target))
+    put_in_place(reading, target)
 
 
 def read_aloud(readings: Sequence[Reading], folder: Path, n_workers: int = 2) -> None:
@@ -121,8 +171,7 @@ def read_aloud(readings: Sequence[Reading], folder: Path, n_workers: int = 2) ->
     with ThreadPoolExecutor(n_workers) as pool:
         jobs = [pool.submit(_festival, batch, folder) for batch in batches]
         for reading in single:
-            make = _espeak if reading.voice.startswith("espeak/") else _flite
-            jobs.append(pool.submit(make, reading, folder / reading.path))
+            jobs.append(pool.submit(_read, reading, folder / reading.path))
         for job in jobs:
             job.result()
     silent = [reading for reading in missing if not (folder / reading.path).exists()]

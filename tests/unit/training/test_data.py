@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import wave
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from auricle.training.augment import add_noise, change_speed, mask_spectrum, pla
 from auricle.training.batches import epochs, make_batch, pack, weigh
 from auricle.training.data import UNWRITTEN, Row, read_manifest, read_unwritten, taught_rows
 from auricle.training.store import FeatureStore, Utterance, write_store
-from auricle.training.synthesize import HELD_OUT_VOICES, plan, without_tested
+from auricle.training.synthesize import HELD_OUT_VOICES, Reading, as_read, plan, put_in_place, without_tested
 from auricle.training.text import ALPHABET, sentences, spoken_form
 
 
@@ -53,6 +54,31 @@ def test_plan_repeats_itself_and_never_uses_a_held_out_voice() -> None:
     assert readings == plan(written, {"espeak": 20, "flite": 20, "festival": 5}, seed=3)
     assert len(readings) == len({reading.path for reading in readings}) == 45
     assert not set(HELD_OUT_VOICES.values()) & {reading.voice for reading in readings}
+
+
+def test_every_other_reading_by_flite_and_festival_is_a_womans() -> None:
+    readings = plan(["yes"], {"espeak": 4, "flite": 40, "festival": 10}, seed=3)
+    men, women = (
+        [one for one in readings if one.size == 1.0 and not one.voice.startswith("espeak/")],
+        [one for one in readings if one.size < 1.0],
+    )
+    assert (len(men), len(women)) == (25, 25)
+    assert max(one.hertz or 0 for one in men) <= 150 <= min(one.hertz or 0 for one in women)
+    assert all(one.hertz is None for one in readings if one.voice.startswith("espeak/"))
+
+
+def test_a_smaller_voice_is_played_faster(tmp_path: Path) -> None:
+    reading = Reading("a.wav", "ah", "flite/awb", rate=1.0, pitch=0.5, size=0.8, hertz=200.0)
+    tone = 8000 * np.sin(2 * np.pi * 160 * np.arange(16000) / 16000)
+    with wave.open(str(as_read(tmp_path / reading.path)), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(tone.astype("<i2").tobytes())
+    put_in_place(reading, tmp_path / reading.path)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
+    with wave.open(str(tmp_path / "a.wav"), "rb") as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        assert (file.getframerate(), len(samples)) == (16000, 12800)
+    assert np.abs(np.fft.rfft(samples)).argmax() * 16000 / 12800 == 200
 
 
 def test_sentences_of_tested_recordings_are_left_out(tmp_path: Path) -> None:
