@@ -72,14 +72,7 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     curve.add_argument("--features", type=Path, default=Path("data/features"))
     curve.add_argument("--run", type=Path, default=Path("runs/bundled"))
     curve.add_argument("--most", type=int, default=50, help="utterances per corpus")
-    export = commands.add_parser("export", help="write a checkpoint folder")
-    export.add_argument("--run", type=Path, default=Path("runs/bundled"))
-    export.add_argument("--out", type=Path, required=True)
-    export.add_argument(
-        "--mean-with", type=Path, help="a checkpoint folder that the run began from: the mean of both is written"
-    )
-    export.add_argument("--name", required=True, help="what the model calls itself")
-    export.add_argument("--summary", required=True, help="one line with its measured accuracy")
+    _add_export(commands.add_parser("export", help="write a checkpoint folder"))
     words = commands.add_parser("language-model", help="estimate an n-gram model of words")
     words.add_argument("--text", type=Path, required=True, help="folder of text files")
     words.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
@@ -128,6 +121,20 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         default=1,
         help="of order and disturbances: another one where a run goes on from the last's weights",
     )
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument("--run", type=Path, default=Path("runs/bundled"))
+    export.add_argument("--out", type=Path, required=True)
+    export.add_argument(
+        "--mean-with",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="checkpoint folders, such as the one the run began from: the mean of all is written",
+    )
+    export.add_argument("--name", required=True, help="what the model calls itself")
+    export.add_argument("--summary", required=True, help="one line with its measured accuracy")
 
 
 def _curve(arguments: argparse.Namespace) -> None:
@@ -255,9 +262,7 @@ def main(given: Sequence[str] | None = None) -> None:
         from auricle.training.export import export, mean_of
         from auricle.training.pretrain_ctc import CONFIG
 
-        tensors = torch.load(arguments.run / "run.pt", weights_only=True)["average"]
-        if arguments.mean_with is not None:
-            tensors = mean_of(tensors, arguments.mean_with)
+        tensors = mean_of(torch.load(arguments.run / "run.pt", weights_only=True)["average"], arguments.mean_with)
         # The letters of ALPHABET are those of English.
         card = {"name": arguments.name, "summary": arguments.summary, "languages": ["en"]}
         export(tensors, CONFIG, arguments.out, card)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,23 +32,26 @@ def letter_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def mean_of(tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """The mean of weights and those of a checkpoint folder of the same shape, from which their run began.
+def mean_of(tensors: dict[str, Tensor], folders: Sequence[Path]) -> dict[str, Tensor]:
+    """The mean of a run's weights and those of checkpoint folders of the same shape, each weighing the same.
 
-    Two ends of runs that went on from each other err differently; what lies between them errs less (Wortsman et al.,
-    "Model soups", 2022, section 3).
+    Ends of runs that began from the same weights, and these, err differently; what lies between them errs less
+    (Wortsman et al., "Model soups", 2022, section 3).
 
     Raises:
-        OptionError: if the folder's weights have other names or shapes.
+        OptionError: if a folder's weights have other names or shapes.
     """
-    others = load(folder).model.state_dict()
-    if {name: one.shape for name, one in tensors.items()} != {name: one.shape for name, one in others.items()}:
-        raise OptionError(
-            f"the weights of {folder} have other names or shapes than the run's; give one of its own kind"
-        )
+    total = {name: one.double() if one.is_floating_point() else one for name, one in tensors.items()}
+    for folder in folders:
+        others = load(folder).model.state_dict()
+        if {name: one.shape for name, one in tensors.items()} != {name: one.shape for name, one in others.items()}:
+            raise OptionError(
+                f"the weights of {folder} have other names or shapes than the run's; give one of its own kind"
+            )
+        total = {name: one + others[name] if one.is_floating_point() else one for name, one in total.items()}
     return {
-        name: (one + others[name].to(one.dtype)) / 2 if one.is_floating_point() else one
-        for name, one in tensors.items()
+        name: (one / (1 + len(folders))).to(tensors[name].dtype) if one.is_floating_point() else one
+        for name, one in total.items()
     }
 
 

@@ -54,19 +54,20 @@ def test_exported_tokenizer_decodes_as_theirs(exported: Path) -> None:
     assert theirs.decode(ids, group_tokens=False) == "he said it's so"
 
 
-def test_the_mean_lies_between_a_run_and_what_it_began_from(exported: Path) -> None:
+@pytest.mark.parametrize(("folders", "nearer"), [(0, 3.0), (1, 1.5), (2, 1.0)])
+def test_the_mean_lies_between_a_run_and_folders(exported: Path, folders: int, nearer: float) -> None:
     began = load(exported).model.state_dict()
-    run = {name: one + 2 if one.is_floating_point() else one for name, one in began.items()}
+    run = {name: one + 3 if one.is_floating_point() else one for name, one in began.items()}
 
-    found = mean_of(run, exported)
+    found = mean_of(run, [exported] * folders)
 
     assert found.keys() == began.keys()
     for name, one in began.items():
-        torch.testing.assert_close(found[name], one + 1 if one.is_floating_point() else one)
+        torch.testing.assert_close(found[name], one + nearer if one.is_floating_point() else one)
 
 
 def test_the_mean_with_another_shape_is_refused(exported: Path) -> None:
     run = dict(load(exported).model.state_dict())
     run.popitem()
     with pytest.raises(OptionError, match="other names or shapes than the run's"):
-        mean_of(run, exported)
+        mean_of(run, [exported])
