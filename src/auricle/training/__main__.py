@@ -38,7 +38,7 @@ WEIGHTS = {
     "pocketsphinx_cards": 0.25,
     "speechbrain_2spk": 0.25,
     "speechocean762": 0.12,
-    "synthetic": 0.3,
+    "synthetic": 0.2,
     "unwritten": 0.5,
 }
 READINGS = {"espeak": 8000, "flite": 9000, "festival": 3000}
