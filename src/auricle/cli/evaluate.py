@@ -161,11 +161,25 @@ def _external(plan: Plan, sampling: Sampling) -> list[tuple[Entry, Score]]:
         path = None if plan.out is None else place(plan.out, label, dataset)
         row = speech_row(one, Made(label, dataset), path.name if path is not None else None)
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(line.line() + "\n" for line in read), encoding="utf-8")
+            _keep(path, "".join(line.line() + "\n" for line in read), plan.overwrite)
             write_json(path.with_suffix(".json"), row)
         results.append((Entry(row, path), one))
     return results
+
+
+def _keep(path: Path, lines: str, overwrite: bool) -> None:
+    """Write predictions that were given to where results are kept, and over no others.
+
+    Raises:
+        OptionError: others are there, and --overwrite is not given.
+    """
+    if path.exists() and not overwrite and path.read_text(encoding="utf-8") != lines:
+        raise OptionError(
+            f"{path} holds other predictions; name these differently (--predictions NAME=FILE), choose another --out, "
+            "or give --overwrite"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(lines, encoding="utf-8")
 
 
 def _rescored(plan: Plan, folder: Path, sampling: Sampling) -> list[tuple[Entry, Score]]:

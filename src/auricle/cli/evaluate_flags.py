@@ -88,7 +88,7 @@ Normalizer = Annotated[
     ),
 ]
 Resamples = Annotated[int, typer.Option(min=1, help="Resamples of the bootstrap intervals.", rich_help_panel=_SCORING)]
-Seed = Annotated[int, typer.Option(help="Of the bootstrap.", rich_help_panel=_SCORING)]
+Seed = Annotated[int, typer.Option(min=0, help="Of the bootstrap.", rich_help_panel=_SCORING)]
 Drawn = Annotated[
     str,
     typer.Option(

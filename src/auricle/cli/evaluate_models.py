@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ def measured(plan: Plan, sampling: Sampling) -> tuple[list[tuple[Entry, Score]],
 
     models = unique([labelled(one) for one in plan.models], "--model")
     corpora = unique([(_dataset(label, plan), what) for label, what in map(labelled, plan.data)], "--data")
-    opened = {label: _open(what, plan) for label, what in corpora}
+    opened = {label: (what, _open(what, plan)) for label, what in corpora}
     with tempfile.TemporaryDirectory() as scratch:
         out = plan.out if plan.out is not None else Path(scratch)
         results: list[tuple[Entry, Score]] = []
@@ -82,7 +83,7 @@ def value_of(row: Utterance, key: str) -> str | None:
 
 
 def _measure(
-    label: str, model: str, pipe: Any, opened: dict[str, Corpus], plan: Plan, sampling: Sampling, out: Path
+    label: str, model: str, pipe: Any, opened: dict[str, tuple[str, Corpus]], plan: Plan, sampling: Sampling, out: Path
 ) -> Iterator[tuple[Entry, Score]]:
     from auricle.evaluation.hardware import describe, machine
     from auricle.evaluation.leaderboard import Entry
@@ -96,12 +97,13 @@ def _measure(
     if plan.language and "language" in pipe.dialect.fields:
         parameters.setdefault("language", plan.language)
     computed = {"engine": identity.engine, "dtype": identity.dtype, "device": identity.device}
-    for dataset, corpus in opened.items():
+    for dataset, (data, corpus) in opened.items():
         path = place(out, label, dataset)
         if plan.overwrite:
             path.with_suffix(".run").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         settings = {"model": model, "revision": identity.revision, "options": parameters, **computed}
+        settings["data"] = os.path.realpath(data) if os.path.exists(data) else data
         left_out: dict[str, int] = {}
         run = Run(path, settings, parameters, plan.batch_size)
         with _Told(plan, f"{label} on {dataset}", corpus) as told:

@@ -33,6 +33,7 @@ FOLDERS: tuple[Callable[[Path, Fields], Layout | None], ...] = (
     parallel,
     recordings,
 )
+_WITHOUT_COLUMNS = (kaldi, librispeech, parallel)
 
 
 def open_corpus(
@@ -85,6 +86,8 @@ def _folder(folder: Path, fields: Fields) -> Layout:
     for look in FOLDERS:
         found = look(folder, fields)
         if found is not None:
+            if look in _WITHOUT_COLUMNS and fields != Fields():
+                found.notes.append("text_column and audio_column are not used: this layout has no columns")
             if look is recordings:
                 found.notes += unread_tables(folder)
             return found

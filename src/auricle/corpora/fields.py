@@ -86,9 +86,8 @@ class Base:
         if "://" in name and not self.is_closed:
             return name
         whole = os.path.normpath(os.path.join(self.folder, name))
-        if self.is_closed and os.path.commonpath([whole, os.path.normpath(self.folder)]) != os.path.normpath(
-            self.folder
-        ):
+        # Both from the root on: the folder may be given as ".", and the name may be an absolute path.
+        if self.is_closed and not Path(os.path.abspath(whole)).is_relative_to(os.path.abspath(self.folder)):
             raise Unusable(OUTSIDE)
         return whole
 
@@ -104,7 +103,7 @@ def utterance(record: Mapping[str, Any], fields: Fields, base: Base, prefix: str
     audio_key = _first(record, fields.audio)
     audio, name = _sound(record.get(audio_key or ""), base)
     start, end = _times(record)
-    text_key, id_key = _first(record, fields.text), _first(record, ID)
+    text_key, id_key = _first(record, fields.text), next((key for key in ID if not _is_blank(record.get(key))), None)
     if id_key:
         given = str(record[id_key])
     else:
@@ -173,18 +172,23 @@ def _sound(value: Any, base: Base) -> tuple[Sound, str | None]:
 
 def _times(record: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """Return where a stretch begins and ends; (None, None) for a whole recording."""
-    if record.get("offset") is not None:
-        start, duration = seconds(record["offset"]), seconds(record.get("duration"))
+    given = {key: record[key] for key in ("offset", "start", "end") if not _is_blank(record.get(key))}
+    if "offset" in given:
+        start, duration = seconds(given["offset"]), seconds(record.get("duration"))
         if start is None:
             raise Unusable(BAD_TIMES)
         return start, None if duration is None else start + duration
-    if record.get("start") is None and record.get("end") is None:
+    if not given:
         return None, None
-    start = seconds(record.get("start", 0.0))
-    end = seconds(record["end"]) if record.get("end") is not None else None
-    if start is None or (record.get("end") is not None and end is None) or (end is not None and end <= start):
+    start, end = seconds(given.get("start", 0.0)), seconds(given.get("end"))
+    if start is None or ("end" in given and end is None) or (end is not None and end <= start):
         raise Unusable(BAD_TIMES)
     return start, end
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether a field says nothing: a table has an empty cell where JSON has null, or no key."""
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _first(record: Mapping[str, Any], names: Sequence[str]) -> str | None:

@@ -57,9 +57,9 @@ def interval(
     `groups` names what is drawn as a whole, such as each utterance's speaker; without it utterances are drawn.
 
     Raises:
-        OptionError: `level` is not between 0 and 1, or there are no resamples.
+        OptionError: `level` is not between 0 and 1, there are no resamples, or `seed` is negative.
     """
-    _check(level, resamples)
+    _check(level, resamples, seed)
     table = _grouped(np.stack([errors, lengths], axis=1), groups)
     if len(table) < 2:
         return None
@@ -82,9 +82,9 @@ def compare(
     """Compare two models' errors on the same utterances, which are drawn together; None for fewer than two.
 
     Raises:
-        OptionError: `level` is not between 0 and 1, or there are no resamples.
+        OptionError: `level` is not between 0 and 1, there are no resamples, or `seed` is negative.
     """
-    _check(level, resamples)
+    _check(level, resamples, seed)
     table = _grouped(np.stack([first, second, lengths], axis=1), groups)
     if len(table) < 2:
         return None
@@ -129,8 +129,10 @@ def _resampled(table: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     return np.concatenate(parts).astype(np.float64)
 
 
-def _check(level: float, resamples: int) -> None:
+def _check(level: float, resamples: int, seed: int) -> None:
     if not 0 < level < 1:
         raise OptionError(f"level={level!r}; expected a number between 0 and 1, such as 0.95")
     if resamples < 1:
         raise OptionError(f"resamples={resamples!r}; expected 1 or more, such as {RESAMPLES}")
+    if seed < 0:
+        raise OptionError(f"seed={seed!r}; expected 0 or more")

@@ -6,8 +6,6 @@ words go to the segment that their middle lies in.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections import Counter
@@ -15,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from auricle.corpora.lines import columns_of, refuse_other_separator, table
 from auricle.errors import OptionError
-from auricle.evaluation.predictions import Prediction, prediction_of, read_lines, read_text
+from auricle.evaluation.predictions import REFERENCE_KEYS, Prediction, prediction_of, read_lines, read_text
 from auricle.evaluation.turns import IGNORED, records, seconds
 
 _TRN_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<id>[^()]+)\)\s*$")
@@ -77,18 +76,33 @@ def _jsonl(path: Path) -> list[Prediction]:
 
 
 def _json(path: Path) -> list[Prediction]:
+    """Read one list of objects; NeMo writes an object in each line of files with this ending."""
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(text)
     except ValueError as error:
-        raise OptionError(f"{path} is no JSON: {error}") from None
+        if text.lstrip().startswith("{"):
+            return _jsonl(path)
+        raise OptionError(f"{path} is no JSON: {error}; expected a list of objects, or one in each line") from None
+    if isinstance(content, dict):  # one line alone
+        content = [content]
     if not isinstance(content, list):
         raise OptionError(f"{path} holds {type(content).__name__}; expected a list of objects")
     return [prediction_of(row, f"{path}, [{place}]", str(place + 1)) for place, row in enumerate(content)]
 
 
 def _table(path: Path) -> list[Prediction]:
-    rows = csv.DictReader(io.StringIO(read_text(path)), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    return [prediction_of(row, f"{path}, row {place}", str(place)) for place, row in enumerate(rows, 1)]
+    """Read a table as data sets' are read: .tsv has no quotes. What would be left out there is refused here."""
+
+    def refuse(where: str, reason: str) -> None:
+        raise OptionError(
+            f"{path}: {reason} ({where}); expected as many fields as there are columns, in UTF-8, and in a .csv quotes "
+            "around what holds a comma. Write it so, or as .jsonl"
+        )
+
+    refuse_other_separator(path, columns_of(path), REFERENCE_KEYS)
+    rows = table(path, refuse)
+    return [prediction_of(row, f"{path}, row {place}", str(place)) for place, (_, row) in enumerate(rows, 1)]
 
 
 _WHOLE: dict[str, Callable[[Path], list[Prediction]]] = {
@@ -121,6 +135,8 @@ def _trn(path: Path) -> dict[str, str]:
         match = _TRN_LINE.fullmatch(line)
         if match is None:
             raise OptionError(f"{path}, line {number} is {line!r}; expected a text and its id in parentheses")
+        if match["id"] in found:
+            raise OptionError(f"{path}, line {number} has the id {match['id']!r} again; expected each once")
         found[match["id"]] = match["text"]
     return found
 
@@ -143,8 +159,15 @@ def _stm_with_ctm(predictions: Path, references: Path) -> list[Prediction]:
     for fields, where in records(predictions, 5, _COMMENTS):
         start, duration = seconds(fields[2], where), seconds(fields[3], where)
         words.setdefault((fields[0], fields[1].upper()), []).append((start + duration / 2, fields[4]))
-    found = []
-    for fields, where in records(references, 5, _COMMENTS):
+    found, segments = [], list(records(references, 5, _COMMENTS))
+    unknown = words.keys() - {(fields[0], fields[1].upper()) for fields, _ in segments}
+    if unknown:
+        recording, channel = min(unknown)
+        raise OptionError(
+            f"{predictions} has words of {recording!r}, channel {channel!r}, and {references} has no segment of it; "
+            "expected the same names and channels in both"
+        )
+    for fields, where in segments:
         place, (start, end) = (fields[0], fields[1].upper()), (seconds(fields[3], where), seconds(fields[4], where))
         text = " ".join(part for part in fields[5:] if not (part.startswith("<") and part.endswith(">")))
         heard = [word for middle, word in sorted(words.get(place, [])) if start <= middle < end]

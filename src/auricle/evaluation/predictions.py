@@ -7,6 +7,7 @@ and besides id, and speaker, language and error where there are any.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +93,12 @@ def prediction_of(row: Any, where: str, number: str) -> Prediction:
     if isinstance(audio, Mapping):
         audio = audio.get("path")
     name = _first(row, ID_KEYS)
+    is_shard = {"text", "reference"} <= row.keys() and row.keys().isdisjoint(PREDICTION_KEYS)  # of transcribe --out
+    said, heard = (("reference",), ("text",)) if is_shard else (REFERENCE_KEYS, PREDICTION_KEYS)
     return Prediction(
         id=str(name if name is not None else audio or number),
-        reference=_text(row, REFERENCE_KEYS, where, "reference"),
-        prediction=None if error else _text(row, PREDICTION_KEYS, where, "prediction"),
+        reference=_text(row, said, where, "reference"),
+        prediction=None if error else _text(row, heard, where, "prediction"),
         audio=str(audio or ""),
         duration=_number(row.get("duration"), where, "duration"),
         seconds=_number(row.get("time"), where, "time"),
@@ -133,9 +136,10 @@ def _number(value: Any, where: str, key: str) -> float | None:
     if value is None or value == "":
         return None
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         raise OptionError(f"{where}: {key} is {value!r}; expected seconds as a number") from None
+    return number if math.isfinite(number) else None  # NaN is what spreadsheets' libraries write for nothing
 
 
 def _optional(value: Any) -> str | None:

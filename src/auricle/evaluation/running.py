@@ -88,12 +88,14 @@ def _earlier(run: Run) -> list[Prediction]:
         return []
     before = json.loads(settings.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(dict(run.settings)))
+    if "data" in now:
+        before.setdefault("data", now["data"])  # not written down by earlier versions
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if changed:
         said = "; ".join(f"{key} was {before.get(key)!r} and is {now.get(key)!r}" for key in changed)
         raise OptionError(
-            f"{run.path} was made otherwise: {said}; name this one differently (--model NAME=MODEL), choose another "
-            "--out, or give --overwrite"
+            f"{run.path} was made otherwise: {said}; name this one differently (--model NAME=MODEL, --data "
+            "NAME=DATA), choose another --out, or give --overwrite"
         )
     _cut_unfinished_line(run.path)
     return read_jsonl(run.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -130,7 +130,7 @@ def score(predictions: Sequence[Prediction], normalizer: Normalizer, sampling: S
         if reason is not None:
             dropped.setdefault(reason, []).append(one.id)
         elif one.prediction is None:
-            failed.append(one)
+            failed.append(one if one.error else replace(one, error="it has no prediction"))
         else:
             kept.append(one)
     references = normalizer.all(one.reference or "" for one in kept)

@@ -138,6 +138,23 @@ def test_a_second_run_hears_nothing_and_says_the_same(fake: Fake, data: Path, tm
     assert fake.heard == ["a.wav", "a.wav", "b.wav"]
 
 
+def test_data_of_the_same_name_elsewhere_is_not_taken_for_what_was_heard(fake: Fake, tmp_path: Path) -> None:
+    for place, heard in (("clean", "hello there"), ("noisy", "low bear")):
+        (tmp_path / place / "test").mkdir(parents=True)
+        (tmp_path / place / "test" / "a.wav").write_text(heard)
+        row = {"id": "1", "path": "a.wav", "text": "hello there"}
+        (tmp_path / place / "test" / "manifest.jsonl").write_text(json.dumps(row) + "\n")
+    given = ("evaluate", "-m", "fake", "-o", tmp_path / "out", "-f", "json", "-d")
+    assert call(*given, tmp_path / "clean" / "test").exit_code == 0
+    other = call(*given, tmp_path / "noisy" / "test")
+    assert other.exit_code == 2
+    assert "data was" in other.stderr
+    assert "--data NAME=DATA" in other.stderr.replace("\n", " ")
+    named = call(*given, f"noisy={tmp_path / 'noisy' / 'test'}")
+    [row] = json.loads(named.stdout)["results"]
+    assert (row["dataset"], row["wer"]) == ("noisy", 1.0)
+
+
 def test_a_model_that_is_not_there_keeps_no_other_from_being_measured(
     fake: Fake, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +223,21 @@ def test_predictions_of_others_are_scored_and_scored_again(tmp_path: Path) -> No
     done = call("evaluate", "--rescore", out, "--normalizer", "none", "-f", "json")
     assert json.loads(done.stdout)["results"][0]["wer"] == 1.0
     assert json.loads((out / "hyp" / "ref.json").read_text())["normalizer"]["name"] == "none"
+
+
+def test_predictions_of_others_are_written_over_no_others(tmp_path: Path) -> None:
+    for place, heard in (("one", "a b"), ("two", "a c")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "theirs.jsonl").write_text(json.dumps({"text": "a b", "pred_text": heard}) + "\n")
+    kept = ("evaluate", "-o", tmp_path / "out", "-q", "-p")
+    assert call(*kept, tmp_path / "one" / "theirs.jsonl").exit_code == 0
+    assert call(*kept, tmp_path / "one" / "theirs.jsonl").exit_code == 0
+    other = call(*kept, tmp_path / "two" / "theirs.jsonl")
+    assert other.exit_code == 2
+    assert "holds other predictions; name these differently" in other.stderr
+    assert json.loads((tmp_path / "out" / "theirs" / "predictions.json").read_text())["wer"] == 0.0
+    assert call(*kept, tmp_path / "two" / "theirs.jsonl", "--overwrite").exit_code == 0
+    assert json.loads((tmp_path / "out" / "theirs" / "predictions.json").read_text())["wer"] == 0.5
 
 
 def test_an_unknown_language_is_said_and_not_guessed(tmp_path: Path) -> None:

@@ -17,6 +17,18 @@ def test_csv_fields_in_quotes_hold_commas_and_line_ends(tmp_path, sound):
     assert corpus.report.columns == {"audio": "file_name", "text": "transcription"}
 
 
+@pytest.mark.parametrize("given", [".", "../set", "absolute"])
+def test_paths_stay_within_the_folder_however_it_is_given(tmp_path, sound, monkeypatch, given):
+    sound("set/a.wav"), sound("outside.wav")
+    within, beyond = tmp_path / "set" / "a.wav", tmp_path / "outside.wav"
+    lines = f"file_name,text\na.wav,x\n{within},y\n{beyond},z\n../outside.wav,z\n"
+    (tmp_path / "set" / "metadata.csv").write_text(lines)
+    monkeypatch.chdir(tmp_path / "set")
+    corpus = open_corpus(tmp_path / "set" if given == "absolute" else given)
+    assert [row.text for row in corpus] == ["x", "y"]
+    assert corpus.report.reasons == {"a path that leaves the dataset's folder": 2}
+
+
 def test_the_folder_that_a_path_begins_with_is_its_split(tmp_path, sound):
     sound("train/a.wav"), sound("test/a.wav")
     lines = ['{"file_name": "train/a.wav", "text": "x"}', '{"file_name": "test/a.wav", "text": "y"}']

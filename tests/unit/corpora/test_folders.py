@@ -18,6 +18,14 @@ def test_librispeech_reads_transcripts_beside_their_recordings(tmp_path, sound):
     assert corpus.report.reasons == {"no such file": 1}
 
 
+def test_a_column_that_is_named_where_there_are_none_is_told(tmp_path, sound):
+    sound("84/1/84-1-0.flac")
+    (tmp_path / "84/1/84-1.trans.txt").write_text("84-1-0 GO ON\n")
+    assert open_corpus(tmp_path).report.notes == ()
+    report = open_corpus(tmp_path, text_column="german").report
+    assert report.notes == ("text_column and audio_column are not used: this layout has no columns",)
+
+
 def test_librispeech_parts_are_splits(tmp_path, sound):
     for part, reader in (("dev-clean", "1"), ("train-clean-5", "2")):
         sound(f"{part}/{reader}/7/{reader}-7-0.flac")

@@ -42,6 +42,25 @@ def test_a_stretch_behind_the_end_of_its_recording_is_an_error_with_both_times(t
         row.source()
 
 
+def test_empty_cells_of_a_table_say_nothing(tmp_path, sound):
+    sound("a.wav"), sound("b.wav"), sound("c.wav")
+    table = "id,path,text,offset,duration\n,a.wav,x,,\n,b.wav,y,0.5,\nown,c.wav,z,,0.25\n"
+    (tmp_path / "m.csv").write_text(table)
+    corpus = open_corpus(tmp_path / "m.csv")
+    assert corpus.report.n_left_out == 0
+    assert [(row.id, row.start, row.end, row.duration) for row in corpus] == [
+        ("a.wav", None, None, None),
+        ("b.wav#0.5-", 0.5, None, None),
+        ("own", None, None, 0.25),
+    ]
+
+
+def test_a_start_of_null_is_the_beginning(tmp_path, sound):
+    sound("a.wav")
+    (row,) = open_corpus(manifest(tmp_path / "m.jsonl", {"path": "a.wav", "start": None, "end": 0.5}))
+    assert (row.start, row.end) == (0.0, 0.5)
+
+
 def test_splits_are_said_by_rows(tmp_path, sound):
     sound("a.wav"), sound("b.wav")
     rows = [{"path": "a.wav", "split": "test", "text": "x"}, {"path": "b.wav", "split": "train", "text": "y"}]

@@ -96,3 +96,5 @@ def test_wrong_levels_are_refused() -> None:
         interval(*sample(5, 0), level=95)
     with pytest.raises(OptionError, match="resamples=0"):
         interval(*sample(5, 0), resamples=0)
+    with pytest.raises(OptionError, match="seed=-1; expected 0 or more"):
+        interval(*sample(5, 0), seed=-1)

@@ -45,7 +45,9 @@ def test_a_wrong_line_is_told_with_its_number(tmp_path: Path) -> None:
     [
         ("p.jsonl", '{"audio_filepath": "a.wav", "text": "a b", "pred_text": "a c"}\n'),
         ("p.jsonl", '{"path": "a.wav", "reference": "a b", "hypothesis": "a c"}\n'),
+        ("p.jsonl", '{"id": "a.wav", "text": "a c", "reference": "a b", "error": null}\n'),  # of transcribe --out
         ("p.json", '[{"file": "a.wav", "sentence": "a b", "prediction": "a c"}]'),
+        ("p.json", '{"audio_filepath": "a.wav", "text": "a b", "pred_text": "a c"}\n'),
         ("p.csv", "id,reference,prediction\na.wav,a b,a c\n"),
         ("p.tsv", "id\ttext\thyp\na.wav\ta b\ta c\n"),
     ],
@@ -100,3 +102,54 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         read_external(write(tmp_path / "a.trn", "a (1)\n"), text)
     with pytest.raises(OptionError, match="cannot be read"):
         read_external(tmp_path / "none.jsonl")
+
+
+def test_lines_of_json_are_read_with_the_ending_that_nemo_gives_them(tmp_path: Path) -> None:
+    lines = '{"text": "a", "pred_text": "b"}\n{"text": "c", "pred_text": "d"}\n'
+    assert [one.prediction for one in read_external(write(tmp_path / "p.json", lines))] == ["b", "d"]
+    with pytest.raises(OptionError, match="is no JSON"):
+        read_external(write(tmp_path / "broken.json", '[{"text": "a",'))
+
+
+def test_quotation_marks_of_a_tsv_are_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.tsv", 'text\tpred_text\n"hello there\t"hello there\nb\tc\n')
+    assert [(one.reference, one.prediction) for one in read_external(path)] == [
+        ('"hello there', '"hello there'),
+        ("b", "c"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("a dog, ran,a dog", r"unreadable line \(line 3 of p.csv, 3 fields for 2 columns\)"),
+        ("a dog", r"unreadable line \(line 3 of p.csv, 1 fields for 2 columns\)"),
+        (f"{'a ' * 70_000},b", r"unreadable line \(line 3 of p.csv\)"),
+    ],
+)
+def test_a_row_of_a_table_that_does_not_fit_is_refused(tmp_path: Path, row: str, told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        read_external(write(tmp_path / "p.csv", f"text,pred_text\nthe cat,the cat\n{row}\n"))
+
+
+def test_a_table_with_another_separator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="divided by ';'"):
+        read_external(write(tmp_path / "p.csv", "text;pred_text\na;b\n"))
+
+
+def test_an_id_that_a_trn_has_twice_is_refused(tmp_path: Path) -> None:
+    said = write(tmp_path / "ref.trn", "a (u-1)\nb (u-1)\n")
+    with pytest.raises(OptionError, match="line 2 has the id 'u-1' again"):
+        read_external(write(tmp_path / "hyp.trn", "a (u-1)\n"), said)
+
+
+@pytest.mark.parametrize("words", ["other 1 0.2 0.4 hello\n", "rec A 0.2 0.4 hello\n"])
+def test_words_of_a_ctm_without_a_segment_of_their_recording_are_refused(tmp_path: Path, words: str) -> None:
+    said = write(tmp_path / "ref.stm", "rec 1 ann 0.0 2.0 hello there\n")
+    with pytest.raises(OptionError, match="expected the same names and channels in both"):
+        read_external(write(tmp_path / "hyp.ctm", words), said)
+
+
+def test_a_time_that_is_no_number_is_not_known(tmp_path: Path) -> None:
+    [one] = read_external(write(tmp_path / "p.jsonl", '{"text": "a", "pred_text": "a", "duration": NaN}\n'))
+    assert one.duration is None

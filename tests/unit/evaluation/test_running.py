@@ -101,6 +101,13 @@ def test_predictions_of_other_settings_are_not_gone_on_with(tmp_path: Path) -> N
         predict(Echo(), ROWS, run(tmp_path, beams=5))
 
 
+def test_results_of_earlier_versions_that_do_not_say_where_the_data_lay_go_on(tmp_path: Path) -> None:
+    predict(Echo(), ROWS, run(tmp_path))
+    pipe = Echo()
+    predict(pipe, ROWS, run(tmp_path, data="/recordings/clean"))
+    assert pipe.heard == []
+
+
 def test_a_reference_that_changed_is_told(tmp_path: Path) -> None:
     predict(Echo(), ROWS, run(tmp_path))
     with pytest.raises(OptionError, match="'word 0' as the reference of '0', and the data set has 'other'"):

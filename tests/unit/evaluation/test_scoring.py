@@ -23,6 +23,11 @@ def test_raw_and_normalised_rates_stand_side_by_side() -> None:
     assert one.normalized.words.tolist() == [[0, 0, 0, 3], [1, 0, 1, 3]]
 
 
+def test_a_prediction_that_is_not_there_has_failed_with_a_reason() -> None:
+    one = score([*SAID, Prediction("null", "words", None)], ENGLISH)
+    assert [(failed.id, failed.error) for failed in one.failed] == [("null", "it has no prediction")]
+
+
 def test_what_has_no_reference_or_none_to_score_is_dropped_and_counted() -> None:
     odd = [
         Prediction("none", None, "x"),
