@@ -15,6 +15,7 @@ import warnings
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import soxr
@@ -38,7 +39,7 @@ LEVEL_SMOOTHING = 0.3  # of a frame's power into the running mean, against click
 LEVEL_FALL = 10 ** (-2.0 * FRAME_SAMPLES / DETECTOR_RATE / 20)  # 2 dB a second
 
 
-class _Network(nn.Module):
+class Network(nn.Module):
     """Spectra of a frame, four convolutions over them, one recurrent layer over frames.
 
     The published network's numbers, by fewer operations: its first convolution is a Fourier transform, and the others
@@ -108,7 +109,7 @@ def _as_product(weight: Tensor, bias: Tensor, stride: int, n_spectra: int) -> tu
 
 
 @cache
-def _network() -> _Network:
+def network() -> Network:
     """Read the weights, once; they are only read after that, by all threads."""
     # find_spec imports no package without a dot in its name.
     spec = find_spec("silero_vad")
@@ -121,11 +122,30 @@ def _network() -> _Network:
                 # of silero_vad_16k.safetensors are of another training.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 weights = torch.jit.load(path, map_location="cpu").state_dict()
-            return _Network(weights).eval().requires_grad_(False)
+            return Network(weights).eval().requires_grad_(False)
     raise MissingExtraError(
         f"detecting voice needs the package silero-vad from 6.2 on, with its weights; found {folders or 'none'}; "
         "install it with: pip install 'silero-vad>=6.2', or give vad=False"
     )
+
+
+class FastFrames(Protocol):
+    """Computes frames in another way than this module, with the same results but for rounding."""
+
+    def __call__(
+        self,
+        samples: np.ndarray,
+        n_frames: int,
+        is_loudness_aware: bool,
+        loudness: np.ndarray,
+        memory: np.ndarray,
+        found: np.ndarray,
+    ) -> None:
+        """Fill `found` (N,) with the probabilities of the N frames in `samples` (S,), which begin with a context.
+
+        `loudness` (2,) holds the mean power and the level, `memory` (2, D) the state; both go on. float32, `loudness`
+        float64.
+        """
 
 
 class VoiceProbabilities:
@@ -138,9 +158,11 @@ class VoiceProbabilities:
     Raises: MissingExtraError, where the weights are not installed.
     """
 
+    fast_frames: ClassVar[Any] = None  # a function that gives FastFrames, or None where there are none
+
     def __init__(self, sample_rate: int = DETECTOR_RATE, loudness_aware: bool = True) -> None:
         self.loudness_aware = loudness_aware
-        self._network = _network()
+        self._network = network()
         self._resampler = (
             None
             if sample_rate == DETECTOR_RATE
@@ -150,6 +172,8 @@ class VoiceProbabilities:
         self._held = np.zeros(CONTEXT_SAMPLES, np.float32)
         self._state = (torch.zeros(1, WIDTH), torch.zeros(1, WIDTH))
         self._power = self._level = 0.0
+        self._fast: FastFrames | None = self.fast_frames() if self.fast_frames is not None else None
+        self._loudness, self._memory = np.zeros(2), np.zeros((2, WIDTH), np.float32)  # in place of these three
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Append samples; return the probability of each frame that is now complete (n,)."""
@@ -172,12 +196,21 @@ class VoiceProbabilities:
         n_frames = (len(self._held) - CONTEXT_SAMPLES) // FRAME_SAMPLES
         if n_frames < 1:
             return np.zeros(0, np.float32)
-        # What is no number would stay in the recurrent state for ever.
-        held = np.nan_to_num(self._held, nan=0.0, posinf=0.0, neginf=0.0)
-        windows = np.lib.stride_tricks.sliding_window_view(held, CONTEXT_SAMPLES + FRAME_SAMPLES)
-        frames = windows[: n_frames * FRAME_SAMPLES : FRAME_SAMPLES]  # (N, S)
+        found = np.empty(n_frames, np.float32)
+        if self._fast is None:
+            found[:] = self._heard(self._held, n_frames)
+        else:
+            self._fast(self._held, n_frames, self.loudness_aware, self._loudness, self._memory, found)
         # A copy: a view would keep the whole call in memory.
         self._held = self._held[n_frames * FRAME_SAMPLES :].copy()
+        return found
+
+    def _heard(self, samples: np.ndarray, n_frames: int) -> np.ndarray:
+        """Return the probabilities (N,) of N frames in samples (S,) that begin with the first one's context."""
+        # What is no number would stay in the recurrent state for ever.
+        held = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        windows = np.lib.stride_tricks.sliding_window_view(held, CONTEXT_SAMPLES + FRAME_SAMPLES)
+        frames = windows[: n_frames * FRAME_SAMPLES : FRAME_SAMPLES]  # (N, S)
         frames = np.clip(frames * self._gains(frames)[:, None], -1.0, 1.0)
         with torch.inference_mode():
             found, self._state = self._network(torch.from_numpy(frames), self._state)

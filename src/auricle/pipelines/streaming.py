@@ -99,7 +99,7 @@ def stream(
     try:
         detector = None
         if vad:
-            from auricle.audio.vad import VoiceProbabilities
+            from auricle.engines.cpu.voice import FastVoiceProbabilities as VoiceProbabilities
 
             detector = VoiceProbabilities(pipeline.sample_rate)
         transcriber = StreamingTranscriber(

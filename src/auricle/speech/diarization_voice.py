@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auricle.audio.vad import VoiceProbabilities
+from auricle.engines.cpu.voice import FastVoiceProbabilities as VoiceProbabilities
 from auricle.speech.voice import FRAME_S, FRAMES
 
 

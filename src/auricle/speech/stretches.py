@@ -12,7 +12,7 @@ from itertools import chain
 
 import numpy as np
 
-from auricle.audio.vad import VoiceProbabilities
+from auricle.engines.cpu.voice import FastVoiceProbabilities as VoiceProbabilities
 from auricle.results import Warning
 from auricle.speech.rolling import RollingSamples
 from auricle.speech.voice import Region, RegionFinder, VoiceOptions

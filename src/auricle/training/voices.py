@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from auricle.audio.decode import load_audio
-from auricle.audio.vad import VoiceProbabilities
+from auricle.engines.cpu.voice import FastVoiceProbabilities as VoiceProbabilities
 from auricle.errors import AudioError, CheckpointError
 from auricle.speech.voice import VoiceOptions, regions
 

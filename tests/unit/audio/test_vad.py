@@ -122,7 +122,7 @@ print(json.dumps([before == state(), "silero_vad" in sys.modules]))
 def test_a_network_with_other_spectra_is_refused() -> None:
     from auricle.audio import vad
 
-    basis = vad._network().window * torch.ones(258, 1)
+    basis = vad.network().window * torch.ones(258, 1)
     with pytest.raises(MissingExtraError, match="another network than this version of auricle knows"):
         vad._window_of(basis)
 
@@ -131,6 +131,6 @@ def test_weights_that_are_not_there_are_asked_for(monkeypatch: pytest.MonkeyPatc
     from auricle.audio import vad
 
     monkeypatch.setattr(vad, "find_spec", lambda name: None)
-    vad._network.cache_clear()
+    vad.network.cache_clear()
     with pytest.raises(MissingExtraError, match=r"pip install 'silero-vad>=6.2'.*vad=False"):
         VoiceProbabilities()
