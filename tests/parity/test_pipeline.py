@@ -8,6 +8,7 @@ the characters; Whisper's fallback, which is on here and switched off for these 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,27 @@ def test_whisper_text_is_that_of_transformers(whisper_folder: Path) -> None:
         found = ours(samples, without_timestamps=True, **options, **PLAIN)
         assert found["text"].strip(), "the model is to write something"
         assert_same(found, reference(samples.copy(), generate_kwargs={**options, **SET}))
+
+
+@pytest.mark.parametrize("own", [{"repetition_penalty": 9.0}, {"no_repeat_ngram_size": 2}])
+def test_a_checkpoint_s_own_search_is_that_of_transformers(
+    whisper_folder: Path, tmp_path: Path, own: dict[str, float]
+) -> None:
+    folder = shutil.copytree(whisper_folder, tmp_path / "whisper")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **own}))
+    samples = noise(4.0)
+    options = {
+        "language": "en",
+        "task": "transcribe",
+        "suppress_tokens": [*range(94, 256), *range(257, 256 + 10 + 1501)],
+    }
+    found = pipeline(model=folder)(samples, without_timestamps=True, **options, **PLAIN)
+    assert_same(found, theirs(folder)(samples.copy(), generate_kwargs={**options, **SET}))
+    (off,) = ({"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}[name] for name in own)
+    said = dict.fromkeys(own, off)
+    without = pipeline(model=whisper_folder)(samples, without_timestamps=True, **options, **PLAIN)
+    assert pipeline(model=folder)(samples, without_timestamps=True, **said, **options, **PLAIN) == without != found
 
 
 def test_whisper_segments_and_languages_are_those_of_transformers(whisper_folder: Path) -> None:

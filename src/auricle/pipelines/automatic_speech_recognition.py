@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("auricle")
 # Kinds of warnings that say nothing is wrong with the text.
 _USUAL = frozenset({"skipped", "language"})
+# What a checkpoint's generation_config.json says of the search, by fields of the options. Its lengths are not among
+# them: they are OpenAI's, and cut dense speech.
+_OWN_SEARCH = {
+    "num_beams": "n_beams",
+    **{name: name for name in ("length_penalty", "repetition_penalty", "no_repeat_ngram_size")},
+}
 
 
 class Recognizer(Protocol):
@@ -356,16 +362,23 @@ def _recognizer(loaded: Loaded, engine: Any) -> tuple[Recognizer, Dialect]:
     if loaded.model_type == "whisper":
         from auricle.speech.whisper import WhisperRecognizer
 
-        return WhisperRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation), WHISPER
+        whisper = WhisperRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation)
+        return whisper, _with_own_search(WHISPER, parts.generation)
     if loaded.kind == "seq2seq":
         from auricle.speech.seq2seq import Seq2SeqRecognizer
 
         made = Seq2SeqRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation)
-        return made, SEQ2SEQ
+        return made, _with_own_search(SEQ2SEQ, parts.generation)
     raise TaskError(
         f"{loaded.name!r} is a {loaded.kind!r} model ({loaded.model_type}), which writes no speech down; choose a CTC "
         "model, a Whisper or a Moonshine"
     )
+
+
+def _with_own_search(dialect: Dialect, generation: Mapping[str, Any]) -> Dialect:
+    """Return the dialect with how the checkpoint's generation_config.json searches, where a call says nothing else."""
+    said = {field: generation[name] for name, field in _OWN_SEARCH.items() if generation.get(name) is not None}
+    return replace(dialect, preset=said)
 
 
 def _with_own_language_model(dialect: Dialect, folder: Path) -> Dialect:

@@ -87,7 +87,7 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
     if (channels == "split" or speakers) and "return_timestamps" in dialect.fields and "word" in dialect.times.values():
         # Turns and speakers are divided between words; asking for their times never changes the text.
         chosen["return_timestamps"] = "word"
-    return Request(dialect.options(**dialect.preset, **chosen), wanted, bool(language), channels, speakers=speakers)
+    return Request(dialect.options(**{**dialect.preset, **chosen}), wanted, bool(language), channels, speakers=speakers)
 
 
 def _in_own_terms(flat: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import combinations
 from typing import Any
 
@@ -46,6 +46,14 @@ def test_the_language_model_of_a_checkpoint_is_no_callers_to_give(name: str) -> 
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_no_parameters_are_the_defaults(dialect: Dialect) -> None:
     assert read(dialect) == Request(dialect.options())
+
+
+@pytest.mark.parametrize("dialect", [WHISPER, SEQ2SEQ])
+def test_what_a_checkpoint_says_of_the_search_holds_until_a_call_says_otherwise(dialect: Dialect) -> None:
+    own = replace(dialect, preset={"n_beams": 3, "repetition_penalty": 1.3})
+    assert (read(own).options.n_beams, read(own).options.repetition_penalty) == (3, 1.3)
+    assert read(own, num_beams=1).options.n_beams == 1
+    assert read(own, generate_kwargs={"repetition_penalty": 1.0}) == Request(dialect.options(n_beams=3))
 
 
 def test_a_batch_size_is_that_of_windows_only_where_it_is_given() -> None:
