@@ -104,7 +104,11 @@ def prepare_rows(
     if not len(prepared):
         listed = "; ".join(f"{n} {reason}" for reason, n in prepared.reasons().items())
         first = next((f", such as {one.id}: {one.detail}" for one in prepared.rejected if one.detail), "")
-        raise OptionError(f"{folder.name}: none of {len(rows)} rows can be used: {listed or 'there are none'}{first}")
+        others = ", give others as --validation-data, or draw more with --validation-share"
+        raise OptionError(
+            f"{folder.name}: none of {len(rows)} rows can be used: {listed or 'there are none'}{first}. Mend them"
+            f"{others if folder.name == 'validation' else ''}"
+        )
     return prepared
 
 

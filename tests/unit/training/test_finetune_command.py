@@ -128,3 +128,4 @@ def test_a_split_that_cannot_be_used_is_named(start: Path, tmp_path: Path) -> No
     done = call(start, data, tmp_path / "out", "--validation-data", other)
     assert done.exit_code == 2
     assert "validation: none of 2 rows can be used: 2 characters outside the vocabulary" in done.stderr
+    assert "draw more with --validation-share" in done.stderr
