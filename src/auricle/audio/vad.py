@@ -173,7 +173,7 @@ class VoiceProbabilities:
         self._state = (torch.zeros(1, WIDTH), torch.zeros(1, WIDTH))
         self._power = self._level = 0.0
         self._fast: FastFrames | None = self.fast_frames() if self.fast_frames is not None else None
-        self._loudness, self._memory = np.zeros(2), np.zeros((2, WIDTH), np.float32)  # in place of these three
+        self._loudness, self._memory = np.zeros(2), np.zeros((2, WIDTH), np.float32)  # in place of these
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """Append samples; return the probability of each frame that is now complete (n,)."""

@@ -26,7 +26,7 @@ constexpr int MOST_VECTORS = 2, SUMS = 8;
 constexpr int rows_at_a_time(int vectors) { return vectors == 1 ? 8 : 4; }
 static_assert(GATES % (SUMS * VF_LANES) == 0 && NARROW % rows_at_a_time(1) == 0);
 
-// All row-major, as `_Network` of auricle/audio/vad.py has them; those of layer n are of its n-th product.
+// All row-major, as `Network` of auricle/audio/vad.py has them; those of layer n are of its n-th product.
 struct VoiceNetwork {
   const float* window;                        // [WINDOW]
   const float *weight1, *bias1;               // [D][3 F], [D]
