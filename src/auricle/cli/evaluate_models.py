@@ -141,7 +141,11 @@ def _open(what: str, plan: Plan) -> Corpus:
 def _dataset(label: str, plan: Plan) -> str:
     """Return the name of a data set with what of it is read: two parts of one never look the same."""
     given = Path(label)
-    name = f"{given.parent.resolve().name}" if given.suffix == ".jsonl" and given.exists() else label
+    name = label
+    if given.suffix == ".jsonl" and given.exists():
+        # A folder has one manifest.jsonl; files of other names may be several.
+        own = "" if given.stem == "manifest" else f" {given.stem}"
+        name = f"{given.parent.resolve().name}{own}"
     columns = [f"by {name}" for name in (plan.text_column, plan.audio_column) if name]
     parts = [plan.split, *columns, *(f"{key}={value}" for key, value in plan.where.items()), plan.language]
     return " ".join([name, *filter(None, parts), *([f"first {plan.limit}"] if plan.limit else [])])

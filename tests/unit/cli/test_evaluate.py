@@ -155,6 +155,17 @@ def test_data_of_the_same_name_elsewhere_is_not_taken_for_what_was_heard(fake: F
     assert (row["dataset"], row["wer"]) == ("noisy", 1.0)
 
 
+def test_manifests_of_one_folder_are_data_sets_of_their_own(fake: Fake, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    (folder / "a.wav").write_text("hello there")
+    for name in ("manifest", "loud", "quiet"):
+        (folder / f"{name}.jsonl").write_text(json.dumps({"id": name, "path": "a.wav", "text": "hello there"}) + "\n")
+    given = [part for name in ("manifest", "loud", "quiet") for part in ("-d", folder / f"{name}.jsonl")]
+    rows = json.loads(call("evaluate", "-m", "fake", "-f", "json", *given).stdout)["results"]
+    assert [row["dataset"] for row in rows] == ["calls", "calls loud", "calls quiet"]
+
+
 def test_a_model_that_is_not_there_keeps_no_other_from_being_measured(
     fake: Fake, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
