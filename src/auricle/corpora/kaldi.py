@@ -16,6 +16,7 @@ from auricle.corpora.report import ARCHIVE, BAD_TIMES, COMMAND, NO_RECORDING, UN
 from auricle.corpora.utterance import Utterance
 
 _LIST = "wav.scp"
+_REST = ("-1", "-1.0")  # as the end of a segment
 
 
 class Kaldi:
@@ -53,18 +54,18 @@ def _rows(split: str, folder: Path, told: Told) -> Iterator[Row]:
     """Give the rows of one folder."""
     base = Base(folder, is_closed=False)
     side = {name: KeyedLines(folder / name, told) for name in ("text", "utt2spk", "utt2dur", "utt2lang")}
-    for where, key, place, times in _recordings(folder, told):
+    for where, key, place, start, end in _recordings(folder, told):
         path = _path(place)
         if path is None:
             told(f"{key}, {where}", COMMAND if place.endswith("|") else ARCHIVE)
             continue
-        duration = times[1] - times[0] if times else seconds(side["utt2dur"].get(key))
+        duration = seconds(side["utt2dur"].get(key)) if start is None or end is None else end - start
         one = Utterance(
             id=key,
             audio=base.path(path),
             text=text_of(side["text"].get(key)),
-            start=times[0] if times else None,
-            end=times[1] if times else None,
+            start=start,
+            end=end,
             duration=duration,
             language=text_of(side["utt2lang"].get(key)),
             speaker=text_of(side["utt2spk"].get(key)),
@@ -72,14 +73,17 @@ def _rows(split: str, folder: Path, told: Told) -> Iterator[Row]:
         yield Row(split, one, where)
 
 
-def _recordings(folder: Path, told: Told) -> Iterator[tuple[str, str, str, tuple[float, float] | None]]:
-    """Give line, id, place and times of every row, of segments where there is such a file, else of wav.scp."""
+def _recordings(folder: Path, told: Told) -> Iterator[tuple[str, str, str, float | None, float | None]]:
+    """Give line, id, place, start and end of every row, of segments where there is such a file, else of wav.scp.
+
+    Kaldi's end of -1 is that of the recording: None.
+    """
     if not (folder / "segments").is_file():
         for number, line in lines(folder / _LIST, told):
             key, *rest = line.split(None, 1)
             where = line_name(folder / _LIST, number)
             if rest:
-                yield where, key, rest[0].strip(), None
+                yield where, key, rest[0].strip(), None, None
             else:
                 told(where, UNREADABLE)
         return
@@ -90,14 +94,14 @@ def _recordings(folder: Path, told: Told) -> Iterator[tuple[str, str, str, tuple
             told(where, UNREADABLE)
             continue
         key, recording, *times = parts
-        start, end = seconds(times[0]), seconds(times[1])
+        start, end, is_rest = seconds(times[0]), seconds(times[1]), times[1] in _REST
         place = places.get(recording)
-        if start is None or end is None or end <= start:
+        if start is None or (end is None and not is_rest) or (end is not None and end <= start):
             told(f"{key}, {where}", BAD_TIMES)
         elif not place:
             told(f"{key}, {where}", NO_RECORDING)
         else:
-            yield where, key, place, (start, end)
+            yield where, key, place, start, end
 
 
 def _path(place: str) -> str | None:

@@ -390,7 +390,9 @@ class Seq2SeqRecognizer:
 
 
 def _token(name: str, generation: dict[str, Any], config: Any) -> int:
-    value = generation.get(name, getattr(config, name, None))
+    value = generation.get(name)
+    if value is None:  # also where the file says null
+        value = getattr(config, name, None)
     if isinstance(value, list):
         value = value[0] if value else None
     if value is None:

@@ -56,6 +56,20 @@ def test_segments_cut_recordings(tmp_path, sound):
     }
 
 
+def test_a_segment_may_go_on_to_the_end_of_its_recording(tmp_path, sound):
+    sound("r.wav", 2.0)
+    folder = write(
+        tmp_path, wav_scp="rec r.wav\n", segments="u1 rec 0 0.5\nu2 rec 0.5 -1\nu3 rec 1 -2\n", text="u2 b\n"
+    )
+    corpus = open_corpus(folder)
+    assert [(row.id, row.start, row.end, row.duration) for row in corpus] == [
+        ("u1", 0.0, 0.5, 0.5),
+        ("u2", 0.5, None, None),
+    ]
+    assert [row.source()["array"].shape for row in corpus] == [(8000,), (24000,)]
+    assert corpus.report.reasons == {"its times are no stretch of a recording": 1}
+
+
 def test_a_command_is_told_and_never_run(tmp_path, sound):
     sound("a.wav")
     mark = tmp_path / "ran"

@@ -172,6 +172,12 @@ def test_options_that_make_no_sense_are_refused_by_name(changes: dict[str, Any],
         Seq2SeqOptions(**changes)
 
 
+def test_an_end_token_that_the_settings_of_generation_leave_open_is_the_config_s() -> None:
+    config = SimpleNamespace(decoder_start_token_id=1, eos_token_id=7, max_position_embeddings=100)
+    parts: Any = (SimpleNamespace(), SimpleNamespace(), Letters(), config)
+    assert Seq2SeqRecognizer(*parts, {"eos_token_id": None}).eos == 7
+
+
 def test_a_checkpoint_without_an_end_token_is_refused() -> None:
     config = SimpleNamespace(decoder_start_token_id=1, eos_token_id=None, max_position_embeddings=100)
     with pytest.raises(ConfigError, match="eos_token_id"):
