@@ -40,7 +40,7 @@ class Dialect:
     languages: Mapping[str, str] = field(default_factory=dict)  # code -> name, where the model knows languages
     meant: Mapping[str, Meanings] = field(default_factory=dict)  # parameter that stands for others -> which, why
     written: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)  # parameter -> how it is read from text
-    preset: Mapping[str, Any] = field(default_factory=dict)  # fields of the options that the checkpoint decides
+    preset: Mapping[str, Any] = field(default_factory=dict)  # the checkpoint's options, unless a call says otherwise
 
 
 @dataclass(frozen=True)

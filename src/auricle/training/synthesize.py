@@ -54,7 +54,7 @@ class Reading:
     rate: float  # speaking rate, 1 is the voice's own
     pitch: float  # 0 to 1, of espeak-ng
     size: float = 1.0  # of the vocal tract, in the voice's own: read more slowly by so much, then played faster
-    hertz: float | None = None  # the mean pitch after that, of flite and festival; None is the voice's own
+    hertz: float | None = None  # the mean pitch after that, of flite (not rms) and festival; None: its own
 
 
 def plan(written: Sequence[str], n_readings: dict[str, int], seed: int) -> list[Reading]:
