@@ -8,7 +8,7 @@ train       stored features -> a run (killed and started again, it goes on)
 curve       a run's snapshots -> word error rates
 language-model  texts -> the n-gram model beside the bundled model
 export      a run -> a checkpoint folder
-all         all of these, one after the other; what is made already is not made again
+all         all of these, one after the other, --again with a second run; what is made already is not made again
 
 diarization     the networks that tell who speaks, see pretrain_diarization.py
 
@@ -41,6 +41,8 @@ WEIGHTS = {
     "synthetic": 0.2,
     "unwritten": 0.5,
 }
+# Of a second run from trained weights: rates that rise to this share of the usual ones, and another order.
+AGAIN_PEAK, AGAIN_SEED = 0.8, 2
 READINGS = {"espeak": 8000, "flite": 9000, "festival": 3000}
 
 
@@ -85,7 +87,13 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     every.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
     every.add_argument("--encoder", type=Path, help="a Whisper encoder's folder, whose states are predicted, too")
     every.add_argument("--aligner", type=Path, help="a model of the same shape, by which words make new sentences")
-    every.add_argument("--minutes", type=float, required=True, help="of training in all")
+    every.add_argument("--minutes", type=float, required=True, help="of training in all, those of --again aside")
+    every.add_argument(
+        "--again",
+        type=float,
+        metavar="MINUTES",
+        help="of a second run from the weights of the first, whose mean with them is the model: less wrong than both",
+    )
     every.add_argument("--data", type=Path, default=Path("data"))
     every.add_argument("--run", type=Path, default=Path("runs/bundled"))
     every.add_argument("--out", type=Path, required=True)
@@ -187,7 +195,7 @@ def steps_of(arguments: argparse.Namespace) -> list[tuple[Path, list[str]]]:
     synthetic, features, teacher = (data / name for name in ("synthetic", "features", "teacher"))
     manifest, words, language_model = speech / "manifest.jsonl", data / "words.json", out / "language_model"
     teach: list[object] = ["teach", "--speech", speech, "--encoder", arguments.encoder, "--out", teacher]
-    train: list[object] = ["train", "--features", features, "--run", run, "--minutes", arguments.minutes]
+    train: list[object] = ["train", "--features", features]
     steps: list[tuple[Path, list[object]]] = [
         (synthetic / "manifest.jsonl", ["synthesize", "--text", text, "--tested", manifest, "--out", synthetic]),
         (features / "index.json", ["prepare", "--speech", speech, "--synthetic", synthetic, "--out", features]),
@@ -196,17 +204,32 @@ def steps_of(arguments: argparse.Namespace) -> list[tuple[Path, list[str]]]:
         steps.append((teacher / "index.json", teach))
         train += ["--teacher", teacher]
     if arguments.aligner is not None:
-        align: list[object] = ["align", "--features", features, "--model", arguments.aligner, "--out", words]
-        steps.append((words, align))
-        train += ["--words", words]
-    steps += [
-        (run / f"finished-{arguments.minutes:g}", train),
-        (out / "config.json", ["export", "--run", run, "--out", out, "--name", arguments.name, "--summary",
-                               arguments.summary]),
-        (language_model / "attrs.json", ["language-model", "--text", text, "--speech", speech, "--synthetic",
-                                         synthetic, "--out", language_model]),
-    ]  # fmt: skip
+        steps.append(_aligned(features, arguments.aligner, words))
+    known = ["--words", words] if arguments.aligner is not None else []
+    steps.append(
+        (run / f"finished-{arguments.minutes:g}", [*train, "--run", run, "--minutes", arguments.minutes, *known])
+    )
+    card: list[object] = ["--name", arguments.name, "--summary", arguments.summary]
+    if arguments.again is None:
+        steps.append((out / "config.json", ["export", "--run", run, "--out", out, *card]))
+    else:
+        first, again = run / f"after-{arguments.minutes:g}", run / "again"
+        steps.append((first / "auricle.json", ["export", "--run", run, "--out", first, *card]))
+        if arguments.aligner is None:
+            steps.append(_aligned(features, first, words))
+        further = [*train, "--run", again, "--minutes", arguments.again, "--words", words]
+        further += ["--start-from", first, "--peak", AGAIN_PEAK, "--seed", AGAIN_SEED]
+        steps += [
+            (again / f"finished-{arguments.again:g}", further),
+            (out / "config.json", ["export", "--run", again, "--mean-with", first, "--out", out, *card]),
+        ]
+    told = ["--text", text, "--speech", speech, "--synthetic", synthetic]
+    steps.append((language_model / "attrs.json", ["language-model", *told, "--out", language_model]))
     return [(done, [str(one) for one in step]) for done, step in steps]
+
+
+def _aligned(features: Path, model: Path, words: Path) -> tuple[Path, list[object]]:
+    return words, ["align", "--features", features, "--model", model, "--out", words]
 
 
 def main(given: Sequence[str] | None = None) -> None:

@@ -33,6 +33,24 @@ def test_every_step_is_a_command_that_reads_what_the_one_before_wrote(tmp_path: 
     assert without == [step for step in STEPS if step not in ("teach", "align")]
 
 
+def test_a_second_run_begins_where_the_first_ended_and_the_model_is_their_mean(tmp_path: Path) -> None:
+    steps = commands.steps_of(commands.read_arguments(whole(tmp_path, "--again", "2")))
+    read = [commands.read_arguments(step) for _, step in steps]
+    named = [one.command for one in read]
+    assert named == ["synthesize", "prepare", "train", "export", "align", "train", "export", "language-model"]
+    first, of_first, align, again, last = read[2:7]
+    assert (first.words, first.start_from, first.minutes) == (None, None, 1.5)
+    assert (of_first.run, align.model, again.start_from) == (first.run, of_first.out, of_first.out)
+    assert (again.words, again.minutes) == (align.out, 2.0)
+    assert again.run != first.run
+    assert again.seed != first.seed
+    assert again.peak < first.peak
+    assert (last.run, last.mean_with, last.out) == (again.run, [of_first.out], tmp_path / "out")
+    known = commands.steps_of(commands.read_arguments(whole(tmp_path, "--again", "2", "--aligner", "m")))
+    assert [step[0] for _, step in known].index("align") == 2
+    assert all(done.name != "config.json" or done.parent == tmp_path / "out" for done, _ in known)
+
+
 def test_what_is_made_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = commands.steps_of(commands.read_arguments(whole(tmp_path)))
     run: list[str] = []
