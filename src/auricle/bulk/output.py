@@ -19,11 +19,11 @@ from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
 from auricle.bulk.rows import json_line, write_rows
+from auricle.corpora.walk import RUN_PLAN as PLAN
 from auricle.errors import OptionError
 from auricle.pipelines.journal import differences
 
 FORMAT = 1
-PLAN = "auricle-bulk.json"
 FAILURES = "failures.jsonl"
 _PARTS = ".failures"
 _LOCK = ".lock"

@@ -19,6 +19,7 @@ from auricle.speech.languages import named_language
 
 if TYPE_CHECKING:
     from auricle.evaluation.leaderboard import Entry
+    from auricle.evaluation.predictions import Prediction
     from auricle.evaluation.scoring import Sampling, Score
 
 
@@ -152,10 +153,9 @@ def _external(plan: Plan, sampling: Sampling) -> list[tuple[Entry, Score]]:
 
     given = [labelled(str(path)) for path in plan.predictions]
     named = unique([(Path(label).stem if label == what else label, what) for label, what in given], "--predictions")
-    dataset = plan.references.stem if plan.references is not None else "predictions"
+    all_read = [read_external(Path(what), plan.references) for _, what in named]
     results = []
-    for label, what in named:
-        read = read_external(Path(what), plan.references)
+    for (label, _), dataset, read in zip(named, _data_sets(plan, named, all_read), all_read, strict=True):
         chosen = choose_normalizer(plan, [plan.language] if plan.language else [one.language for one in read])
         one = score(read, chosen, sampling)
         path = None if plan.out is None else place(plan.out, label, dataset)
@@ -165,6 +165,20 @@ def _external(plan: Plan, sampling: Sampling) -> list[tuple[Entry, Score]]:
             write_json(path.with_suffix(".json"), row)
         results.append((Entry(row, path), one))
     return results
+
+
+def _data_sets(plan: Plan, named: Sequence[tuple[str, str]], read: Sequence[Sequence[Prediction]]) -> list[str]:
+    """Name what predictions are of: their references, the data set of their run, or a file whose model is named."""
+    from auricle.evaluation.places import data_sets
+    from auricle.evaluation.runs import data_set_of
+
+    if plan.references is not None:
+        return [plan.references.stem for _ in named]
+    wished = [
+        data_set_of(Path(what)) or (Path(what).stem if Path(what).stem != label else None) for label, what in named
+    ]
+    references = [frozenset((one.id, one.reference) for one in of_file) for of_file in read]
+    return data_sets(list(zip(wished, references, strict=True)))
 
 
 def _keep(path: Path, lines: str, overwrite: bool) -> None:

@@ -57,8 +57,8 @@ Predictions = Annotated[
     typer.Option(
         "--predictions",
         "-p",
-        help="Score a file that is there, without a model: .jsonl, .json, .csv, .tsv; with --references also .txt, "
-        ".trn, .ctm, .rttm; may be repeated.",
+        help="Score a file that is there, without a model: .jsonl, .json, .csv, .tsv, .parquet, or the folder of "
+        "`auricle transcribe --out`; with --references also .txt, .trn, .ctm, .rttm; may be repeated.",
         rich_help_panel=_WHAT,
     ),
 ]

@@ -11,6 +11,9 @@ _AUDIO = "wav flac mp3 mp2 ogg oga opus m4a m4b aac wma aif aiff au caf amr ac3 
 _VIDEO = "mp4 m4v mkv webm mov avi mpg mpeg ts mts m2ts 3gp 3g2 ogv flv wmv"
 SUFFIXES = frozenset(f".{ending}" for ending in f"{_AUDIO} {_VIDEO}".split())
 
+# What lies in a folder that `auricle transcribe --out` writes: its shards are no part of a dataset around it.
+RUN_PLAN = "auricle-bulk.json"
+
 
 def folders_of(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Give every folder within and the names of its files, sorted; hidden ones are passed over."""

@@ -1,7 +1,7 @@
-"""Predictions that others made: JSON lines, JSON, CSV and TSV with both texts, or two files of references and texts.
+"""Predictions that others made: files or a run's folder with both texts, or two files of references and texts.
 
-Pairs of files are plain text line by line, NIST's .trn (``text (id)``), or .stm references with .ctm words, whose
-words go to the segment that their middle lies in.
+Pairs of files are plain text line by line, NIST's .trn (``text (id)``), or .stm references with .ctm words, each of
+which goes to one segment.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from auricle.corpora.lines import columns_of, refuse_other_separator, table
 from auricle.errors import OptionError
 from auricle.evaluation.predictions import REFERENCE_KEYS, Prediction, prediction_of, read_lines, read_text
+from auricle.evaluation.runs import is_run, read_parquet, read_run
 from auricle.evaluation.turns import IGNORED, records, seconds
 
 _TRN_LINE = re.compile(r"(?P<text>.*?)\s*\((?P<id>[^()]+)\)\s*$")
@@ -48,6 +49,8 @@ def _read(predictions: Path, references: Path | None, endings: tuple[str, str | 
             f"{predictions if endings[0] == '.rttm' else references} has speakers' turns and no texts; add "
             "--task speaker-diarization to score them"
         )
+    if predictions.is_dir():
+        return _folder(predictions, references)
     if references is None:
         read = _WHOLE.get(endings[0])
         if read is None:
@@ -67,6 +70,17 @@ def _read(predictions: Path, references: Path | None, endings: tuple[str, str | 
             f"{predictions} and {references} do not fit together; .trn needs .trn, and .ctm needs .stm references"
         )
     return _by_line(predictions, references)
+
+
+def _folder(folder: Path, references: Path | None) -> list[Prediction]:
+    if not is_run(folder):
+        raise OptionError(
+            f"{folder} is a folder, and none that `auricle transcribe --out` wrote; give such a one, or a file: "
+            f"{', '.join(_WHOLE)}"
+        )
+    if references is not None:
+        raise OptionError(f"rows of {folder} have references of their own; leave --references {references} out")
+    return read_run(folder)
 
 
 def _jsonl(path: Path) -> list[Prediction]:
@@ -110,6 +124,7 @@ _WHOLE: dict[str, Callable[[Path], list[Prediction]]] = {
     ".json": _json,
     ".csv": _table,
     ".tsv": _table,
+    ".parquet": read_parquet,
 }
 
 
@@ -167,18 +182,39 @@ def _stm_with_ctm(predictions: Path, references: Path) -> list[Prediction]:
             f"{predictions} has words of {recording!r}, channel {channel!r}, and {references} has no segment of it; "
             "expected the same names and channels in both"
         )
+    spans: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for fields, where in segments:
-        place, (start, end) = (fields[0], fields[1].upper()), (seconds(fields[3], where), seconds(fields[4], where))
+        times = seconds(fields[3], where), seconds(fields[4], where)
+        spans.setdefault((fields[0], fields[1].upper()), []).append(times)
+    heard = {place: iter(_dealt(words.get(place, []), of_place)) for place, of_place in spans.items()}
+    for fields, where in segments:
+        place = fields[0], fields[1].upper()
         text = " ".join(part for part in fields[5:] if not (part.startswith("<") and part.endswith(">")))
-        heard = [word for middle, word in sorted(words.get(place, [])) if start <= middle < end]
         found.append(
             Prediction(
                 id=f"{fields[0]}-{fields[1]}-{fields[3]}-{fields[4]}",
                 reference=text.replace(IGNORED.upper(), IGNORED),
-                prediction=" ".join(heard),
+                prediction=" ".join(next(heard[place])),
                 audio=fields[0],
-                duration=end - start,
+                duration=seconds(fields[4], where) - seconds(fields[3], where),
                 speaker=fields[2],
             )
         )
     return found
+
+
+def _dealt(words: list[tuple[float, str]], spans: list[tuple[float, float]]) -> list[list[str]]:
+    """Give every word to one segment: the earliest that ends behind its middle, or the last there is.
+
+    What was heard between two segments, where nobody spoke, thus counts as inserted before the second.
+
+    Source: SCTK, src/sclite/stm2ctm.c, segment_hyp_for_utt.
+    """
+    dealt: list[list[str]] = [[] for _ in spans]
+    order = sorted(range(len(spans)), key=lambda number: spans[number])
+    at = 0
+    for middle, word in sorted(words):
+        while at < len(order) - 1 and middle >= spans[order[at]][1]:
+            at += 1
+        dealt[order[at]].append(word)
+    return dealt

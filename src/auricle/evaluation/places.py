@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from auricle.errors import OptionError
 
+UNNAMED = "predictions"  # a data set of which no name is known
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _LABEL = re.compile(r"(?P<label>[^=/\\]+)=(?P<rest>.+)")
 
@@ -41,6 +42,21 @@ def unique(given: Sequence[tuple[str, str]], flag: str) -> list[tuple[str, str]]
             )
         seen[slug(label)] = what
     return list(given)
+
+
+def data_sets(wished: Sequence[tuple[str | None, Hashable]]) -> list[str]:
+    """Name the data sets of predictions, of each of which a name is known or not, and what its references are.
+
+    Those with the same references are one data set, which models are compared on: where their names differ, neither
+    says what it is.
+
+    >>> data_sets([("clean", 1), ("other", 2)]), data_sets([("ours", 1), ("theirs", 1)]), data_sets([(None, 1)])
+    (['clean', 'other'], ['predictions', 'predictions'], ['predictions'])
+    """
+    names: dict[Hashable, set[str | None]] = {}
+    for name, references in wished:
+        names.setdefault(references, set()).add(name)
+    return [name if name and len(names[references]) == 1 else UNNAMED for name, references in wished]
 
 
 def slug(name: str) -> str:

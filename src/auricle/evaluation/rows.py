@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from auricle.corpora.walk import RUN_PLAN
 from auricle.errors import OptionError
 from auricle.evaluation.diarization import DiarizationScore, Scoring
 from auricle.evaluation.normalizers import Normalizer
@@ -118,6 +119,11 @@ def read_rows(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     if not paths:
         raise OptionError(f"{folder} holds no *.json; give the folder that `auricle evaluate --out` wrote to")
     for path in paths:
+        if path.name == RUN_PLAN:
+            raise OptionError(
+                f"{path.parent} is a run of `auricle transcribe --out`, whose texts are not scored yet; score them "
+                f"with `auricle evaluate --predictions {path.parent} --out RESULTS`, and give RESULTS here"
+            )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

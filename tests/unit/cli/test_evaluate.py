@@ -251,6 +251,71 @@ def test_predictions_of_others_are_written_over_no_others(tmp_path: Path) -> Non
     assert json.loads((tmp_path / "out" / "theirs" / "predictions.json").read_text())["wer"] == 0.5
 
 
+def run_of(folder: Path, texts: list[list[str]], n_rows: int | None = None) -> Path:
+    """Write a run of `auricle transcribe --out` by hand: what was heard in each shard, and "good night" was said."""
+    folder.mkdir()
+    for number, shard in enumerate(texts):
+        rows = [{"id": f"{number}-{k}", "text": text, "reference": "good night", "error": None} for k, text in
+                enumerate(shard)]  # fmt: skip
+        (folder / f"shard-0000{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = {"auricle_bulk": 1, "form": "jsonl", "dataset": {"name": "/corpora/small.jsonl [test]"}}
+    (folder / "auricle-bulk.json").write_text(json.dumps(plan if n_rows is None else {**plan, "rows": n_rows}))
+    return folder
+
+
+def test_a_run_s_folder_is_scored_whole_and_its_data_set_has_its_name(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "greedy", [["good night", "good knight"], ["good night"]], n_rows=3)
+    other = run_of(tmp_path / "beams", [["good night", "good night"], ["good night"]], n_rows=3)
+    done = call("evaluate", "-p", run, "-p", other, "--language", "en", "-f", "json", "-o", tmp_path / "out")
+    rows = json.loads(done.stdout)["results"]
+    told = [(row["model"], row["dataset"], row["n_utterances"], row["substitutions"]) for row in rows]
+    assert told == [("greedy", "small [test]", 3, 1), ("beams", "small [test]", 3, 0)]
+    assert "small [test]: beams better than greedy" in call("leaderboard", tmp_path / "out").stdout
+
+
+def test_a_run_that_lacks_rows_or_was_not_scored_is_told(tmp_path: Path) -> None:
+    unfinished = run_of(tmp_path / "a", [["good night"]])
+    lost = run_of(tmp_path / "b", [["good night"]], n_rows=2)
+    for run, told in ((unfinished, "is not finished; go on with it"), (lost, "has 1 rows in its shards and 2 by its")):
+        done = call("evaluate", "-p", run)
+        assert done.exit_code == 2
+        assert told in " ".join(done.stderr.split())
+    board = call("leaderboard", lost)
+    assert board.exit_code == 2
+    assert f"auricle evaluate --predictions {lost} --out" in " ".join(board.stderr.split())
+
+
+def test_a_parquet_shard_is_scored_as_its_lines_are(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="needs the extra data")
+    from pyarrow import parquet
+
+    row = {"id": "1", "text": "good knight", "reference": "good night", "error": None, "chunks": [{"text": "good"}]}
+    parquet.write_table(pa.Table.from_pylist([row]), tmp_path / "s.parquet")
+    [found] = json.loads(call("evaluate", "-p", tmp_path / "s.parquet", "-f", "json").stdout)["results"]
+    assert (found["wer"], found["n_utterances"]) == (0.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        ({"ours/clean": "a", "theirs/clean": "a"}, ["clean", "clean"]),
+        ({"ours/clean": "a", "theirs/other": "b"}, ["clean", "other"]),
+        ({"ours/mine": "a", "theirs/yours": "a"}, ["predictions", "predictions"]),
+    ],
+)
+def test_a_file_whose_model_is_named_names_the_data_set(
+    tmp_path: Path, files: dict[str, str], names: list[str]
+) -> None:
+    given: list[str] = []
+    for name, said in files.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.parent.mkdir()
+        path.write_text(json.dumps({"text": said, "pred_text": said}) + "\n")
+        given += ["-p", f"{path.parent.name}={path}"]
+    rows = json.loads(call("evaluate", *given, "-f", "json", "-q").stdout)["results"]
+    assert [(row["model"], row["dataset"]) for row in rows] == [("ours", names[0]), ("theirs", names[1])]
+
+
 def test_an_unknown_language_is_said_and_not_guessed(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"text": "Twenty one.", "pred_text": "twenty one"}\n')
     done = call("evaluate", "-p", tmp_path / "p.jsonl", "-f", "json")

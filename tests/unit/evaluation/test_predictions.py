@@ -92,6 +92,14 @@ def test_words_of_a_ctm_go_to_the_segment_of_their_middle(tmp_path: Path) -> Non
     ]
 
 
+def test_words_of_a_ctm_outside_all_segments_are_insertions_as_sclite_counts_them(tmp_path: Path) -> None:
+    said = write(tmp_path / "ref.stm", "rec 1 bob 4.0 5.0 yes\nrec 1 ann 1.0 2.0 hello\nrec 1 ann 4.5 6.0 well\n")
+    times = {"um": 0.1, "hello": 1.2, "oh": 3.0, "yes": 4.4, "well": 5.2, "bye": 9.0}
+    heard = write(tmp_path / "hyp.ctm", "".join(f"rec 1 {start} 0.2 {word}\n" for word, start in times.items()))
+    found = {one.reference: one.prediction for one in read_external(heard, said)}
+    assert found == {"yes": "oh yes", "hello": "um hello", "well": "well bye"}
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     text, lines = write(tmp_path / "a.txt", "a\n"), write(tmp_path / "a.jsonl", '{"text": "a", "pred_text": "a"}\n')
     with pytest.raises(OptionError, match="has no references that are known of; give --references"):
