@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from auricle.audio.decode import open_audio
@@ -14,7 +15,7 @@ from auricle.audio.limits import AudioLimits
 from auricle.bulk.options import BulkOptions
 from auricle.corpora import Utterance
 from auricle.corpora.stretches import Stretches
-from auricle.errors import AuricleError
+from auricle.errors import AudioInputError, AuricleError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,19 +38,21 @@ class Heard:
 
 
 class Listener:
-    """Opens rows. A stretch of a recording is cut; what is long, or has channels to choose from, is left as it is."""
+    """Opens rows. A stretch of a recording is cut; what is long, or has channels to hear apart, is left as it is."""
 
     def __init__(self, sample_rate: int, limits: AudioLimits, options: BulkOptions) -> None:
         self._rate, self._limits, self._options = sample_rate, limits, options
-        self._is_mixed = options.parameters.get("channels") in (None, "mix")
-        self._stretches = Stretches(sample_rate, limits)
+        self._channel = picked_channel(options)
+        self._is_split = options.parameters.get("channels") == "split"
+        self._stretches = [Stretches(sample_rate, limits, channel=0 if self._is_split else self._channel)]
 
     def hear(self, number: int, row: Utterance) -> Heard:
         """Decode a row; what is wrong with its sound is part of the result."""
         try:
             if row.start is not None or row.end is not None:
-                return self._in_memory(number, row, self._stretches.read(row.audio, row.start, row.end), ())
-            if not self._is_mixed or (row.duration or 0.0) > self._options.long_seconds:
+                read = self._apart if self._is_split else self._stretches[0].read
+                return self._in_memory(number, row, read(row.audio, row.start, row.end), ())
+            if self._is_split or (row.duration or 0.0) > self._options.long_seconds:
                 return Heard(number, row, row.audio, row.duration or 0.0, is_long=True)
             return self._whole(number, row)
         except AuricleError as error:
@@ -57,13 +60,29 @@ class Listener:
 
     def close(self) -> None:
         """Close what is open."""
-        self._stretches.close()
+        for stretches in self._stretches:
+            stretches.close()
+
+    def _apart(self, source: Any, start: float | None, end: float | None) -> np.ndarray:
+        """Read a stretch of every channel: (channels, samples), or (samples,) where there is one."""
+        import numpy as np
+
+        found: list[np.ndarray] = []
+        while True:
+            if len(found) == len(self._stretches):
+                self._stretches.append(Stretches(self._rate, self._limits, channel=len(found)))
+            try:
+                found.append(self._stretches[len(found)].read(source, start, end))
+            except AudioInputError:  # there is no such channel
+                if not found:
+                    raise
+                return found[0] if len(found) == 1 else np.stack(found)
 
     def _whole(self, number: int, row: Utterance) -> Heard:
         import numpy as np
 
         pieces, n_samples, longest = [], 0, self._options.long_seconds * self._rate
-        with open_audio(row.audio, self._rate, limits=self._limits) as audio:
+        with open_audio(row.audio, self._rate, limits=self._limits, channel=self._channel) as audio:
             for block in audio.blocks():
                 pieces.append(block)
                 n_samples += block.size
@@ -73,7 +92,13 @@ class Listener:
 
     def _in_memory(self, number: int, row: Utterance, samples: np.ndarray, warnings: tuple[str, ...]) -> Heard:
         source = {"array": samples, "sampling_rate": self._rate}
-        return Heard(number, row, source, samples.size / self._rate, warnings=warnings)
+        return Heard(number, row, source, samples.shape[-1] / self._rate, warnings=warnings)
+
+
+def picked_channel(options: BulkOptions) -> int | None:
+    """Return the one channel that is heard; None: their mean, or each by itself."""
+    channel = options.parameters.get("channels")
+    return int(channel) if isinstance(channel, Integral) else None
 
 
 def windows(rows: Iterable[tuple[int, Utterance]], listener: Listener, options: BulkOptions) -> Iterator[list[Heard]]:

@@ -92,6 +92,7 @@ def _chunks(segment: Any, unit: str) -> Iterable[dict[str, Any]]:
             "end": _rounded(part.end),
             "confidence": _rounded(getattr(part, "confidence", None), 4),
             "speaker": getattr(part, "speaker", None),
+            "channel": segment.channel,
         }
 
 
@@ -107,7 +108,8 @@ def _rounded(value: float | None, digits: int = 3) -> float | None:
 def _schema(pa: Any, has_chunks: bool) -> Any:
     text, number = pa.string(), pa.float64()
     warning = pa.struct([("kind", text), ("message", text), ("start", number), ("end", number)])
-    chunk = pa.struct([("text", text), ("start", number), ("end", number), ("confidence", number), ("speaker", text)])
+    times = [("start", number), ("end", number), ("confidence", number)]
+    chunk = pa.struct([("text", text), *times, ("speaker", text), ("channel", pa.int64())])
     names = ("id", "text", "reference", "duration", "language", "speaker", "warnings", "error", "error_type")
     kinds = {"duration": number, "warnings": pa.list_(warning)}
     fields = [(name, kinds.get(name, text)) for name in names]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from auricle.bulk.batches import batches
-from auricle.bulk.listening import Heard
+from auricle.bulk.listening import Heard, picked_channel
 from auricle.bulk.options import BulkOptions
 from auricle.bulk.rows import row_of
 from auricle.errors import AuricleError, OptionError
@@ -75,7 +75,10 @@ class Transcriber:
     def _transcripts(self, batch: list[Heard]) -> Iterator[Transcript | AuricleError]:
         size = len(batch) if len(batch) > 1 else None
         sources = [heard.source for heard in batch]
-        return self._pipe.transcripts(sources, batch_size=size, on_error="return", **self._parameters)
+        parameters = self._parameters
+        if picked_channel(self._options) is not None and not batch[0].is_long:  # what is in memory is that channel
+            parameters = {name: value for name, value in parameters.items() if name != "channels"}
+        return self._pipe.transcripts(sources, batch_size=size, on_error="return", **parameters)
 
 
 def call_parameters(options: BulkOptions) -> dict[str, Any]:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class Stretches:
     """Reads stretches. What lies before the last one's start is not kept, and nothing behind it is read ahead."""
 
-    def __init__(self, sample_rate: int, limits: AudioLimits = DEFAULT_LIMITS) -> None:
-        self._rate, self._limits = sample_rate, limits
+    def __init__(self, sample_rate: int, limits: AudioLimits = DEFAULT_LIMITS, *, channel: int | None = None) -> None:
+        """Read the mean of all channels, or one of them, counted from 0."""
+        self._rate, self._limits, self._channel = sample_rate, limits, channel
         self._audio: Any = None
         self._of: Any = None  # what is open: a row's audio
         self._blocks: Iterator[np.ndarray] = iter(())
@@ -28,7 +29,8 @@ class Stretches:
         """Return the samples from `start` to `end` seconds, float32; of a recording that ends before, what there is.
 
         Raises:
-            AudioError: the recording cannot be read, or ends before the stretch begins.
+            AudioError: the recording cannot be read, or ends before the stretch begins. AudioInputError: it has no
+                such channel.
         """
         import numpy as np
 
@@ -58,7 +60,7 @@ class Stretches:
         from auricle.audio.decode import open_audio
 
         self.close()
-        self._audio = open_audio(source, self._rate, limits=self._limits)
+        self._audio = open_audio(source, self._rate, limits=self._limits, channel=self._channel)
         self._of, self._blocks = source, self._audio.blocks()
         self._held, self._first, self._last, self._is_read = [], 0, 0, False
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import wave
 from dataclasses import replace
 from pathlib import Path
 from runpy import run_path
 
+import numpy as np
 import pytest
 
 from auricle.bulk import BulkOptions, Progress, transcribe_corpus
@@ -16,6 +18,7 @@ from auricle.corpora import open_corpus
 from auricle.errors import OptionError
 from auricle.pipelines.speakers import SpeakerModels, read_speakers
 from auricle.pipelines.speech_parameters import Request
+from auricle.results import Segment, Transcript
 
 Toy = run_path(str(Path(__file__).with_name("toys.py")))["Toy"]
 
@@ -166,7 +169,9 @@ def test_parquet_holds_the_same_rows_with_times(dataset, tmp_path):
         transcribe_corpus(Toy(), corpus, tmp_path / form, options)
         found.append(rows_in(tmp_path / form))
     assert found[0] == found[1]
-    assert found[0][0]["chunks"] == [{"text": " 160 0", "start": 0.0, "end": 0.01, "confidence": 0.5, "speaker": None}]
+    assert found[0][0]["chunks"] == [
+        {"text": " 160 0", "start": 0.0, "end": 0.01, "confidence": 0.5, "speaker": None, "channel": None}
+    ]
 
 
 def test_an_empty_dataset_is_a_run_without_shards(tmp_path):
@@ -192,6 +197,58 @@ def test_long_recordings_are_left_to_the_pipeline(dataset, tmp_path):
     lengths = [160 * (1 + n * 7 % 10) for n in range(4)]
     assert toy.batches == [[160, 320, 800], [1280]]
     assert [row["text"] for row in rows_in(tmp_path / "out")] == [f"{n} {k}" for k, n in enumerate(lengths)]
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Path:
+    """Rows of a recording of two channels, whose samples are 3 and 5, and of one with a single channel, of 7."""
+    for name, samples in (("stereo", np.array([[3, 5]] * 1600)), ("mono", np.full((1600, 1), 7))):
+        with wave.open(str(tmp_path / f"{name}.wav"), "wb") as file:
+            file.setparams((samples.shape[1], 2, 16000, 0, "NONE", ""))
+            file.writeframes(samples.astype("<i2").tobytes())
+    parts = ({}, {"offset": 0.02, "duration": 0.03})
+    rows = [{"path": f"{name}.wav", **part} for name in ("stereo", "mono") for part in parts]
+    (tmp_path / "call.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path / "call.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("channels", "heard"),
+    [(None, ["1600 4", "480 4", "1600 7", "480 7"]), (0, ["1600 3", "480 3", "1600 7", "480 7"]),
+     (np.int64(1), ["1600 5", "480 5", None, None])],
+)  # fmt: skip
+def test_a_channel_is_picked_of_stretches_as_of_whole_recordings(call, tmp_path, channels, heard):
+    toy, parameters = Toy(), {} if channels is None else {"channels": channels}
+    transcribe_corpus(toy, open_corpus(call), tmp_path / "out", BulkOptions(parameters=parameters))
+    rows = rows_in(tmp_path / "out")
+    assert [row["text"] for row in rows] == heard
+    assert all("which has 1, counted from 0" in row["error"] for row in rows if row["text"] is None)
+    assert "channels" not in toy.asked  # what is in memory is that channel already
+
+
+def test_channels_of_a_stretch_are_heard_apart(call, tmp_path, monkeypatch):
+    arrived = []
+    monkeypatch.setattr(Toy, "transcripts", lambda self, sources, **asked: arrived.extend(sources) or iter(
+        [self.heard(np.zeros(1600, np.float32))] * len(sources)))  # fmt: skip
+    options = BulkOptions(parameters={"channels": "split"}, batch_size=1)
+    transcribe_corpus(Toy(), open_corpus(call), tmp_path / "out", options)
+    stretches = [one["array"] for one in arrived if isinstance(one, dict)]
+    assert [(one.shape, np.unique((one * 32768).round()).tolist()) for one in stretches] == [
+        ((2, 480), [3.0, 5.0]),
+        ((480,), [7.0]),
+    ]
+    assert [Path(one).name for one in arrived if isinstance(one, str)] == ["stereo.wav", "mono.wav"]
+
+
+def test_chunks_say_whose_channel_they_are(call, tmp_path, monkeypatch):
+    segments = (Segment("left", 0.0, 0.1, channel=0), Segment("right", 0.1, 0.2, channel=1))
+    monkeypatch.setattr(Toy, "heard", lambda self, samples: Transcript("left\nright", segments, duration=0.2))
+    options = BulkOptions(timestamps="segment", parameters={"channels": "split"})
+    transcribe_corpus(Toy(), open_corpus([{"audio": str(call.with_name("stereo.wav"))}]), tmp_path / "out", options)
+    assert [(one["text"], one["channel"]) for one in rows_in(tmp_path / "out")[0]["chunks"]] == [
+        ("left", 0),
+        ("right", 1),
+    ]
 
 
 def test_progress_tells_rates_and_what_is_left():
