@@ -22,8 +22,8 @@ from auricle.training.text import spoken_form
 SHARED_WORDS = 7
 # Lines left out before and after such a place: more than half a book of a sentence a line.
 BOOK_LINES = 2500
-# How the search weighs it beside the bundled model: the best of 25 settings on the speaker who watches training.
-WEIGHTS = {"alpha": 0.6, "beta": 2.0, "unk_score_offset": -12.0}
+# How the search weighs it beside the bundled model: the best of 24 settings on the speaker who watches training.
+WEIGHTS = {"alpha": 0.6, "beta": 1.5, "unk_score_offset": -12.0}
 _SENTENCE_END = re.compile(r"(?<=[.!?;:])[\"')\]]*\s+")
 
 Gram = tuple[str, ...]
