@@ -9,16 +9,17 @@ failures.jsonl            all of them: made anew from these whenever a run begin
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 from uuid import uuid4
 
-from auricle.bulk.rows import json_line, write_rows
+from auricle.bulk.rows import json_line, read_rows, write_rows
 from auricle.corpora.walk import RUN_PLAN as PLAN
 from auricle.errors import OptionError
 from auricle.pipelines.journal import differences
@@ -61,8 +62,10 @@ class OutputFolder:
         if self._lock is not None:
             self._lock.close()
 
-    def begin(self, header: Mapping[str, Any]) -> int | None:
+    def begin(self, header: Mapping[str, Any], may_mend: bool = False) -> int | None:
         """Go on with the run that was begun here, or begin one; return its number of rows if it is finished.
+
+        With `may_mend` files of the dataset may have other sizes than they had, as broken ones that were mended.
 
         Raises:
             OptionError: another run was begun here.
@@ -75,22 +78,45 @@ class OutputFolder:
         if found is None:
             if any(self.path.glob("shard-*")):
                 raise OptionError(f"{self.path} holds shards and no {PLAN}; give an empty folder")
-            self.write_whole(PLAN, json.dumps(wanted, indent=2, ensure_ascii=False).encode())
+            self._write_plan(wanted)
             return None
         n_rows = found.pop("rows", None)
-        differing = differences(found, wanted)
+        before, now = found.get("dataset") or {}, wanted["dataset"]
+        is_same = before.get("fingerprint") == now["fingerprint"]
+        if may_mend and before.get("outline") == now["outline"]:
+            before = now
+        differing = differences({**found, "dataset": _told(before)}, {**wanted, "dataset": _told(now)})
         if differing:
             more = f"; and {len(differing) - _MAX_TOLD} more" if len(differing) > _MAX_TOLD else ""
             raise OptionError(
-                f"{self.path} holds another run: {'; '.join(differing[:_MAX_TOLD])}{more}. Run with what it was begun "
+                f"{self.path} holds another run: {'; '.join(differing[:_MAX_TOLD])}{more}. "
+                f"{'' if is_same else _changed(before, now)}Run with what it was begun "
                 "with, give another folder, or begin anew (--overwrite)"
             )
+        if not is_same:
+            self._write_plan({**wanted, **({} if n_rows is None else {"rows": n_rows})})
         return n_rows if isinstance(n_rows, int) else None
 
     def finish(self, n_rows: int) -> None:
         """Say that every row is there."""
-        plan = self._plan() or {}
-        self.write_whole(PLAN, json.dumps({**plan, "rows": n_rows}, indent=2, ensure_ascii=False).encode())
+        self._write_plan({**(self._plan() or {}), "rows": n_rows})
+
+    def reopen_failed(self, shard_size: int) -> int:
+        """Have rows that failed count as missing; return how many they are.
+
+        The others of their shard are in its journal before it is removed, so that a process that dies loses none.
+        """
+        parts = [path for path in (self.path / _PARTS).glob("*.jsonl") if self.is_done(int(path.stem))]
+        journals = [path for path in self.path.glob(".shard-*.journal") if not self._is_left(path)]
+        if parts:
+            self._write_plan({key: value for key, value in (self._plan() or {}).items() if key != "rows"})
+        n_failed = sum(self._keep_good(path, ShardJournal(path).rows) for path in journals)
+        for number in (int(path.stem) for path in parts):
+            rows = enumerate(read_rows(self.shard(number)), number * shard_size)
+            n_failed += self._keep_good(self.journal(number).path, dict(rows))
+            with self._refusing():
+                self.shard(number).unlink()
+        return n_failed
 
     def clear(self) -> None:
         """Remove what runs wrote here, and nothing else."""
@@ -103,6 +129,10 @@ class OutputFolder:
     def shard(self, number: int) -> Path:
         """Return the file of a shard."""
         return self.path / f"shard-{number:05}.{self.form}"
+
+    def is_whole(self, n_rows: int, shard_size: int) -> bool:
+        """Whether every shard of so many rows is there."""
+        return all(self.is_done(number) for number in range(-(-n_rows // shard_size)))
 
     def is_done(self, number: int) -> bool:
         """Whether a shard is finished."""
@@ -124,6 +154,8 @@ class OutputFolder:
             if failed:
                 (self.path / _PARTS).mkdir(exist_ok=True)
                 self.write_whole(f"{_PARTS}/{number:05}.jsonl", b"".join(map(json_line, failed)))
+            else:  # rows that failed before are done by now
+                (self.path / _PARTS / f"{number:05}.jsonl").unlink(missing_ok=True)
             part = self._part()
             write_rows(part, rows, self.form, self._has_chunks)
             self._put(part, self.shard(number))
@@ -168,6 +200,15 @@ class OutputFolder:
             part.write_bytes(content)
             self._put(part, self.path / name)
 
+    def _write_plan(self, plan: Mapping[str, Any]) -> None:
+        self.write_whole(PLAN, json.dumps(plan, indent=2, ensure_ascii=False).encode())
+
+    def _keep_good(self, journal: Path, rows: Mapping[int, dict[str, Any]]) -> int:
+        """Write a journal of the rows that did not fail; return how many did."""
+        good = [item for item in rows.items() if item[1]["error"] is None]
+        self.write_whole(journal.name, b"".join(map(json_line, good)))
+        return len(rows) - len(good)
+
     def _is_left(self, journal: Path) -> bool:
         """Whether a journal's shard is finished: the run ended between the two steps."""
         return self.is_done(int(journal.stem.removeprefix(".shard-")))
@@ -203,9 +244,7 @@ class OutputFolder:
         try:
             yield
         except OSError as error:
-            raise OptionError(
-                f"cannot write to {str(error.filename or self.path)!r}: {error.strerror}; give another --out"
-            ) from None
+            raise _unwritable(error.filename or self.path, error) from None
 
 
 class ShardJournal:
@@ -244,14 +283,16 @@ class ShardJournal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise OptionError(f"cannot write to {str(self.path)!r}: {error.strerror}; give another --out") from None
+            with suppress(OSError):  # it tries to write the same once more
+                self.close()
+            raise _unwritable(self.path, error) from None
         self.rows.update(rows)
 
     def close(self) -> None:
         """Close the file; what it holds stays."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def remove(self) -> None:
         """Remove the file: its rows are in a shard."""
@@ -262,3 +303,24 @@ class ShardJournal:
 def failure(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is said of a row that failed."""
     return {name: row[name] for name in ("id", "error", "error_type")}
+
+
+def _told(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is compared of a dataset: the fingerprint covers its outline."""
+    return {key: value for key, value in dataset.items() if key != "outline"}
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Say what is another in a dataset, of which a fingerprint says nothing."""
+    if "outline" in before and before["outline"] == now["outline"]:
+        return (
+            "The dataset has the same rows, and files of another size: if those are of rows that failed and were "
+            "mended, do these anew (--retry-failed). "
+        )
+    return "Rows of the dataset were added, removed or changed. "
+
+
+def _unwritable(path: str | Path, error: OSError) -> OptionError:
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    advice = "make room, and the same command goes on" if is_full else "give another --out"
+    return OptionError(f"cannot write to {str(path)!r}: {error.strerror}; {advice}")

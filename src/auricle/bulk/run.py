@@ -26,12 +26,14 @@ def transcribe_corpus(
     options: BulkOptions | None = None,
     *,
     overwrite: bool = False,
+    retry_failed: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Transcribe every row of a dataset into shards within the folder `out`.
 
     Called again with the same, whatever stopped it, it goes on: at the end each row is in one shard, once, in the
-    dataset's order. Rows that fail carry their error, and are in failures.jsonl, too. `overwrite` begins anew.
+    dataset's order. Rows that fail carry their error, and are in failures.jsonl, too; `retry_failed` does those of an
+    earlier run again, whose files may have been mended since. `overwrite` begins anew.
 
     >>> transcribe_corpus(pipeline("automatic-speech-recognition"), open_corpus("cv-corpus/en"), "texts")
 
@@ -45,7 +47,11 @@ def transcribe_corpus(
     with OutputFolder(Path(out).expanduser(), options.form, options.timestamps is not None) as folder:
         if overwrite:
             folder.clear()
-        n_rows = folder.begin(header)
+        n_rows = folder.begin(header, may_mend=retry_failed)
+        if retry_failed and folder.reopen_failed(options.shard_size):
+            n_rows = None
+        if n_rows is not None and not folder.is_whole(n_rows, options.shard_size):  # a shard was removed
+            n_rows = None
         total = n_rows if n_rows is not None else None if corpus.is_streamed else len(corpus)
         run = _Run(pipe, folder, options, total)
         if n_rows is None:

@@ -101,7 +101,12 @@ def header_of(pipe: AutomaticSpeechRecognitionPipeline, corpus: Corpus, options:
         del speakers["speakers"]["revision"]  # it is only known once the model is loaded
     return {
         **speakers,
-        "dataset": {"layout": corpus.layout, "fingerprint": corpus.fingerprint, "name": corpus.name},
+        "dataset": {
+            "layout": corpus.layout,
+            "fingerprint": corpus.fingerprint,
+            "outline": corpus.outline,
+            "name": corpus.name,
+        },
         "model": {key: value for key, value in model.items() if key not in ("options", "audio_sha256")},
         "options": model["options"],
         "timestamps": options.timestamps,

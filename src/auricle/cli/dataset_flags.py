@@ -36,6 +36,14 @@ OutputFormat = Annotated[str, typer.Option(help="jsonl or parquet.", rich_help_p
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with 1 if any row failed; else with 0.", rich_help_panel=_PANEL)
 ]
+RetryFailed = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Do rows again that failed in an earlier run, such as those whose files were mended since.",
+        rich_help_panel=_PANEL,
+    ),
+]
 OnCluster = Annotated[
     bool, typer.Option("--cluster", help="Compute shards in worker processes on Ray.", rich_help_panel=_PANEL)
 ]

@@ -36,6 +36,7 @@ class DatasetOrder:
     shard_size: int = 1000
     form: str = "jsonl"
     strict: bool = False
+    retry_failed: bool = False
     cluster: bool = False
     workers: int = 1
     worker_cpus: float = 1.0
@@ -49,6 +50,8 @@ class DatasetOrder:
                 raise OptionError(f"{flag} is for datasets; add --out FOLDER")
             if name in _ON_CLUSTER and not self.cluster:
                 raise OptionError(f"{flag} is for --cluster; add that, or leave it out")
+        if self.retry_failed and self.cluster:
+            raise OptionError("--retry-failed is of rows, and --cluster does whole shards; leave --cluster out for it")
 
     @property
     def is_asked(self) -> bool:
@@ -73,6 +76,8 @@ def run_dataset(order: Order, sources: list[str], wanted: DatasetOrder) -> bool:
     """Transcribe a dataset; return whether rows failed where none may."""
     source = wanted.source(sources)
     options = _options(order, wanted)
+    if wanted.retry_failed and order.overwrite:
+        raise OptionError("--overwrite begins anew and --retry-failed goes on with what is there; give one of them")
     from auricle.corpora import open_corpus
 
     corpus = open_corpus(source, split=wanted.split, text_column=wanted.text_column, audio_column=wanted.audio_column)
@@ -153,7 +158,8 @@ def _here(
     from auricle.bulk import transcribe_corpus
 
     assert wanted.out is not None
-    return transcribe_corpus(load(order), corpus, wanted.out, options, overwrite=order.overwrite, progress=line.show)
+    how = {"overwrite": order.overwrite, "retry_failed": wanted.retry_failed}
+    return transcribe_corpus(load(order), corpus, wanted.out, options, progress=line.show, **how)
 
 
 def _on_cluster(
@@ -184,7 +190,7 @@ def _on_cluster(
 
 
 def _summarise(summary: Summary, wanted: DatasetOrder) -> None:
-    failed = f", {summary.failed} failed (failures.jsonl)" if summary.failed else ""
+    failed = f", {summary.failed} failed (failures.jsonl; --retry-failed does them again)" if summary.failed else ""
     before = summary.rows - summary.new_rows
     earlier = f", {before} of them before" if before else ""
     say(

@@ -84,6 +84,7 @@ def transcribe(
     shard_size: dataset_flags.ShardSize = 1000,
     output_format: dataset_flags.OutputFormat = "jsonl",
     strict: dataset_flags.Strict = False,
+    retry_failed: dataset_flags.RetryFailed = False,
     cluster: dataset_flags.OnCluster = False,
     workers: dataset_flags.WorkerCount = 1,
     worker_cpus: dataset_flags.WorkerCpus = 1.0,
@@ -139,7 +140,17 @@ def transcribe(
             quiet=quiet,
         )
         dataset = DatasetOrder(
-            *(data, read_folder(out), split, text_column, audio_column, shard_size, output_format, strict),
+            *(
+                data,
+                read_folder(out),
+                split,
+                text_column,
+                audio_column,
+                shard_size,
+                output_format,
+                strict,
+                retry_failed,
+            ),
             *(cluster, workers, worker_cpus, worker_gpus, ray_address),
         )
         if _has_failed(order, sources or [], dataset):

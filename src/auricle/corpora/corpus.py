@@ -118,8 +118,12 @@ class Corpus:
 
         Sound is not read for it.
         """
-        told = f"{self.layout}\0{self.name}" if self._layout.is_streamed else f"{self._wanted}\0{self._scan.digest}"
-        return f"sha256:{hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()}"
+        return self._digest(None if self._layout.is_streamed else self._scan.digest)
+
+    @property
+    def outline(self) -> str:
+        """The fingerprint without the sizes of files: it stays when a broken one is mended."""
+        return self._digest(None if self._layout.is_streamed else self._scan.outline)
 
     def select(self, split: str) -> Corpus:
         """Return one split.
@@ -204,6 +208,10 @@ class Corpus:
     def _scan(self) -> _Scan:
         return self._shared or _Scan.of(self._layout, self._wanted_files, self._needs_text)
 
+    def _digest(self, of_rows: str | None) -> str:
+        told = f"{self.layout}\0{self.name}" if of_rows is None else f"{self._wanted}\0{of_rows}"
+        return f"sha256:{hashlib.sha256(told.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
     def _changed(self) -> AuricleError:
         return AuricleError(f"{self.name} was changed while it was read; open it again")
 
@@ -215,7 +223,8 @@ class _Scan:
         self.marks = bytearray()  # of each row: 0, it is left out; else 1 and the number of its split
         self.splits: list[str] = []
         self.tally = Tally()
-        self.digest = ""
+        self.digest = ""  # of the rows and the sizes of their files
+        self.outline = ""  # of the rows
 
     @classmethod
     def of(cls, layout: Layout, wanted: Sequence[str] | None, needs_text: bool) -> _Scan:
@@ -228,7 +237,8 @@ class _Scan:
         cls, layout: Layout, wanted: Sequence[str] | None, needs_text: bool, suspects: set[int]
     ) -> tuple[_Scan, set[int]]:
         """Read it, and return the hashes of ids that came more than once; those of `suspects` are kept once."""
-        scan, digest, hashes, seen = cls(), hashlib.sha256(), array("q"), set[str]()
+        scan, hashes, seen = cls(), array("q"), set[str]()
+        digest, outline = hashlib.sha256(), hashlib.sha256()
         for row in layout.rows(wanted, scan.tally.leave_out):
             one = row.utterance
             reason, n_bytes = _fault(row, needs_text)
@@ -244,9 +254,10 @@ class _Scan:
                 scan._add_split(row.split, layout.name)
             scan.marks.append(1 + scan.splits.index(row.split))
             scan.tally.add(row.split, one.text is not None, one.duration)
-            told = f"{one.id}\0{one.text}\0{one.start}\0{one.end}\0{n_bytes}\n"
-            digest.update(told.encode("utf-8", "surrogatepass"))
-        scan.digest = digest.hexdigest()
+            told = f"{one.id}\0{one.text}\0{one.start}\0{one.end}".encode("utf-8", "surrogatepass")
+            digest.update(b"%b\0%d\n" % (told, n_bytes))
+            outline.update(told + b"\n")
+        scan.digest, scan.outline = digest.hexdigest(), outline.hexdigest()
         return scan, set() if suspects else _repeated(hashes)
 
     def _add_split(self, split: str, name: str) -> None:

@@ -1,5 +1,7 @@
 """Kills a run at each of its steps on disk, and lets another go on: run with a manifest and a folder.
 
+With a third word, "retry", it is the second run that is killed, which does rows again that failed in the first.
+
 Each run is a process of its own that ends itself with SIGKILL right before the k-th of its calls that have on disk what
 was written, or give a file its name: all that is between two of them is then done. One line of JSON on stdout says for
 every k what was found at the end.
@@ -45,26 +47,29 @@ class Fuse:
         return counted
 
 
-def run(manifest: str, out: Path, fuse: Fuse) -> int:
-    """Run in a process; return its exit status, negative for a signal."""
+def run(manifest: str, out: Path, fuse: Fuse, *, is_retry: bool = False) -> int:
+    """Run in a process; return its exit status, negative for a signal. A retry hears what broke before."""
     child = os.fork()
     if child == 0:
         status = 1
         try:
             output.os = rows.os = fuse  # type: ignore[assignment]
-            transcribe_corpus(Toy(breaks_at=160 * 8), open_corpus(manifest), out, OPTIONS)
+            toy = Toy(breaks_at=None if is_retry else 160 * 8)
+            transcribe_corpus(toy, open_corpus(manifest), out, OPTIONS, retry_failed=is_retry)
             status = 0
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def main(manifest: str, out: Path) -> None:
+def main(manifest: str, out: Path, is_retry: bool) -> None:
     """Try every step, until a run ends by itself."""
     for end in range(1000):
         shutil.rmtree(out, ignore_errors=True)
-        killed = run(manifest, out, Fuse(end))
-        status = run(manifest, out, Fuse(-1))
+        if is_retry:
+            run(manifest, out, Fuse(-1))
+        killed = run(manifest, out, Fuse(end), is_retry=is_retry)
+        status = run(manifest, out, Fuse(-1), is_retry=is_retry)
         found = [row["id"] for path in sorted(out.glob("shard-*")) for row in rows.read_rows(path)]
         failed = [json.loads(line)["id"] for line in (out / "failures.jsonl").read_text().splitlines()]
         left = sorted(path.name for path in out.iterdir() if path.suffix in (".part", ".journal"))
@@ -75,4 +80,4 @@ def main(manifest: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), "retry" in sys.argv[3:])

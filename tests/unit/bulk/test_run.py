@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import wave
 from dataclasses import replace
@@ -143,6 +145,65 @@ def test_a_changed_dataset_is_refused_and_overwrite_begins_anew(dataset, tmp_pat
         transcribe_corpus(Toy(), larger, out)
     assert transcribe_corpus(Toy(), larger, out, overwrite=True).new_rows == 6
     assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_what_changed_of_a_dataset_is_said(dataset, tmp_path):
+    out, manifest = tmp_path / "out", dataset(5)
+    transcribe_corpus(Toy(), open_corpus(manifest), out)
+    with pytest.raises(OptionError, match="Rows of the dataset were added, removed or changed"):
+        transcribe_corpus(Toy(), open_corpus(dataset(6)), out)
+    dataset(5)
+    manifest.with_name("002.wav").write_bytes(b"shorter")
+    with pytest.raises(OptionError, match="has the same rows, and files of another size"):
+        transcribe_corpus(Toy(), open_corpus(manifest), out)
+
+
+def test_a_finished_run_that_lost_a_shard_makes_it_anew(dataset, tmp_path):
+    corpus, out = open_corpus(dataset(10)), tmp_path / "out"
+    options = BulkOptions(shard_size=4)
+    transcribe_corpus(Toy(), corpus, out, options)
+    whole = rows_in(out)
+    (out / "shard-00001.jsonl").unlink()
+    summary = transcribe_corpus(Toy(), corpus, out, options)
+    assert summary.new_rows == 4
+    assert rows_in(out) == whole
+
+
+class Full(io.RawIOBase):
+    """A file on a disk without room."""
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return place
+
+    def tell(self) -> int:
+        return 0
+
+    def truncate(self, size: int | None = None) -> int:
+        return 0
+
+    def write(self, content: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_says_to_make_room(dataset, tmp_path, monkeypatch):
+    corpus, is_full = open_corpus(dataset(3)), [True]
+    to_open = Path.open
+
+    def opened(self, mode="r", *rest, **named):
+        full = self.suffix == ".journal" and mode == "wb" and is_full[0]
+        return io.BufferedWriter(Full()) if full else to_open(self, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(OptionError, match="No space left on device; make room, and the same command goes on"):
+        transcribe_corpus(Toy(), corpus, tmp_path / "out")
+    is_full[0] = False
+    assert transcribe_corpus(Toy(), corpus, tmp_path / "out").new_rows == 3
 
 
 def test_two_runs_cannot_write_one_folder(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ def test_a_dataset_is_written_in_shards_and_failures_are_told(manifest, tmp_path
     assert done.exit_code == 0, done.output
     assert "manifest (audio=path, text=text, id=id)" in done.stderr
     assert "4 rows in 2 shards" in done.stderr
-    assert "1 failed (failures.jsonl)" in done.stderr
+    assert "1 failed (failures.jsonl;" in done.stderr
     assert ids(out) == ["part-0.0", "part-3.0", "part-6.0", "broken"]
     first = json.loads((out / "shard-00000.jsonl").read_text().splitlines()[0])
     assert first["reference"] == "part 0.0"
@@ -55,6 +56,21 @@ def test_a_dataset_is_written_in_shards_and_failures_are_told(manifest, tmp_path
     changed = CliRunner().invoke(app, [*command, "--shard-size", "3"])
     assert changed.exit_code == 2
     assert "holds another run: shard_size was 2 and is 3" in " ".join(changed.stderr.split())
+
+
+def test_a_recording_that_was_mended_is_done_again_where_that_is_asked_for(manifest, tmp_path):
+    command = ["transcribe", str(manifest), "--out", str(tmp_path / "out"), "--strict"]
+    failed = CliRunner().invoke(app, command)
+    assert failed.exit_code == 1
+    assert "1 failed (failures.jsonl; --retry-failed does them again)" in " ".join(failed.stderr.split())
+    shutil.copy(SAMPLES / "jfk.flac", tmp_path / "broken.wav")
+    refused = CliRunner().invoke(app, command)
+    assert refused.exit_code == 2
+    assert "if those are of rows that failed and were mended, do these anew (--retry-failed)" in refused.stderr
+    done = CliRunner().invoke(app, [*command, "--retry-failed"])
+    assert done.exit_code == 0, done.output
+    assert "4 rows in 1 shards" in done.stderr
+    assert ids(tmp_path / "out") == ["part-0.0", "part-3.0", "part-6.0", "broken"]
 
 
 def test_a_dataset_without_a_row_is_no_success(tmp_path):
@@ -77,6 +93,9 @@ def test_a_dataset_without_a_row_is_no_success(tmp_path):
         (["a.wav", "--output-format", "parquet"], "--output-format is for datasets"),
         (["a.jsonl", "--out", "o", "--workers", "4"], "--workers is for --cluster"),
         (["a.jsonl", "--out", "o", "--ray-address", "auto"], "--ray-address is for --cluster"),
+        (["a.wav", "--retry-failed"], "--retry-failed is for datasets"),
+        (["a.jsonl", "--out", "o", "--retry-failed", "--cluster"], "leave --cluster out for it"),
+        (["a.jsonl", "--out", "o", "--retry-failed", "--overwrite"], "give one of them"),
         (["small.PARQUET"], "small.PARQUET is named as a dataset is, whose rows are written in shards; add --out"),
         (["a.wav", "rows.jsonl"], "rows.jsonl is named as a dataset is"),
         (["a.jsonl", "--out", "o", "--format", "srt"], "--format is for single recordings"),
