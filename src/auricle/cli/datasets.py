@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import sys
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auricle.cli.border import say, say_as_it_is
 from auricle.cli.load import load
 from auricle.cli.order import Order
+from auricle.cli.sources import find_sources
+from auricle.corpora.walk import SUFFIXES
 from auricle.errors import MissingExtraError, OptionError
 
 if TYPE_CHECKING:
     from auricle.bulk import BulkOptions, Progress, Summary
     from auricle.corpora import Corpus
 
+DATASETS = (".parquet", ".jsonl", ".csv", ".tsv")  # what no recording's name ends in
 _EVERY_S = 0.5  # a terminal's line is written anew
 _EVERY_S_IN_A_LOG = 60.0
 _FLAGS = {"form": "output_format"}  # of fields that are called otherwise
@@ -58,18 +62,47 @@ class DatasetOrder:
         """Whether this is about a dataset at all."""
         return self.data is not None or self.out is not None
 
-    def source(self, sources: list[str]) -> str:
-        """Return the dataset's name.
+    def source(self, sources: list[str]) -> str | list[dict[str, str]]:
+        """Return the dataset's name, or rows of the recordings that are named.
 
         Raises:
             OptionError: there is none, or more than one, or no place for its rows.
         """
         given = [*([self.data] if self.data is not None else []), *sources]
-        if len(given) != 1:
-            raise OptionError(f"--out is for one dataset and {len(given)} were given; run each by itself")
         if self.out is None:
             raise OptionError(f"--data {given[0]} writes shards of rows; add --out FOLDER")
+        if "-" in given:
+            raise OptionError(
+                "'-' is one recording on stdin, and --out is for datasets; for a list of paths give a manifest: a "
+                '.jsonl with {"path": …} in each line'
+            )
+        if given and all(map(_names_recordings, given)):
+            return self._rows(given)
+        if len(given) != 1:
+            others = [one for one in given if not _names_recordings(one)]
+            told = f", and {others[0]} is no recording by its name" if others else ""
+            raise OptionError(
+                f"--out is for one dataset and {len(given)} were given, or for recordings{told}; run each by itself"
+            )
         return given[0]
+
+    def _rows(self, given: list[str]) -> list[dict[str, str]]:
+        if self.cluster:
+            raise OptionError(
+                "--cluster opens the dataset in each worker; give a folder or a manifest with the recordings"
+            )
+        found = [source.given for source in find_sources(given)]
+        dataset = next((one for one in found if Path(one).suffix.lower() in DATASETS), None)
+        if dataset is not None:
+            raise OptionError(f"{dataset} is named as a dataset is; give its folder, or one dataset by itself")
+        return [{"audio": one, "id": one} for one in found]
+
+
+def _names_recordings(name: str) -> bool:
+    """Whether this is a recording by its name, a URL, or a pattern of names."""
+    if os.path.lexists(name):
+        return not os.path.isdir(name) and Path(name).suffix.lower() in SUFFIXES
+    return name.startswith(("http://", "https://")) or glob.has_magic(name) or Path(name).suffix.lower() in SUFFIXES
 
 
 def run_dataset(order: Order, sources: list[str], wanted: DatasetOrder) -> bool:
@@ -153,7 +186,7 @@ def _options(order: Order, wanted: DatasetOrder) -> BulkOptions:
 
 
 def _here(
-    order: Order, wanted: DatasetOrder, source: str, corpus: Corpus, options: BulkOptions, line: ProgressLine
+    order: Order, wanted: DatasetOrder, source: Any, corpus: Corpus, options: BulkOptions, line: ProgressLine
 ) -> Summary:
     from auricle.bulk import transcribe_corpus
 
@@ -163,7 +196,7 @@ def _here(
 
 
 def _on_cluster(
-    order: Order, wanted: DatasetOrder, source: str, corpus: Corpus, options: BulkOptions, line: ProgressLine
+    order: Order, wanted: DatasetOrder, source: Any, corpus: Corpus, options: BulkOptions, line: ProgressLine
 ) -> Summary:
     try:
         from auricle.cluster.bulk import Setup, Workers, transcribe_on_cluster

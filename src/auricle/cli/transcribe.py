@@ -12,7 +12,7 @@ import typer
 
 from auricle.cli import dataset_flags, flags
 from auricle.cli.border import SOME_FAILED, border, say, write_utf8
-from auricle.cli.datasets import DatasetOrder, run_dataset
+from auricle.cli.datasets import DATASETS, DatasetOrder, run_dataset
 from auricle.cli.load import load
 from auricle.cli.order import (
     Order,
@@ -30,8 +30,6 @@ from auricle.results import Transcript
 
 if TYPE_CHECKING:
     from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
-
-_DATASETS = (".parquet", ".jsonl", ".csv", ".tsv")  # what no recording's name ends in
 
 
 def transcribe(
@@ -163,7 +161,7 @@ def _has_failed(order: Order, sources: list[str], dataset: DatasetOrder) -> bool
     if not sources:
         raise OptionError("there is nothing to transcribe; name recordings, or a dataset with --data and --out")
     for source in sources:
-        if Path(source).suffix.lower() in _DATASETS:
+        if Path(source).suffix.lower() in DATASETS:
             raise OptionError(f"{source} is named as a dataset is, whose rows are written in shards; add --out FOLDER")
     return run(order, find_sources(sources)) > 0
 

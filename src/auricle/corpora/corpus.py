@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
 
-from auricle.corpora.report import DUPLICATE, EMPTY, MISSING, Report, Tally
+from auricle.corpora.report import DUPLICATE, EMPTY, MISSING, NO_FILE, Report, Tally
 from auricle.corpora.utterance import Sound, Utterance
 from auricle.errors import AuricleError, OptionError, nearest
 
@@ -283,7 +283,7 @@ def _fault(row: Row, needs_text: bool) -> tuple[str, int]:
         except (OSError, ValueError):
             return MISSING, 0
         if not stat.S_ISREG(found.st_mode):
-            return MISSING, 0
+            return NO_FILE, 0
         n_bytes = found.st_size
     return (EMPTY if needs_text and one.text is None else ""), n_bytes
 

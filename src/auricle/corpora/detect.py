@@ -19,6 +19,7 @@ from auricle.corpora.manifests import manifest, manifests, unread_tables
 from auricle.corpora.parquet import Parquet, parquet
 from auricle.corpora.records import Records
 from auricle.corpora.row_files import JSON_LINES, TABLES
+from auricle.corpora.walk import RUN_PLAN, linked_folders
 from auricle.errors import OptionError
 
 # Asked in this order; the first that finds what it looks for reads the folder.
@@ -34,6 +35,7 @@ FOLDERS: tuple[Callable[[Path, Fields], Layout | None], ...] = (
     recordings,
 )
 _WITHOUT_COLUMNS = (kaldi, librispeech, parallel)
+_BY_NAMES = (librispeech, parallel, recordings)  # what the folders hold is the dataset
 
 
 def open_corpus(
@@ -90,8 +92,12 @@ def _folder(folder: Path, fields: Fields) -> Layout:
                 found.notes.append("text_column and audio_column are not used: this layout has no columns")
             if look is recordings:
                 found.notes += unread_tables(folder)
+            if look in _BY_NAMES:
+                found.notes += linked_folders(folder)
             return found
-    unread = "".join(f"; {told}" for told in unread_tables(folder))
+    if (folder / RUN_PLAN).is_file():
+        raise OptionError(f"{folder} is what `auricle transcribe --out` wrote, and no dataset; give the one it is of")
+    unread = "".join(f"; {told}" for told in (*unread_tables(folder), *linked_folders(folder)))
     raise OptionError(
         f"{folder} holds no dataset: looked for wav.scp (Kaldi), clips and *.tsv (Common Voice), metadata.csv or "
         ".jsonl with file_name (audiofolder), *.trans.txt (LibriSpeech), *.jsonl with a path in each line, "

@@ -10,6 +10,7 @@ from pathlib import Path
 from auricle.corpora.fields import Base, Fields, split_of_name
 from auricle.corpora.lines import refuse_other_separator
 from auricle.corpora.row_files import JSON_LINES, TABLES, RowFile, RowsLayout, only_kind
+from auricle.corpora.walk import is_own_output
 
 _SHOWN = 3  # tables that are told of
 
@@ -51,7 +52,8 @@ def manifests(folder: Path, fields: Fields) -> RowsLayout | None:
 
 def tables_in(folder: Path) -> list[Path]:
     """The files of a folder that may be manifests, by their names."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in JSON_LINES | TABLES and path.is_file())
+    found = (path for path in folder.iterdir() if path.suffix.lower() in JSON_LINES | TABLES and path.is_file())
+    return sorted(path for path in found if not is_own_output(path))
 
 
 def unread_tables(folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from auricle.corpora.corpus import Row, Told
 from auricle.corpora.fields import Base, Fields, Unusable, split_of_name, utterance
 from auricle.corpora.utterance import Sound
+from auricle.corpora.walk import folders_of, is_own_output
 from auricle.errors import MissingExtraError, OptionError
 
 _AT_ONCE = 16  # rows whose sound is in memory
@@ -148,7 +149,8 @@ class _Cursor:
 
 def parquet(folder: Path, fields: Fields) -> Parquet | None:
     """Open a folder that holds Parquet files, at any depth; None for another."""
-    found = sorted(path for path in folder.rglob("*.parquet") if not path.name.startswith("."))
+    within = (parent / name for parent, names in folders_of(folder) for name in names if name.endswith(".parquet"))
+    found = sorted(path for path in within if not is_own_output(path))
     files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in found}
     return Parquet(str(folder), files, fields) if files else None
 

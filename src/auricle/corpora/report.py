@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 # Why a row is left out.
 MISSING = "no such file"
+NO_FILE = "a folder, a pipe or a device"
 NO_AUDIO = "no audio"
 EMPTY = "empty text"
 UNREADABLE = "unreadable line"

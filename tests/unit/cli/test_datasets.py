@@ -73,6 +73,23 @@ def test_a_recording_that_was_mended_is_done_again_where_that_is_asked_for(manif
     assert ids(tmp_path / "out") == ["part-0.0", "part-3.0", "part-6.0", "broken"]
 
 
+@pytest.mark.parametrize("quoted", [True, False])
+def test_recordings_that_are_named_or_match_a_pattern_are_a_dataset(tmp_path, monkeypatch, quoted):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b/same.flac", "ü/same.flac", "ü/broken.wav"):
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copy(SAMPLES / "jfk.flac", name) if name.endswith("flac") else Path(name).write_text("nothing")
+    names = ["**/*.flac", "ü/*.wav"] if quoted else ["a b/same.flac", "ü/same.flac", "./ü/same.flac", "ü/broken.wav"]
+    done = CliRunner().invoke(app, ["transcribe", *names, "--out", "out"])
+    assert done.exit_code == 0, done.output
+    assert ids(tmp_path / "out") == ["a b/same.flac", "ü/same.flac", "ü/broken.wav"]
+    assert "3 rows in 1 shards in out, 1 failed" in " ".join(done.stderr.split())
+    Path("rows.jsonl").write_text("{}")
+    refused = CliRunner().invoke(app, ["transcribe", "rows*", "--out", "other"])
+    assert refused.exit_code == 2
+    assert "rows.jsonl is named as a dataset is" in refused.stderr
+
+
 def test_a_dataset_without_a_row_is_no_success(tmp_path):
     (tmp_path / "m.jsonl").write_text('{"path": "nowhere.wav"}\n')
     done = CliRunner().invoke(app, ["transcribe", str(tmp_path / "m.jsonl"), "--out", str(tmp_path / "out")])
@@ -87,6 +104,11 @@ def test_a_dataset_without_a_row_is_no_success(tmp_path):
     [
         (["--data", "x.jsonl"], "add --out FOLDER"),
         (["a.jsonl", "b.jsonl", "--out", "o"], "one dataset and 2 were given"),
+        (["a.wav", "b.jsonl", "--out", "o"], "b.jsonl is no recording by its name"),
+        (["--out", "o"], "one dataset and 0 were given"),
+        (["-", "--out", "o"], "'-' is one recording on stdin, and --out is for datasets"),
+        (["a.wav", "--out", "o", "--cluster"], "give a folder or a manifest with the recordings"),
+        (["nothing/*.wav", "--out", "o"], "no file matches 'nothing/*.wav'"),
         (["a.wav", "--split", "test"], "--split is for datasets"),
         (["a.wav", "--text-column", "words"], "--text-column is for datasets"),
         (["a.wav", "--shard-size", "3"], "--shard-size is for datasets"),

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
 from auricle.corpora import open_corpus
+from auricle.errors import OptionError
 
 
 def test_librispeech_reads_transcripts_beside_their_recordings(tmp_path, sound):
@@ -54,3 +59,40 @@ def test_a_folder_of_recordings_has_no_texts_and_ids_that_differ(tmp_path, sound
     assert [row.id for row in corpus] == ["b", "x/a.flac", "x/a.wav"]
     assert all(row.text is None for row in corpus)
     assert "3 rows, all without text" in str(corpus.report)
+
+
+def test_folders_that_are_links_are_told_and_not_read(tmp_path, sound):
+    sound("data/b.wav"), sound("elsewhere/c.wav")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "data" / "more")
+    report = open_corpus(tmp_path / "data").report
+    assert report.rows == 1
+    assert report.notes == ("not read: more, a link to a folder; give the folder itself, or a manifest with its paths",)
+    (tmp_path / "data" / "b.wav").unlink()
+    with pytest.raises(OptionError, match="not read: more, a link to a folder"):
+        open_corpus(tmp_path / "data")
+
+
+def test_a_pipe_is_no_missing_file(tmp_path, sound):
+    sound("b.wav")
+    os.mkfifo(tmp_path / "a.wav")
+    assert open_corpus(tmp_path).report.reasons == {"a folder, a pipe or a device": 1}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("place", [".", "out"])
+def test_what_a_run_wrote_into_a_dataset_is_no_part_of_it(tmp_path, sound, form, place):
+    sound("b.wav")
+    before = open_corpus(tmp_path).fingerprint
+    (tmp_path / place).mkdir(exist_ok=True)
+    (tmp_path / place / "auricle-bulk.json").write_text("{}")
+    (tmp_path / place / f"shard-00000.{form}").write_text('{"id": "b", "text": "good night"}\n')
+    (tmp_path / place / "failures.jsonl").write_text('{"id": "b", "error": "it broke"}\n')
+    corpus = open_corpus(tmp_path)
+    assert (corpus.layout, corpus.fingerprint, corpus.report.notes) == ("folder", before, ())
+
+
+def test_a_run_s_folder_is_no_dataset(tmp_path):
+    (tmp_path / "auricle-bulk.json").write_text("{}")
+    (tmp_path / "shard-00000.jsonl").write_text('{"id": "b", "text": "good night"}\n')
+    with pytest.raises(OptionError, match="is what `auricle transcribe --out` wrote, and no dataset"):
+        open_corpus(tmp_path)
