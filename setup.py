@@ -7,11 +7,13 @@ engine computes with torch alone.
 from __future__ import annotations
 
 import platform
+import runpy
 from pathlib import Path
 
 from setuptools import Extension, setup
 
 NATIVE = Path("src/auricle/engines/cpu/native")
+SOURCES_NUMBER = runpy.run_path(str(NATIVE.with_name("native_sources.py")))["sources_number"]
 # What each library's processor has at least; engines/cpu/native_library.py asks for the same before it loads one.
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mprefer-vector-width=512"]
@@ -31,6 +33,7 @@ def extensions() -> list[Extension]:
             f"auricle.engines.cpu.kernels_{isa}",
             sources=sorted(str(path) for path in NATIVE.glob("*.cpp")),
             depends=sorted(str(path) for path in NATIVE.glob("*.h")),
+            define_macros=[("AURICLE_SOURCES", f"{SOURCES_NUMBER(NATIVE)}ull")],
             extra_compile_args=["-std=c++17", "-O3", "-fopenmp", "-fvisibility=hidden", "-fno-math-errno", *flags],
             extra_link_args=["-fopenmp"],
             language="c++",

@@ -6,6 +6,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -15,11 +18,13 @@ from auricle.engines import make_engine
 from auricle.engines.cpu import native_library, products
 from auricle.engines.cpu.linear import best_arithmetic
 from auricle.engines.cpu.memory import HUGE_PAGE, Block, large, room_for
+from auricle.engines.cpu.native_sources import sources_number
 from auricle.engines.cpu.workers import Workers, divided, mkl
 from auricle.errors import OptionError
 from auricle.loading import load
 from auricle.models.whisper import Whisper
 
+NATIVE = Path(native_library.__file__).with_name("native")
 SAMPLE = Path(__file__).parents[3] / "samples" / "librispeech-1320-122612-0008.ogg"
 AMX = frozenset({"avx2", "fma", "f16c", "amx_bf16"})
 
@@ -71,6 +76,7 @@ def test_kernels_that_the_system_refuses_give_way_to_slower_ones(
     class Library:
         def __init__(self, path: str) -> None:
             self.path = path
+            self.auricle_sources = Mock(return_value=sources_number(NATIVE))
 
         def auricle_prepare(self) -> int:
             return "avx2" in self.path
@@ -84,6 +90,44 @@ def test_kernels_that_the_system_refuses_give_way_to_slower_ones(
     assert "kernels_avx2" in found.path
     assert native_library.is_limited()
     assert "does not let the native kernels kernels_amx" in caplog.text
+
+
+@pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
+@pytest.mark.parametrize("symbols", [{}, {"auricle_sources": lambda: 1}])
+def test_kernels_of_other_sources_are_not_used_and_one_line_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, symbols: dict[str, Any]
+) -> None:
+    prepared = Mock(return_value=1)
+    monkeypatch.setattr(
+        native_library.ctypes, "CDLL", lambda path: SimpleNamespace(auricle_prepare=prepared, **symbols)
+    )
+    monkeypatch.setattr(native_library, "cpu_flags", lambda: native_library.NEEDED_FLAGS["amx"])
+    monkeypatch.delenv(native_library.ISA_VARIABLE, raising=False)
+    assert native_library.kernels.__wrapped__() is None
+    prepared.assert_not_called()
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "were built from other sources" in said
+    assert "pip install -e ." in said
+
+
+@pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")
+def test_a_wheel_which_has_no_sources_uses_its_kernels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert sources_number(tmp_path) is None
+    monkeypatch.setattr(native_library, "sources_number", lambda folder: None)
+    assert native_library.kernels.__wrapped__() is not None
+
+
+def test_any_change_of_the_sources_changes_their_number(tmp_path: Path) -> None:
+    (tmp_path / "a.cpp").write_text("int a;\n")
+    (tmp_path / "b.h").write_text("int b;\n")
+    before = sources_number(tmp_path)
+    (tmp_path / "b.h").write_text("int b = 1;\n")
+    changed = sources_number(tmp_path)
+    (tmp_path / "b.h").rename(tmp_path / "c.h")
+    assert len({before, changed, sources_number(tmp_path)}) == 3
+    (tmp_path / "c.h").unlink()
+    (tmp_path / "b.h").write_bytes(b"int b;\r\n")  # as a checkout on another system has it
+    assert sources_number(tmp_path) == before
 
 
 @pytest.mark.parametrize("isa", ["avx2", "avx512", "amx"])

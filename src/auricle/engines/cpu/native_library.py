@@ -12,9 +12,11 @@ import logging
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from auricle.engines.cpu.native_sources import sources_number
 from auricle.errors import OptionError
 
 logger = logging.getLogger("auricle")
@@ -59,6 +61,7 @@ def kernels() -> ctypes.CDLL | None:
     if limit not in order:
         raise OptionError(f"{ISA_VARIABLE} is {limit!r}; expected one of {', '.join(order)}, or unset for the best")
     assert torch.get_num_threads() > 0, "torch is loaded first: its OpenMP runtime is the one that the kernels use"
+    number, stale = sources_number(Path(__file__).with_name("native")), ""
     for isa in reversed(order[1 : order.index(limit) + 1]):
         path = _built(isa)
         if path is not None and NEEDED_FLAGS[isa] <= cpu_flags():
@@ -67,10 +70,19 @@ def kernels() -> ctypes.CDLL | None:
             except OSError as error:
                 logger.warning("the native kernels %s cannot be loaded (%s); slower ones compute", path.name, error)
                 continue
-            if library.auricle_prepare():
+            if _is_stale(library, number):
+                stale = path.name
+            elif library.auricle_prepare():
                 return library
-            _refused.add(path.name)
-            logger.warning("the system does not let the native kernels %s run; slower ones compute", path.name)
+            else:
+                _refused.add(path.name)
+                logger.warning("the system does not let the native kernels %s run; slower ones compute", path.name)
+    if stale:
+        logger.warning(
+            "the native kernels %s were built from other sources than those that lie beside them, so torch computes, "
+            "slower; build them anew: pip install -e . in the repository",
+            stale,
+        )
     return None
 
 
@@ -78,6 +90,18 @@ def kernels_name() -> str | None:
     """The instruction set that the kernels are for, None where there are none."""
     library = kernels()
     return None if library is None else Path(library._name).name.removeprefix("kernels_").partition(".")[0]
+
+
+def _is_stale(library: Any, number: int | None) -> bool:
+    """Whether it was compiled from other sources than those of this `number`, which Python's side was written for."""
+    if number is None:
+        return False
+    try:
+        stated = library.auricle_sources
+    except AttributeError:  # from before there was a number
+        return True
+    stated.restype = ctypes.c_uint64
+    return bool(stated() != number)
 
 
 def _built(isa: str) -> Path | None:

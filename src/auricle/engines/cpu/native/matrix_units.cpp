@@ -1,8 +1,11 @@
-// Leave of the system to use matrix units, whose registers it has to save.
+// What a library says of itself: which sources it is made of, and whether the system lets it use matrix units.
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "parallel.h"
+
+// The number of the sources that this library was compiled from, native_sources.py's; others call it otherwise.
+AURICLE_EXPORT uint64_t auricle_sources() { return AURICLE_SOURCES; }
 
 // Whether this process may use everything that the library was compiled for; asked once, for all of its threads.
 AURICLE_EXPORT int32_t auricle_prepare() {
