@@ -102,6 +102,26 @@ def test_encoding_equals_theirs(tmp_path: Path, shape: str) -> None:
         assert ours.encode(text) == theirs(text).input_ids
 
 
+@pytest.mark.parametrize("delimiter", [None, "|"])
+def test_phones_and_their_times_equal_theirs(tmp_path: Path, delimiter: str | None) -> None:
+    phones = ["<s>", "<pad>", "</s>", "<unk>", "|", *"n s t ə l a aɪ oː tʃ ɪ k d m ɛ ɾ".split()]
+    (tmp_path / "vocab.json").write_text(json.dumps({phone: id for id, phone in enumerate(phones)}), encoding="utf-8")
+    theirs = transformers.Wav2Vec2PhonemeCTCTokenizer(
+        str(tmp_path / "vocab.json"), do_phonemize=False, word_delimiter_token=delimiter
+    )
+    theirs.save_pretrained(tmp_path)
+    ours = open_tokenizer(tmp_path, "wav2vec2")
+    logits = random_logits(ours, len(phones), seed=0)
+    tokens = greedy(logits.log_softmax(-1), ours.blank).tokens
+    expected = theirs.decode(logits.argmax(-1), output_char_offsets=True)
+    assert ours.blank == theirs.pad_token_id == 1
+    assert ours.decode([token.id for token in tokens]) == expected["text"]
+    segments = make_segments(tokens, ours, units_per_second=1.0, duration=1e9)
+    assert [(word.text, word.start, word.end) for segment in segments for word in segment.words] == [
+        (one["char"], one["start_offset"], one["end_offset"]) for one in expected["char_offsets"]
+    ]
+
+
 def test_languages_of_one_file_equal_theirs(tmp_path: Path) -> None:
     nested = {
         "eng": {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4, "a": 5, "b": 6},

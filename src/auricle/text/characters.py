@@ -1,7 +1,8 @@
 """The character vocabularies of CTC checkpoints: vocab.json, flat or one per language (MMS).
 
 Written forms follow the Hub's Wav2Vec2CTCTokenizer: the padding token is the CTC blank, the token named by
-`word_delimiter_token` is the space, and special tokens that vocab.json lacks take the ids after it.
+`word_delimiter_token` is the space, and special tokens that vocab.json lacks take the ids after it. So do those of its
+Wav2Vec2PhonemeCTCTokenizer, whose tokens are phones and not letters.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ CLEAN_UP = (
     (" 've", "'ve"),
     (" 're", "'re"),
 )
-SUPPORTED_CLASSES = frozenset({"Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer"})
+# Its tokens are phones, which are written apart: "n ə l". What it marks words with, if anything, is not written.
+PHONES = "Wav2Vec2PhonemeCTCTokenizer"
+SUPPORTED_CLASSES = frozenset({"Wav2Vec2CTCTokenizer", "Wav2Vec2Tokenizer", PHONES})
 
 
 class CharacterTokenizer:
@@ -72,13 +75,15 @@ class CharacterTokenizer:
         self._ids = ids
         self._lower = bool(merged["do_lower_case"])
         self._clean_up = bool(merged["clean_up_tokenization_spaces"])
-        self._delimiter = merged["word_delimiter_token"]
+        self._has_phones = given.get("tokenizer_class") == PHONES
+        self._delimiter = given.get("word_delimiter_token") if self._has_phones else merged["word_delimiter_token"]
+        before = " " if self._has_phones else ""
         self._pieces = [""] * self.vocab_size
         for token, id in ids.items():
             if token == self._delimiter:
-                self._pieces[id] = merged["replace_word_delimiter_char"]
+                self._pieces[id] = "" if self._has_phones else merged["replace_word_delimiter_char"]
             elif token not in specials:
-                self._pieces[id] = token.lower() if self._lower else token
+                self._pieces[id] = before + (token.lower() if self._lower else token)
         several = sorted((token for token in ids if len(token) > 1 and token not in specials), key=len, reverse=True)
         self._splitter = re.compile("|".join([*map(re.escape, several), "."]), re.DOTALL)
 
@@ -133,11 +138,13 @@ class CharacterTokenizer:
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text`, its spaces as word delimiters; unknown characters become `<unk>`.
 
+        Of phones the spaces only tell one from the next.
+
         Raises: OptionError for unknown characters where the vocabulary has no unknown token.
         """
         if self._lower:
             text = text.upper()
-        tokens = self._splitter.findall(text.replace(" ", self._delimiter))
+        tokens = text.split() if self._has_phones else self._splitter.findall(text.replace(" ", self._delimiter))
         ids = [self._ids.get(token, self.unknown) for token in tokens]
         if -1 in ids:
             missing = sorted({token for token, id in zip(tokens, ids, strict=True) if id == -1})
@@ -148,8 +155,11 @@ class CharacterTokenizer:
         return ids
 
     def piece(self, id: int) -> str:
-        """Return what one id writes: a character, " " for the word delimiter, nothing for special tokens."""
-        if id == self._ids.get(self._delimiter):
+        """Return what one id writes: a character, or " " and a phone; " " for the word delimiter.
+
+        Special tokens write nothing.
+        """
+        if not self._has_phones and id == self._ids.get(self._delimiter):
             return " "
         return self._pieces[id] if id < self.vocab_size else ""
 

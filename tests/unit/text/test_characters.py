@@ -46,6 +46,21 @@ def test_encode_without_an_unknown_token_names_the_characters() -> None:
         tokenizer.encode("a zax")
 
 
+PHONES = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "n": 4, "tʃ": 5, "oː": 6, "|": 7}
+
+
+@pytest.mark.parametrize(("delimiter", "expected"), [("|", "tʃ oː n"), (None, "tʃ oː | n")])
+def test_phones_are_written_apart(tmp_path: Path, delimiter: str | None, expected: str) -> None:
+    settings = {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer", "word_delimiter_token": delimiter}
+    write(tmp_path, vocab=PHONES, tokenizer_config={**settings, "phone_delimiter_token": " ", "do_phonemize": True})
+    tokenizer = CharacterTokenizer.from_folder(tmp_path)
+    assert tokenizer.decode([0, 5, 6, 3, 7, 4, 2]) == expected
+    assert [tokenizer.piece(id) for id in (1, 5, 4)] == ["", " tʃ", " n"]
+    assert tokenizer.blank == 1
+    assert tokenizer.encode("tʃ oː  n") == [5, 6, 4]
+    assert tokenizer.encode("t oː") == [3, 6]
+
+
 def test_longest_tokens_are_encoded_whole() -> None:
     tokenizer = CharacterTokenizer({"<pad>": 0, "|": 1, "c": 2, "h": 3, "ch": 4})
     assert tokenizer.encode("hch c") == [3, 4, 1, 2]
@@ -118,9 +133,9 @@ def test_folder_without_tokenizer_says_which_file_is_missing(tmp_path: Path) -> 
         open_tokenizer(tmp_path, "parakeet_ctc")
 
 
-def test_phoneme_tokenizers_are_refused_by_name(tmp_path: Path) -> None:
-    write(tmp_path, vocab=VOCABULARY, tokenizer_config={"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer"})
-    with pytest.raises(ConfigError, match=r"Wav2Vec2PhonemeCTCTokenizer"):
+def test_other_tokenizers_are_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path, vocab=VOCABULARY, tokenizer_config={"tokenizer_class": "BertTokenizer"})
+    with pytest.raises(ConfigError, match=r"BertTokenizer.* expected one of .*Wav2Vec2PhonemeCTCTokenizer"):
         open_tokenizer(tmp_path, "wav2vec2")
 
 
