@@ -16,15 +16,16 @@ from typing import Any
 
 from auricle.errors import ConfigError, nearest
 
-# Written by the Hub's libraries into any config.json; says nothing about what the network computes.
+# Written by the Hub's libraries and by trainers into any config.json; says nothing about what the network computes.
+# custom_pipelines names code around the network, which transformers does not run unasked, and nobody here at all.
 BOOKKEEPING = frozenset(
     """
     _attn_implementation _attn_implementation_autoset _attn_implementation_internal _commit_hash
-    _experts_implementation _name_or_path architectures attn_implementation chunk_size_feed_forward dtype
-    feature_extractor_type finetuning_task gradient_checkpointing id2label is_encoder_decoder label2id
-    model_type name_or_path output_attentions output_hidden_states prefix problem_type processor_class
-    return_dict return_dict_in_generate tokenizer_class torch_dtype torchscript transformers_version
-    use_bfloat16 use_cache
+    _experts_implementation _name_or_path architectures attn_implementation chunk_size_feed_forward
+    custom_pipelines dtype feature_extractor_type finetuning_task gradient_checkpointing id2label
+    is_encoder_decoder label2id model_type name_or_path output_attentions output_hidden_states prefix
+    problem_type processor_class return_dict return_dict_in_generate tokenizer_class torch_dtype
+    torchscript transformers_version unsloth_fixed unsloth_version use_bfloat16 use_cache
     """.split()
 )
 

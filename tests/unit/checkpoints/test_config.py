@@ -83,6 +83,13 @@ def test_harmless_and_bookkeeping_keys_are_allowed_at_every_depth() -> None:
     assert build(**raw, part={**raw, "part_dropout": 0.2}) == Settings(8)
 
 
+def test_what_trainers_note_and_pipelines_around_the_network_are_allowed() -> None:
+    around = {
+        "kotoba-whisper": {"impl": "kotoba_whisper.KotobaWhisperPipeline", "pt": ["WhisperForConditionalGeneration"]}
+    }
+    assert build(unsloth_version="2026.4.7", unsloth_fixed=True, custom_pipelines=around) == Settings(8)
+
+
 def test_generation_settings_in_old_files_are_allowed() -> None:
     assert build(num_beams=5, top_k=50, max_length=448, bos_token_id=1, suppress_tokens=[1]) == Settings(8)
 
