@@ -105,3 +105,11 @@ def test_a_stream_is_refused_since_workers_cannot_begin_in_its_middle(tmp_path):
 
     with pytest.raises(OptionError, match="is streamed, and workers cannot begin in its middle"):
         transcribe_on_cluster(Setup("x"), open_corpus(iter([])), tmp_path, Workers(1))
+
+
+def test_gpus_that_are_not_there_are_not_waited_for(manifest, short_folder, tmp_path):
+    from auricle.cluster.bulk import Setup, Workers, transcribe_on_cluster
+    from auricle.corpora import open_corpus
+
+    with pytest.raises(OptionError, match=r"is to have 1000 GPUs and Ray finds \d+ on this machine"):
+        transcribe_on_cluster(Setup(str(manifest)), open_corpus(manifest), tmp_path / "out", Workers(gpus=1000.0))

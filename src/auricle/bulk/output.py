@@ -119,12 +119,16 @@ class OutputFolder:
         return n_failed
 
     def clear(self) -> None:
-        """Remove what runs wrote here, and nothing else."""
+        """Remove what a run wrote here, and nothing else: shards without its plan are somebody's, as a dataset's."""
+        plan = self.path / PLAN
+        if not plan.exists():
+            return
         with self._refusing():
-            (self.path / PLAN).unlink(missing_ok=True)
-            for pattern in ("shard-*", ".shard-*.journal", ".*.part", FAILURES, f"{_PARTS}/*.jsonl"):
+            for pattern in ("shard-*.jsonl", "shard-*.parquet", ".shard-*.journal", ".*.part", f"{_PARTS}/*.jsonl"):
                 for path in self.path.glob(pattern):
                     path.unlink(missing_ok=True)
+            (self.path / FAILURES).unlink(missing_ok=True)
+            plan.unlink()  # last, so that a process that dies before can be followed by another
 
     def shard(self, number: int) -> Path:
         """Return the file of a shard."""

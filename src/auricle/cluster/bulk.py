@@ -246,6 +246,12 @@ def _connected(workers: Workers) -> Iterator[None]:
         where = "on this machine" if workers.address is None else f"at {workers.address}"
         raise AuricleError(f"Ray does not answer {where}: {error}") from error
     try:
+        n_gpus = ray.cluster_resources().get("GPU", 0.0)
+        if workers.address is None and workers.gpus > n_gpus:  # a cluster may get more; this machine will not
+            raise OptionError(
+                f"each worker is to have {workers.gpus:g} GPUs and Ray finds {n_gpus:g} on this machine, so that none "
+                "would ever begin; give fewer (--worker-gpus) or join a cluster that has them (--ray-address)"
+            )
         yield
     finally:
         ray.shutdown()

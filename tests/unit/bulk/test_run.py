@@ -217,8 +217,10 @@ def test_two_runs_cannot_write_one_folder(tmp_path):
 
 def test_shards_of_nobody_are_not_written_over(dataset, tmp_path):
     (tmp_path / "shard-00000.jsonl").write_text("something")
-    with pytest.raises(OptionError, match=r"holds shards and no auricle-bulk\.json"):
-        transcribe_corpus(Toy(), open_corpus(dataset(1)), tmp_path)
+    for overwrite in (False, True):
+        with pytest.raises(OptionError, match=r"holds shards and no auricle-bulk\.json"):
+            transcribe_corpus(Toy(), open_corpus(dataset(1)), tmp_path, overwrite=overwrite)
+    assert (tmp_path / "shard-00000.jsonl").read_text() == "something"
 
 
 def test_parquet_holds_the_same_rows_with_times(dataset, tmp_path):
