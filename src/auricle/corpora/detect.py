@@ -114,6 +114,8 @@ def _file(path: Path, fields: Fields) -> Layout:
     if ending == ".tsv" and (layout := common_voice(path.parent, fields)) is not None:
         return layout
     found = manifest(path, fields) if ending in JSON_LINES | TABLES else None
+    if found is None and not path.stat().st_size:
+        raise OptionError(f"{path} is empty (0 bytes); a dataset was expected: write it anew")
     if found is None:
         wanted = ", ".join(fields.audio)
         raise OptionError(

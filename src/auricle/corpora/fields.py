@@ -175,7 +175,7 @@ def _times(record: Mapping[str, Any]) -> tuple[float | None, float | None]:
     given = {key: record[key] for key in ("offset", "start", "end") if not _is_blank(record.get(key))}
     if "offset" in given:
         start, duration = seconds(given["offset"]), seconds(record.get("duration"))
-        if start is None:
+        if start is None or duration == 0:
             raise Unusable(BAD_TIMES)
         return start, None if duration is None else start + duration
     if not given:

@@ -46,6 +46,7 @@ class Records:
                     f"row {number} of {self.name} is {type(item).__name__}; rows are dictionaries with a path or the "
                     "sound as 'audio', or utterances"
                 )
+            where = str(item.get("id") or where)
             try:
                 one = utterance(item, self._fields, Base(Path.cwd(), is_closed=False), f"{number}:")
             except Unusable as reason:

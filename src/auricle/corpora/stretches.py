@@ -55,6 +55,7 @@ class Stretches:
         if self._audio is not None:
             self._audio.close()
         self._audio = self._of = None
+        self._blocks, self._held = iter(()), []  # they hold the decoder
 
     def _open(self, source: Any) -> None:
         from auricle.audio.decode import open_audio

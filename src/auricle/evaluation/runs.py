@@ -61,7 +61,7 @@ def data_set_of(path: Path) -> str | None:
         return None
     told = _plan(folder).get("dataset")
     name = told.get("name") if isinstance(told, Mapping) else None
-    if not isinstance(name, str):
+    if not isinstance(name, str) or name.startswith("<"):  # rows that were in memory have no name
         return None
     # A folder or a file by its last part; what follows in brackets is its split.
     whole, bracket, split = name.partition(" [")

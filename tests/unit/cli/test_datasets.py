@@ -84,6 +84,8 @@ def test_recordings_that_are_named_or_match_a_pattern_are_a_dataset(tmp_path, mo
     assert done.exit_code == 0, done.output
     assert ids(tmp_path / "out") == ["a b/same.flac", "ü/same.flac", "ü/broken.wav"]
     assert "3 rows in 1 shards in out, 1 failed" in " ".join(done.stderr.split())
+    lost = CliRunner().invoke(app, ["transcribe", *names, "nowhere.wav", "--out", "more"])
+    assert "left out 1: no such file (nowhere.wav)" in lost.stderr
     Path("rows.jsonl").write_text("{}")
     refused = CliRunner().invoke(app, ["transcribe", "rows*", "--out", "other"])
     assert refused.exit_code == 2

@@ -251,14 +251,14 @@ def test_predictions_of_others_are_written_over_no_others(tmp_path: Path) -> Non
     assert json.loads((tmp_path / "out" / "theirs" / "predictions.json").read_text())["wer"] == 0.5
 
 
-def run_of(folder: Path, texts: list[list[str]], n_rows: int | None = None) -> Path:
+def run_of(folder: Path, texts: list[list[str]], n_rows: int | None = None, name: str = "small.jsonl [test]") -> Path:
     """Write a run of `auricle transcribe --out` by hand: what was heard in each shard, and "good night" was said."""
     folder.mkdir()
     for number, shard in enumerate(texts):
         rows = [{"id": f"{number}-{k}", "text": text, "reference": "good night", "error": None} for k, text in
                 enumerate(shard)]  # fmt: skip
         (folder / f"shard-0000{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    plan = {"auricle_bulk": 1, "form": "jsonl", "dataset": {"name": "/corpora/small.jsonl [test]"}}
+    plan = {"auricle_bulk": 1, "form": "jsonl", "dataset": {"name": name if name[0] == "<" else f"/corpora/{name}"}}
     (folder / "auricle-bulk.json").write_text(json.dumps(plan if n_rows is None else {**plan, "rows": n_rows}))
     return folder
 
@@ -271,6 +271,9 @@ def test_a_run_s_folder_is_scored_whole_and_its_data_set_has_its_name(tmp_path: 
     told = [(row["model"], row["dataset"], row["n_utterances"], row["substitutions"]) for row in rows]
     assert told == [("greedy", "small [test]", 3, 1), ("beams", "small [test]", 3, 0)]
     assert "small [test]: beams better than greedy" in call("leaderboard", tmp_path / "out").stdout
+    unnamed = run_of(tmp_path / "list", [["good night"]], n_rows=1, name="<list>")
+    [row] = json.loads(call("evaluate", "-p", unnamed, "-f", "json").stdout)["results"]
+    assert (row["model"], row["dataset"]) == ("list", "predictions")
 
 
 def test_a_run_that_lacks_rows_or_was_not_scored_is_told(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auricle.corpora import open_corpus
+from auricle.corpora.stretches import Stretches
 from auricle.errors import AudioError, AuricleError, OptionError
 
 
@@ -93,6 +95,7 @@ def test_each_kind_of_bad_row_is_told_with_its_line(tmp_path, sound):
         {"text": "no sound"},
         {"path": "b.wav", "text": "   "},
         {"path": "b.wav", "start": 3, "end": 2},
+        {"path": "b.wav", "offset": 0.1, "duration": 0},
     )
     corpus = open_corpus(path, needs_text=True)
     assert [row.text for row in corpus] == ["good"]
@@ -104,6 +107,7 @@ def test_each_kind_of_bad_row_is_told_with_its_line(tmp_path, sound):
         ("line 6 of m.jsonl", "no audio"),
         ("line 7 of m.jsonl", "empty text"),
         ("line 8 of m.jsonl", "its times are no stretch of a recording"),
+        ("line 9 of m.jsonl", "its times are no stretch of a recording"),
     ]
     assert "left out 2: unreadable line (line 2 of m.jsonl, line 3 of m.jsonl)" in str(corpus.report)
 
@@ -214,3 +218,17 @@ def test_what_is_no_dataset_is_refused_with_what_was_looked_for(tmp_path):
         open_corpus(tmp_path / "notes.txt")
     with pytest.raises(OptionError, match="there is no dataset"):
         open_corpus("./nowhere")
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path):
+    with pytest.raises(OptionError, match=r"m\.jsonl is empty \(0 bytes\)"):
+        open_corpus(manifest(tmp_path / "m.jsonl"))
+
+
+def test_a_closed_reader_of_stretches_holds_no_decoder(tmp_path, sound):
+    reader = Stretches(8000)
+    with pytest.raises(AudioError, match="and the stretch from 5 s to 6 s was asked for"):
+        reader.read(str(sound("a.wav", 1.0)), 5.0, 6.0)
+    blocks = weakref.ref(reader._blocks)
+    reader.close()
+    assert blocks() is None
