@@ -51,6 +51,8 @@ def _read(predictions: Path, references: Path | None, endings: tuple[str, str | 
         )
     if predictions.is_dir():
         return _folder(predictions, references)
+    if not predictions.exists():
+        raise OptionError(f"{predictions} cannot be read: there is no such file; look at the path")
     if references is None:
         read = _WHOLE.get(endings[0])
         if read is None:

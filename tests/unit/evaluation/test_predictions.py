@@ -104,6 +104,8 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     text, lines = write(tmp_path / "a.txt", "a\n"), write(tmp_path / "a.jsonl", '{"text": "a", "pred_text": "a"}\n')
     with pytest.raises(OptionError, match="has no references that are known of; give --references"):
         read_external(text)
+    with pytest.raises(OptionError, match="nowhere cannot be read: there is no such file"):
+        read_external(tmp_path / "nowhere")
     with pytest.raises(OptionError, match="has references of its own"):
         read_external(lines, text)
     with pytest.raises(OptionError, match="do not fit together"):
