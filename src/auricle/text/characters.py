@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "do_lower_case": False,
     "clean_up_tokenization_spaces": False,
 }
+DELIMITER = "word_delimiter_token"
 SPECIAL_ROLES = ("bos_token", "eos_token", "unk_token", "pad_token")
 OPTIONAL = frozenset({"bos_token", "eos_token"})
 # English detokenisation that a checkpoint can ask for with clean_up_tokenization_spaces, in the Hub's order.
@@ -76,7 +77,8 @@ class CharacterTokenizer:
         self._lower = bool(merged["do_lower_case"])
         self._clean_up = bool(merged["clean_up_tokenization_spaces"])
         self._has_phones = given.get("tokenizer_class") == PHONES
-        self._delimiter = given.get("word_delimiter_token") if self._has_phones else merged["word_delimiter_token"]
+        # Between phones there may be none: its name is then one that no token has.
+        self._delimiter: str = (given.get(DELIMITER) or "") if self._has_phones else merged[DELIMITER]
         before = " " if self._has_phones else ""
         self._pieces = [""] * self.vocab_size
         for token, id in ids.items():
