@@ -103,10 +103,13 @@ def check_torch() -> Iterator[Finding]:
     capabilities = torch.backends.cpu.get_cpu_capability()
     bf16 = [name for name, has in (("AVX-512 bf16", _has_avx512_bf16()), ("AMX", _has_amx())) if has]
     yield Finding("cpu", "ok", f"{capabilities}; bfloat16 units: {', '.join(bf16) or 'none'}")
-    from auricle.engines.cpu.native_library import kernels_name
+    from auricle.engines.cpu.native_library import kernels_name, stale_kernels
 
     name = kernels_name()
-    if name is None:
+    if name is None and stale_kernels():
+        detail = f"{stale_kernels()} was built from other sources than those that are here; torch computes, slower"
+        yield Finding("kernels", "note", detail, "in the repository: pip install -e .")
+    elif name is None:
         fix = "install a C++ compiler (gcc or clang), then: pip install --force-reinstall --no-deps auricle"
         yield Finding("kernels", "note", "none were built for this processor; torch computes, slower", fix)
     else:

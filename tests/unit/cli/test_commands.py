@@ -14,6 +14,7 @@ import auricle
 from auricle.cli import app
 from auricle.cli import doctor as doctor_command
 from auricle.cli.doctor import Finding
+from auricle.engines.cpu import native_library
 
 HEAVY = ("torch", "numpy", "av", "huggingface_hub", "tokenizers", "safetensors", "httpx")
 
@@ -71,6 +72,18 @@ def test_doctor_names_threads_cpu_and_fix_lines_of_this_machine() -> None:
     assert findings["torch"].state == "ok"
     assert "bfloat16" in findings["cpu"].detail
     assert all(finding.fix for finding in findings.values() if finding.state != "ok")
+
+
+def test_doctor_names_kernels_of_other_sources_and_how_to_build_them_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_library, "kernels", lambda: None)
+    monkeypatch.setattr(native_library, "_stale", {"kernels_avx2.so"})
+    found = {finding.subject: finding for finding in doctor_command.check_torch()}["kernels"]
+    assert found.state == "note"
+    assert "kernels_avx2.so was built from other sources" in found.detail
+    assert "pip install -e ." in (found.fix or "")
+    monkeypatch.setattr(native_library, "_stale", set())
+    found = {finding.subject: finding for finding in doctor_command.check_torch()}["kernels"]
+    assert "none were built" in found.detail
 
 
 def test_doctor_sees_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ def test_kernels_of_other_sources_are_not_used_and_one_line_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, symbols: dict[str, Any]
 ) -> None:
     prepared = Mock(return_value=1)
+    monkeypatch.setattr(native_library, "_stale", set())
     monkeypatch.setattr(
         native_library.ctypes, "CDLL", lambda path: SimpleNamespace(auricle_prepare=prepared, **symbols)
     )
@@ -108,6 +109,8 @@ def test_kernels_of_other_sources_are_not_used_and_one_line_says_what_to_do(
     (said,) = [record.getMessage() for record in caplog.records]
     assert "were built from other sources" in said
     assert "pip install -e ." in said
+    monkeypatch.setattr(native_library, "kernels", Mock(return_value=None))
+    assert all(f"kernels_{isa}" in (native_library.stale_kernels() or "") for isa in native_library.NEEDED_FLAGS)
 
 
 @pytest.mark.skipif(not products.available(), reason="built without native kernels for this processor")

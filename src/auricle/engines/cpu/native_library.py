@@ -32,6 +32,7 @@ NEEDED_FLAGS: dict[str, frozenset[str]] = {
 # Limits the instruction set: "plain" (no native kernels), "avx2", "avx512" or "amx".
 ISA_VARIABLE = "AURICLE_CPU_ISA"
 _refused: set[str] = set()  # libraries that the system does not let run
+_stale: set[str] = set()  # libraries that were built from other sources
 
 
 @cache
@@ -61,7 +62,8 @@ def kernels() -> ctypes.CDLL | None:
     if limit not in order:
         raise OptionError(f"{ISA_VARIABLE} is {limit!r}; expected one of {', '.join(order)}, or unset for the best")
     assert torch.get_num_threads() > 0, "torch is loaded first: its OpenMP runtime is the one that the kernels use"
-    number, stale = sources_number(Path(__file__).with_name("native")), ""
+    number = sources_number(Path(__file__).with_name("native"))
+    _stale.clear()
     for isa in reversed(order[1 : order.index(limit) + 1]):
         path = _built(isa)
         if path is not None and NEEDED_FLAGS[isa] <= cpu_flags():
@@ -71,17 +73,17 @@ def kernels() -> ctypes.CDLL | None:
                 logger.warning("the native kernels %s cannot be loaded (%s); slower ones compute", path.name, error)
                 continue
             if _is_stale(library, number):
-                stale = path.name
+                _stale.add(path.name)
             elif library.auricle_prepare():
                 return library
             else:
                 _refused.add(path.name)
                 logger.warning("the system does not let the native kernels %s run; slower ones compute", path.name)
-    if stale:
+    if _stale:
         logger.warning(
             "the native kernels %s were built from other sources than those that lie beside them, so torch computes, "
             "slower; build them anew: pip install -e . in the repository",
-            stale,
+            ", ".join(sorted(_stale)),
         )
     return None
 
@@ -90,6 +92,12 @@ def kernels_name() -> str | None:
     """The instruction set that the kernels are for, None where there are none."""
     library = kernels()
     return None if library is None else Path(library._name).name.removeprefix("kernels_").partition(".")[0]
+
+
+def stale_kernels() -> str | None:
+    """The names of libraries that are not used because they were built from other sources, None where all fit."""
+    kernels()
+    return ", ".join(sorted(_stale)) or None
 
 
 def _is_stale(library: Any, number: int | None) -> bool:
