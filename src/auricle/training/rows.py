@@ -110,8 +110,14 @@ def _training_splits(names: Sequence[str], held: str | None) -> list[str]:
 def hold_out(rows: Sequence[Utterance], share: float, seed: int) -> tuple[list[Utterance], list[Utterance], str]:
     """Divide rows into those that teach and a share that does not, whole speakers where they are known.
 
-    Who is held out depends on the names and the seed alone, not on the order of the rows.
+    Who is held out depends on the names and the seed alone, not on the order of the rows. Rows without a text tell
+    nothing of a checkpoint: they stay with those that teach, where they are counted as left out.
     """
+    written = [row for row in rows if row.text and row.text.strip()]
+    if len(written) < len(rows):
+        training, held_out, said = hold_out(written, share, seed)
+        chosen_ids = {id(row) for row in held_out}
+        return [row for row in rows if id(row) not in chosen_ids], held_out, said
     counts = Counter(row.speaker for row in rows if row.speaker)
     wanted = share * len(rows)
     if not share or len(rows) < 2:

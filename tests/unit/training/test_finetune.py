@@ -214,6 +214,16 @@ def test_rows_are_held_out_by_themselves_where_speakers_are_not_known() -> None:
     assert (len(training), len(held)) == (36, 4)
 
 
+@pytest.mark.parametrize("speakers", [1, 4])
+def test_rows_without_text_are_never_held_out(speakers: int) -> None:
+    texts = [None, "", "  ", "a"]
+    rows = [Row(str(at), b"", texts[at % 4], speaker=f"{at % speakers}" if speakers > 1 else None) for at in range(40)]
+    for seed in range(8):
+        training, held, _ = hold_out(rows, 0.1, seed)  # type: ignore[arg-type]
+        assert {row.text for row in held} == {"a"}
+        assert sorted(row.id for row in [*training, *held]) == sorted(row.id for row in rows)
+
+
 def test_spans_cover_about_what_they_are_to_and_never_reach_past_a_row() -> None:
     lengths = [400] * 60 + [12]
     hidden = draw_spans(lengths, 400, 0.3, 10, 2, torch.Generator().manual_seed(0))
