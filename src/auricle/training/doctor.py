@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from auricle.training.ctc_objective import frames_needed
-from auricle.training.findings import Finding, Findings, counted, listed, some
+from auricle.training.findings import Finding, Findings, advice_for, counted, listed, some
 from auricle.training.labels import Removed
 from auricle.training.objective import Example, Objective, Rejected
 from auricle.training.sound_check import check_sounds, duplicated_sounds
@@ -34,19 +34,6 @@ FEW_ROWS = 20  # of validation: fewer tell little
 OUTLYING = 5.0  # deviations from the median speed of speech, in logarithms
 LEAST_WORDS = 4  # of a text that two recordings have by no chance
 TIGHT = 1.1  # frames for each that is needed
-# What to do about rows that cannot be learned, by how their reason begins.
-ADVICE = {
-    "without text": "Remove them, or write their text",
-    "characters outside": "Add --new-vocabulary, or give --language, which says how letters are written",
-    "nothing of the text": "Look whether the right column is read as the text",
-    "the recording cannot be read": "Repair or remove them; `ffmpeg -v error -i FILE -f null -` says what is wrong",
-    "longer than": "Cut them at pauses, or raise --max-duration where memory allows it",
-    "shorter than": "Lower --min-duration if they hold whole words",
-    "more labels than frames": "Their text is longer than their sound can say; look whether texts are misplaced",
-    "more tokens": "Cut recording and text into shorter ones",
-    "without a language": "Give --language",
-    "a language that": "Leave these rows out, or start from a model that knows it",
-}
 
 
 class Entry(Protocol):
@@ -96,8 +83,8 @@ def examine(objective: Objective, case: Case, *, listens: bool = True, measures:
     """Look at everything; without `listens` no recording is opened, without `measures` no step is tried."""
     entries = list(case.training.entries)
     found = [
-        *_left_out("training", case.training),
-        *(_left_out("validation", case.validation) if case.validation is not None else ()),
+        *_left_out("training", case.training, case),
+        *(_left_out("validation", case.validation, case) if case.validation is not None else ()),
         *_labels(objective, case),
         *_characters(case),
         *_amounts(case),
@@ -143,13 +130,15 @@ def pairs(case: Case) -> list[str]:
     return lines
 
 
-def _left_out(name: str, split: Split) -> Iterable[Finding]:
+def _left_out(name: str, split: Split, case: Case) -> Iterable[Finding]:
     reasons: dict[str, list[Rejected]] = defaultdict(list)
     for one in split.rejected:
         reasons[one.reason].append(one)
     n_all = len(split.entries) + len(split.rejected)
     for reason, rows in sorted(reasons.items(), key=lambda pair: -len(pair[1])):
-        advice = next((told for start, told in ADVICE.items() if reason.startswith(start)), "Look at these rows")
+        advice = advice_for(reason)
+        if case.vocabulary is not None and reason.startswith("characters outside"):
+            advice = "Have these characters in the training split, too, or leave the rows out"
         severity = "error" if len(rows) > TOO_MANY * n_all else "warning"
         examples = some([f"{one.id}: {one.detail}" if one.detail else one.id for one in rows])
         message = f"{name}: {counted(len(rows), n_all)} left out, {reason}"
@@ -235,10 +224,10 @@ def _amounts(case: Case) -> Iterable[Finding]:
         )  # fmt: skip
     n_held = len(case.validation.entries) if case.validation is not None else 0
     if n_held < FEW_ROWS:
-        yield Finding(
-            "warning", "little validation", f"there are {n_held} rows to validate with",
-            "The best checkpoint is chosen by chance among fewer than 20; hold out more (--validation-share)", n_held,
-        )  # fmt: skip
+        advice = "The best checkpoint is chosen by chance among fewer than 20; hold out more (--validation-share)"
+        if not n_held:
+            advice = "The last weights are kept, however good they are; hold out some (--validation-share above 0)"
+        yield Finding("warning", "little validation", f"there are {n_held} rows to validate with", advice, n_held)
     languages = Counter(entry.language for entry in case.training.entries if entry.language)
     if len(languages) > 1 and case.language is None:
         yield Finding("note", "languages", f"rows are of several languages: {listed(languages.most_common())}",

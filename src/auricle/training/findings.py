@@ -7,6 +7,19 @@ from dataclasses import dataclass
 
 SEVERITIES = ("error", "warning", "note")
 SHOWN = 3  # examples of a finding
+# What to do about rows that cannot be learned, by how their reason begins.
+ADVICE = {
+    "without text": "Remove them, or write their text",
+    "characters outside": "Add --new-vocabulary, or give --language, which says how letters are written",
+    "nothing of the text": "Look whether the right column is read as the text",
+    "the recording cannot be read": "Repair or remove them; `ffmpeg -v error -i FILE -f null -` says what is wrong",
+    "longer than": "Cut them at pauses, or raise --max-duration where the model hears more (a Whisper: 30 s)",
+    "shorter than": "Lower --min-duration if they hold whole words",
+    "more labels than frames": "Their text is longer than their sound can say; look whether texts are misplaced",
+    "more tokens": "Cut recording and text into shorter ones",
+    "without a language": "Give --language",
+    "a language that": "Leave these rows out, or start from a model that knows it",
+}
 
 
 @dataclass(frozen=True)
@@ -69,3 +82,8 @@ def listed(counts: Iterable[tuple[str, int]], most: int = 12) -> str:
 def some(texts: Sequence[str]) -> tuple[str, ...]:
     """The first few, shortened."""
     return tuple(text if len(text) <= 160 else f"{text[:157]}..." for text in texts[:SHOWN])
+
+
+def advice_for(reason: str) -> str:
+    """What to do about rows that were left out for a reason."""
+    return next((told for start, told in ADVICE.items() if reason.startswith(start)), "Look at these rows")

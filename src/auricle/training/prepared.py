@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from auricle.errors import OptionError
+from auricle.training.findings import advice_for
 from auricle.training.objective import Example, Objective, Rejected
 
 if TYPE_CHECKING:
@@ -104,10 +105,14 @@ def prepare_rows(
     if not len(prepared):
         listed = "; ".join(f"{n} {reason}" for reason, n in prepared.reasons().items())
         first = next((f", such as {one.id}: {one.detail}" for one in prepared.rejected if one.detail), "")
-        others = ", give others as --validation-data, or draw more with --validation-share"
+        advice = ". ".join(map(advice_for, prepared.reasons())) or "Give a dataset that has some"
+        if folder.name == "validation":
+            advice = (
+                "Mend them, give others as --validation-data, draw more with --validation-share, or train without any"
+            )
+            advice += " (--validation-share 0)"
         raise OptionError(
-            f"{folder.name}: none of {len(rows)} rows can be used: {listed or 'there are none'}{first}. Mend them"
-            f"{others if folder.name == 'validation' else ''}"
+            f"{folder.name}: none of {len(rows)} rows can be used: {listed or 'there are none'}{first}. {advice}"
         )
     return prepared
 

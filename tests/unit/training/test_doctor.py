@@ -167,6 +167,21 @@ def test_little_data_and_few_texts_are_said() -> None:
     assert {"little data", "little validation", "few texts"} <= kinds
 
 
+def test_a_vocabulary_that_is_new_already_is_not_advised(good: Rows, held: Rows) -> None:
+    held.rejected.append(Rejected("v", "characters outside the vocabulary", "'é'"))
+    [of_kept] = looked(good, held).of("characters outside the vocabulary")
+    assert "--new-vocabulary" in of_kept.advice
+    [of_new] = looked(good, held, vocabulary=build_vocabulary(["a"])).of("characters outside the vocabulary")
+    assert "--new-vocabulary" not in of_new.advice
+    assert "in the training split, too" in of_new.advice
+
+
+def test_without_validation_rows_the_last_weights_are_said_to_be_kept(good: Rows) -> None:
+    few = Rows([example("v", "the same text every time")])
+    assert "fewer than 20" in looked(good, few).of("little validation")[0].advice
+    assert "last weights are kept" in looked(good).of("little validation")[0].advice
+
+
 def test_the_histogram_counts_every_recording() -> None:
     lines = histogram([0.5, 1.5, 1.6, 7.9])
     assert lines[0].startswith("4 recordings, 0.00 h, median 1.6 s") or lines[0].startswith("4 recordings")
