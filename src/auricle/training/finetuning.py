@@ -85,7 +85,7 @@ def finetune(
         CheckpointError: the model cannot be read.
     """
     options, told, folder = options or FinetuneOptions(), narrator or Silent(), Path(out)
-    _refuse_other(folder)
+    _refuse_other(folder, model)
     if options.language is not None:
         options = replace(options, language=named_language(options.language))
     world = join_world(options.device)
@@ -119,8 +119,8 @@ def finetune(
         leave_world(world)
 
 
-def _refuse_other(folder: Path) -> None:
-    """Refuse a folder whose files a model would be written over.
+def _refuse_other(folder: Path, model: str | Path) -> None:
+    """Refuse a folder whose files a model would be written over, and that of the model to start from.
 
     Names that begin with a dot are no obstacle: a clone of a repository that is still empty has some.
     """
@@ -133,6 +133,8 @@ def _refuse_other(folder: Path) -> None:
             f"{folder} holds {shown} and no run of finetune; a model would be written over what is there. Give another "
             "--out, or empty this one"
         )
+    if others and Path(model).resolve() == folder.resolve():
+        raise OptionError(f"{folder} is the model to start from and the folder of the new one; give another --out")
 
 
 def _refuse_changed(folder: Path, objective: Objective, options: FinetuneOptions) -> None:
@@ -270,7 +272,10 @@ def _described(
         "rejected": training.reasons(),
     }
     spoken = {row.language for row in chosen.training if row.language}
-    languages = (options.language,) if options.language else tuple(sorted(spoken)) or base.languages
+    # A vocabulary that had to be made anew says that the texts may be of a language that the model did not know.
+    own = () if getattr(getattr(objective, "labels", None), "is_new", False) else base.languages
+    own = (options.target_lang,) if options.target_lang else own
+    languages = (options.language,) if options.language else tuple(sorted(spoken)) or own
     parameters = list(objective.model.parameters())
     return Run(
         name=folder.resolve().name,

@@ -22,6 +22,12 @@ RATES = {"encoder": 3e-3, "feature-encoder": 1e-4, "none": 1e-4}
 # Of the bundled model's size; large ones forget at such a rate.
 PARAKEET_RATE = 4e-4
 WHISPER_RATE = 1e-5  # what its authors tuned theirs with is of that order; times are forgotten at higher ones
+# What is known by a fingerprint, which says nothing to a reader.
+FINGERPRINTS = {
+    "model": "the model was another one, or the vocabulary that is made of the training texts",
+    "training data": "the training data was other data",
+    "validation data": "the validation data was other data",
+}
 LORA_RATE, ADAPTER_RATE = 5e-4, 1e-3  # of what is new, upon weights that stay
 
 
@@ -151,15 +157,15 @@ def refuse_changes(before: dict[str, Any], now: dict[str, Any], what: str) -> No
     """Compare what a run was begun with and what it is told now.
 
     Raises:
-        OptionError: naming what differs, with both values.
+        OptionError: naming what differs, options with both values.
     """
     names = [field.name for field in fields(FinetuneOptions)]
     order = sorted(set(before) | set(now), key=lambda name: names.index(name) if name in names else -1)
+    differing = [name for name in order if before.get(name) != now.get(name)]
+    # An option such as the language or the longest duration changes vocabulary and data with it: it alone is told.
     changed = [
-        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in order
-        if before.get(name) != now.get(name)
-    ]
+        f"{name} was {before.get(name)!r} and is {now.get(name)!r}" for name in differing if name not in FINGERPRINTS
+    ] or [FINGERPRINTS[name] for name in differing]
     if changed:
         raise OptionError(
             f"{what} holds a run that was begun otherwise: {'; '.join(changed)}. Give what it was begun with to go on, "

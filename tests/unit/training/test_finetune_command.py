@@ -90,6 +90,18 @@ def test_a_dataset_says_its_language_itself(start: Path, tmp_path: Path) -> None
     assert "ı" in json.loads((tmp_path / "out" / "vocab.json").read_text())
 
 
+def test_a_new_vocabulary_is_not_said_to_be_in_the_language_of_the_old_one(tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 12)
+    kept, new, cyrillic = tmp_path / "kept", tmp_path / "new", str.maketrans("abcde", "абвгд")
+    assert call(Path("bundled"), data, kept, "--force").exit_code == 0
+    assert json.loads((kept / "auricle.json").read_text())["languages"] == ["en"]
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    data.write_text("".join(json.dumps({**row, "text": row["text"].translate(cyrillic)}) + "\n" for row in rows))
+    assert call(Path("bundled"), data, new, "--force").exit_code == 0
+    assert json.loads((new / "auricle.json").read_text())["languages"] == []
+    assert "language:" not in (new / "README.md").read_text()
+
+
 def test_librispeech_is_learned_from_as_it_is_published(start: Path, tmp_path: Path) -> None:
     data = write_corpus(tmp_path / "data", 9)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
@@ -121,6 +133,32 @@ def test_rows_that_are_all_left_out_say_why(start: Path, tmp_path: Path) -> None
     assert "has no rows to train on; left out: 1 no such file" in done.stderr
 
 
+def test_rows_that_are_all_too_long_are_told_what_to_do(start: Path, tmp_path: Path) -> None:
+    done = call(start, write_corpus(tmp_path / "data", 6), tmp_path / "out", "--max-duration", "0.2")
+    assert done.exit_code == 2
+    assert "training: none of 4 rows can be used: 4 longer than 0.2 s, such as row-" in done.stderr
+    assert "Cut them at pauses, or raise --max-duration" in done.stderr
+
+
+def test_the_model_to_start_from_is_not_the_folder_of_the_new_one(start: Path, tmp_path: Path) -> None:
+    data, out = write_corpus(tmp_path / "data", 6), tmp_path / "out"
+    assert call(start, data, out, "--force").exit_code == 0
+    done = call(out, data, out, "--force")
+    assert done.exit_code == 2
+    assert "is the model to start from and the folder of the new one; give another --out" in done.stderr
+
+
+def test_a_run_of_other_data_says_so_and_no_fingerprints(start: Path, tmp_path: Path) -> None:
+    data, out = write_corpus(tmp_path / "data", 6), tmp_path / "out"
+    assert call(start, data, out, "--force").exit_code == 0
+    longer = call(start, data, out, "--force", "--min-duration", "0.2")
+    assert "begun otherwise: min_duration was 0.1 and is 0.2. Give what" in longer.stderr
+    data.write_text(data.read_text().replace('"text": "', '"text": "zz '))
+    other = call(start, data, out, "--force")
+    assert other.exit_code == 2
+    assert "begun otherwise: the model was another one, or the vocabulary that is made of the training" in other.stderr
+
+
 def test_a_split_that_cannot_be_used_is_named(start: Path, tmp_path: Path) -> None:
     data, other = write_corpus(tmp_path / "data", 6), write_corpus(tmp_path / "other", 2)
     rows = [json.loads(line) for line in other.read_text().splitlines()]
@@ -128,4 +166,5 @@ def test_a_split_that_cannot_be_used_is_named(start: Path, tmp_path: Path) -> No
     done = call(start, data, tmp_path / "out", "--validation-data", other)
     assert done.exit_code == 2
     assert "validation: none of 2 rows can be used: 2 characters outside the vocabulary" in done.stderr
-    assert "draw more with --validation-share" in done.stderr
+    assert "draw more with --validation-share, or train without any (--validation-share 0)" in done.stderr
+    assert "--new-vocabulary" not in done.stderr
