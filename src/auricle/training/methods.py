@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from auricle.checkpoints.config import read_json
 from auricle.errors import OptionError
 from auricle.hub import locate
+from auricle.models.whisper_ctc import ARCHITECTURE
 from auricle.speech.languages import named_language
 from auricle.training.adapter_objective import AdapterObjective
 from auricle.training.ctc_labels import Labels, kept_labels, new_labels
@@ -87,7 +88,18 @@ def _detoured(objective: Objective, options: FinetuneOptions, trained: tuple[str
     add_lora(objective.model, chosen, options.seed)
     if not options.adapter:
         return objective
+    if isinstance(objective, CTCObjective):
+        _refuse_adapter(objective.start)
     return AdapterObjective(objective, chosen, str(Path(base).resolve()) if Path(base).is_dir() else base)
+
+
+def _refuse_adapter(start: Start) -> None:
+    """Refuse an adapter whose base has no place for its CTC layer, so that nothing could merge the two."""
+    if start.family == "whisper_ctc" and ARCHITECTURE not in (start.raw.get("architectures") or ()):
+        raise OptionError(
+            f"adapter: {start.name} is a Whisper's encoder without a CTC layer, and LoRA's part alone is merged into a "
+            f"{ARCHITECTURE}; leave --adapter out, which writes the whole model"
+        )
 
 
 def lora_options(options: FinetuneOptions, trained: tuple[str, ...]) -> LoraOptions:

@@ -110,6 +110,16 @@ def test_adapters_are_told_whether_a_language_model_stays(stays: bool, tmp_path:
     assert made.settings.language_model == stays
 
 
+def test_an_adapter_alone_is_refused_where_its_base_has_no_ctc_layer(tmp_path: Path) -> None:
+    encoder, data = toy_checkpoint(tmp_path / "encoder", "whisper"), write_corpus(tmp_path / "data")
+    options: dict[str, Any] = {"method": "lora", "lora_rank": 2}
+    with pytest.raises(OptionError, match="leave --adapter out, which writes the whole model"):
+        run(encoder, data, tmp_path / "none", adapter=True, **options)
+    run(encoder, data, tmp_path / "whole", **options)
+    run(tmp_path / "whole", data, tmp_path / "alone", adapter=True, **options)
+    assert load(tmp_path / "alone").model
+
+
 def test_a_language_is_learned_by_its_adapters(tmp_path: Path) -> None:
     form = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
     start = toy_checkpoint(tmp_path / "start", "wav2vec2", **form)
@@ -118,6 +128,7 @@ def test_a_language_is_learned_by_its_adapters(tmp_path: Path) -> None:
     assert load(tmp_path / "out", target_lang="tur").tokenizer.target_lang == "tur"
     card = (tmp_path / "out" / "README.md").read_text()
     assert "auricle" in card
+    assert "language:\n- tur\n" in card
 
 
 def test_sound_is_changed_for_models_that_are_given_features(tmp_path: Path) -> None:
