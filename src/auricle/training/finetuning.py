@@ -84,10 +84,8 @@ def finetune(
             `out` holds something else than a run, or cannot be written to.
         CheckpointError: the model cannot be read.
     """
-    options, told, folder = options or FinetuneOptions(), narrator or Silent(), Path(out)
+    options, told, folder = _checked(options), narrator or Silent(), Path(out)
     _refuse_other(folder, model)
-    if options.language is not None:
-        options = replace(options, language=named_language(options.language))
     world = join_world(options.device)
     if not world.is_first:
         told = Silent()
@@ -117,6 +115,15 @@ def finetune(
         return _train(objective, training, validation, resolved, folder, world, told, run)
     finally:
         leave_world(world)
+
+
+def _checked(options: Any) -> FinetuneOptions:
+    """The options with the code of their language, or the default ones."""
+    options = FinetuneOptions() if options is None else options
+    if not isinstance(options, FinetuneOptions):
+        kind = type(options).__name__
+        raise OptionError(f"options is a {kind}; expected FinetuneOptions, such as FinetuneOptions(steps=100)")
+    return options if options.language is None else replace(options, language=named_language(options.language))
 
 
 def _refuse_other(folder: Path, model: str | Path) -> None:

@@ -85,6 +85,8 @@ class FinetuneOptions:
             value = getattr(self, field.name)
             if field.type.split()[0] in ("int", "float") and isinstance(value, str | bytes | bool):
                 raise OptionError(f"{field.name} is {value!r}, a {type(value).__name__}; expected a number")
+            if field.type.split()[0] == "int" and isinstance(value, float):
+                raise OptionError(f"{field.name} is {value!r}; expected a whole number, such as 10")
         positive = ("epochs", "steps", "minutes", "learning_rate", "evaluate_every", "patience")
         for name in (*positive, "batch_seconds", "accumulate", "max_duration", "save_minutes", "clip"):
             value = getattr(self, name)

@@ -21,6 +21,7 @@ from auricle.training.ctc_fronts import draw_spans
 from auricle.training.ctc_labels import kept_labels, new_labels
 from auricle.training.ctc_objective import CTCObjective, CTCSettings, frames_needed
 from auricle.training.ctc_start import read_start
+from auricle.training.finetuning import finetune
 from auricle.training.journal import read_log
 from auricle.training.methods import open_objective
 from auricle.training.objective import Example, Rejected
@@ -278,6 +279,11 @@ def test_a_new_head_knows_the_letters_that_the_old_one_knew() -> None:
     assert head.ctc_head.weight[labels.tokenizer.blank].equal(old[start.tokenizer.blank])
 
 
+def test_options_are_no_dictionary(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="options is a dict; expected FinetuneOptions"):
+        finetune("bundled", tmp_path, tmp_path / "out", {"steps": 1})  # type: ignore[arg-type]
+
+
 def test_rates_rise_then_fall_to_nothing() -> None:
     rates = [rate_at(at / 100, 0.1, "linear") for at in range(101)]
     assert max(rates) == rates[10] == 1.0
@@ -298,6 +304,8 @@ def test_rates_rise_then_fall_to_nothing() -> None:
         {"min_duration": 5.0, "max_duration": 2.0},
         {"seed": -1},
         {"steps": "3"},
+        {"steps": 1.5},
+        {"accumulate": 2.0},
         {"epochs": True},
     ],
 )
