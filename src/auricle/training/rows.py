@@ -92,6 +92,8 @@ def choose_rows(
         rows, validation, said["validation"] = hold_out(rows, share, seed)
     if not rows:
         left = "".join(f"; left out: {n} {reason}" for reason, n in left_out.items())
+        others = Counter(row.language for part in parts for row in part if row.language) if language else Counter()
+        left += f"; its rows are in {', '.join(sorted(others))}: give one of these as the language" if others else ""
         raise OptionError(f"{source} has no rows to train on{f' in {language!r}' if language else ''}{left}")
     return Chosen(
         rows, validation, {**said, "speakers": len({row.speaker for row in rows if row.speaker})}, tuple(reports)

@@ -102,6 +102,23 @@ def test_a_new_vocabulary_is_not_said_to_be_in_the_language_of_the_old_one(tmp_p
     assert "language:" not in (new / "README.md").read_text()
 
 
+def test_a_language_that_no_row_is_in_is_told_those_that_there_are(start: Path, tmp_path: Path) -> None:
+    data = write_corpus(tmp_path / "data", 3)
+    data.write_text(data.read_text().replace('"text"', '"locale": "tr", "text"'))
+    done = call(start, data, tmp_path / "out", "--language", "de")
+    assert done.exit_code == 2
+    assert "no rows to train on in 'de'; its rows are in tr: give one of these as the language" in done.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--validation-share", "0"), ("--method", "lora", "--adapter")])
+def test_weights_may_be_read_by_whom_the_other_files_may(start: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    out = tmp_path / "out"
+    assert call(start, write_corpus(tmp_path / "data", 6), out, "--force", *more).exit_code == 0
+    modes = {path.stat().st_mode for path in out.iterdir() if path.is_file()}
+    assert list(out.glob("*.safetensors"))
+    assert len(modes) == 1
+
+
 def test_librispeech_is_learned_from_as_it_is_published(start: Path, tmp_path: Path) -> None:
     data = write_corpus(tmp_path / "data", 9)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
