@@ -308,6 +308,12 @@ def test_value_beyond_float16_is_refused_and_nothing_written(tmp_path: Path) -> 
     assert not (tmp_path / "new").exists()
 
 
+def test_weights_may_be_read_by_whoever_may_read_the_config(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, {}, state())
+    modes = {name: (tmp_path / name).stat().st_mode for name in ("model.safetensors", "config.json")}
+    assert modes["model.safetensors"] == modes["config.json"]
+
+
 def test_interrupted_write_leaves_the_former_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_checkpoint(tmp_path, {}, state())
     still_open = read_tensors(tmp_path)
