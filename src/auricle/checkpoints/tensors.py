@@ -279,11 +279,20 @@ def write_checkpoint(
     content = {**config, "dtype": str(dtype).removeprefix("torch.")}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / SAFETENSORS, lambda path: save_file(stored, path, metadata={"format": "pt"}))
+        write_tensors(folder / SAFETENSORS, stored)
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
         _replace(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
     except (OSError, SafetensorError) as error:
         raise TensorError(f"{folder} cannot be written: {error}. Check path and free space.") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file, whole or not at all; of tensors on the CPU that share no memory.
+
+    Raises:
+        OSError, SafetensorError: the disk refuses.
+    """
+    _replace(path, lambda partial: save_file(dict(tensors), partial, metadata={"format": "pt"}))
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from auricle.decoding.ngram import END, START, UNKNOWN
 from auricle.errors import OptionError
@@ -174,7 +174,7 @@ def write_compact(grams: Mapping[tuple[str, ...], tuple[float, float]], path: Pa
     places = {tuple(pair): place for place, pair in enumerate(pairs.tolist())}
     below = np.array([places[tuple(gram[:2])] for gram in triples.tolist()], np.int64)
     written = [word.encode() for word in words]
-    save_file(
+    content = save(
         {
             "words": np.frombuffer(b"".join(written), np.uint8),
             "starts": np.cumsum([0, *map(len, written)], dtype=np.int32),
@@ -187,6 +187,6 @@ def write_compact(grams: Mapping[tuple[str, ...], tuple[float, float]], path: Pa
             "first3": np.searchsorted(below, np.arange(len(pairs) + 1)).astype(np.int32),
             "word3": triples[:, 2].astype(np.int32),
             "probability3": np.array([score for _, score, _ in by_order[3]], np.float16),
-        },
-        path,
+        }
     )
+    path.write_bytes(content)  # safetensors' own files may be read by nobody else

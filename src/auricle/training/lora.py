@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from auricle.checkpoints.tensors import write_tensors
 from auricle.errors import OptionError
 
 # Linear layers of attention and of the network after it, by the names that the families' checkpoints give them.
@@ -155,7 +155,7 @@ def save_adapter(model: nn.Module, options: LoraOptions, base: str, folder: Path
             tensors[f"{PREFIX}{module}.{name}"] = value
     folder.mkdir(parents=True, exist_ok=True)
     stored = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    save_file(stored, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    write_tensors(folder / "adapter_model.safetensors", stored)
     config = _peft_config(options, base, list(layers))
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from auricle.checkpoints.tensors import read_adapter
+from auricle.checkpoints.tensors import read_adapter, write_tensors
 from auricle.errors import OptionError
 from auricle.models.wav2vec2 import Wav2Vec2CTC
 from auricle.training.ctc_labels import Labels
@@ -49,7 +48,7 @@ class MMSObjective(CTCObjective):
             self.labels.vocabulary.save(folder, self.language)
         parameters = cast(Wav2Vec2CTC, self.model).adapter_parameters()
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in parameters.items()}
-        save_file(tensors, folder / f"adapter.{self.language}.safetensors", metadata={"format": "pt"})
+        write_tensors(folder / f"adapter.{self.language}.safetensors", tensors)
 
     def _freeze(self) -> None:
         self.model.requires_grad_(False)

@@ -293,11 +293,9 @@ class Trainer:
         made.mkdir(parents=True, exist_ok=True)
         self.objective.save(made)
         self.keep(made)
-        mode = (self.folder / "log.jsonl").stat().st_mode  # safetensors writes files that nobody else may read
         for path in sorted(one for one in made.rglob("*") if one.is_file()):
             place = self.folder / path.relative_to(made)
             place.parent.mkdir(exist_ok=True)
-            path.chmod(mode)
             path.replace(place)
         shutil.rmtree(made)
 

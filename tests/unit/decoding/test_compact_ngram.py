@@ -57,6 +57,12 @@ def test_every_sentence_scores_as_with_the_model_it_is_made_of(both: tuple[NGram
         assert compact.end(other) == pytest.approx(plain.end(one), abs=HALF)
 
 
+def test_it_may_be_read_by_whoever_may_read_other_files(tmp_path: Path) -> None:
+    write_compact(grams(0), tmp_path / "words.safetensors")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "words.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_beginnings_of_words_are_known(both: tuple[NGram, CompactNGram]) -> None:
     for beginning in ("", "c", "ca", "cats", "catsx", "z", "th", "TH"):
         assert both[1].may_become_word(beginning) == both[0].may_become_word(beginning), beginning
