@@ -145,6 +145,7 @@ def _wait_until_refused(port: int) -> None:
         (("--max-loaded", "0"), "max_loaded is 0"),
         (("--rate-limit", "many"), "many"),
         (("--config", "/no/such.toml"), "cannot be read"),
+        (("--model", "/no/such/folder"), "/no/such/folder does not exist"),
     ],
 )
 def test_what_cannot_be_served_is_told_in_a_sentence(start: Start, flags: tuple[str, ...], told: str) -> None:
@@ -164,4 +165,14 @@ def test_a_port_in_use_is_told_in_a_sentence(start: Start) -> None:
         assert server.process.wait(DEADLINE_S) == 1
         text = server.end()
     assert "could not begin" in text
+    assert "another program listens there" in text
+    assert "serving" not in text
     assert "Traceback" not in text
+
+
+def test_it_says_at_which_free_port_it_serves(start: Start) -> None:
+    server = start("--port", "0")
+    assert server.process.stderr is not None
+    told = next(line for line in server.process.stderr if line.startswith("auricle: serving bundled at "))
+    address = told.split()[4]
+    assert httpx.get(f"{address}/health", timeout=DEADLINE_S).text == "Ok"

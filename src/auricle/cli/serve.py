@@ -149,11 +149,11 @@ def serve(
             else:
                 from auricle.server.process import run
         logging.captureWarnings(True)
-        say(_begun(settings))
-        run(settings)
+        run(settings, on_listening=lambda port: say(_begun(settings, port)))
 
 
-def _begun(settings: Settings) -> str:
+def _begun(settings: Settings, port: int) -> str:
     host = "localhost" if settings.is_loopback else settings.host
+    host = f"[{host}]" if ":" in host else host
     served = ", ".join(settings.served)
-    return f"auricle: serving {served} at http://{host}:{settings.port} (pages at /, API at /docs); Ctrl-C ends it"
+    return f"auricle: serving {served} at http://{host}:{port} (pages at /, API at /docs); Ctrl-C ends it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from auricle.errors import MissingExtraError
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 
-def run(settings: Settings) -> None:
-    """Serve until a signal comes, with the models on a Ray cluster.
+def run(settings: Settings, on_listening: Callable[[int], None] | None = None) -> None:
+    """Serve until a signal comes, with the models on a Ray cluster; `on_listening` is told the port.
 
     Raises:
         MissingExtraError: the extra is not installed. OptionError: a setting makes no sense here.
@@ -27,4 +28,4 @@ def run(settings: Settings) -> None:
         raise MissingExtraError(
             f"--cluster needs {error.name}, which is not installed; run: pip install 'auricle[server,ray]'"
         ) from None
-    serve(settings)
+    serve(settings, on_listening)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import socket
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
@@ -13,6 +15,7 @@ from auricle.server.access.binding import check_binding
 from auricle.server.access.tokens import TokenStore
 from auricle.server.app import create_app
 from auricle.server.logs import logging_config
+from auricle.server.prerequisites import check_prerequisites
 from auricle.server.registry import Registry
 from auricle.server.services import Services
 from auricle.server.settings import Settings
@@ -25,11 +28,18 @@ WEBSOCKET_PATIENCE_S = 120.0  # for the answer to a ping, which stands behind al
 
 
 class Server(uvicorn.Server):
-    """Says that it takes no more work as soon as it is told to end."""
+    """Says where it listens once it does, and that it takes no more work as soon as it is told to end."""
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
+        self.on_listening: Callable[[int], None] | None = None  # told the port
         self._services = services
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started and self.on_listening is not None:
+            self.on_listening(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End gracefully; the second signal ends at once."""
@@ -37,18 +47,24 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def run(settings: Settings, registry: Registry | None = None) -> None:
+def run(
+    settings: Settings, on_listening: Callable[[int], None] | None = None, registry: Registry | None = None
+) -> None:
     """Serve until a signal comes; the models of `registry`, or in this process those that the settings name.
 
+    `on_listening` is told the port as soon as requests are taken.
+
     Raises:
-        OptionError: the settings would open the server to others without tokens.
+        OptionError: the settings would open the server to others without tokens, or cannot be served here.
         AuricleError: the address is taken or is none of this machine.
     """
     logging.config.dictConfig(logging_config(settings.log_format, settings.log_level))
+    check_prerequisites(settings)
     warning = check_binding(settings, has_tokens=TokenStore(settings.data_dir).has_active())
     if warning is not None:
         logger.warning(warning)
     server = make_server(settings, registry)
+    server.on_listening = on_listening
     try:
         server.run()
     except SystemExit as error:

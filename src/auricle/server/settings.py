@@ -125,13 +125,16 @@ class Settings(BaseSettings):
     @property
     def served(self) -> dict[str, str]:
         """What clients may name, and what each stands for, in order; the first is the default."""
-        served: dict[str, str] = {}
-        for given in self.models or (BUNDLED,):
-            name, _, place = given.rpartition("=")
-            # A folder without a name is called as its last part: clients are told no path of this machine.
-            is_folder = given.startswith(("/", ".", "~"))
-            served[name or (Path(given).resolve().name if is_folder else given)] = place if name else given
-        return served
+        return dict(named(given) for given in self.models or (BUNDLED,))
+
+
+def named(given: str) -> tuple[str, str]:
+    """Return the name that clients use for an entry of `Settings.models`, and what it stands for."""
+    if given.startswith(("/", ".", "~")):
+        # A folder without a name is called as its last part: clients are told no path of this machine.
+        return Path(given).resolve().name, given
+    name, equals, place = given.partition("=")
+    return name, place if equals else given
 
 
 def read_settings(config: Path | None = None, **flags: Any) -> Settings:

@@ -97,6 +97,20 @@ def checked_origins(origins: Collection[str]) -> tuple[str, ...]:
     return tuple(checked)
 
 
+def checked_hosts(hosts: Collection[str]) -> None:
+    """Refuse what no Host header has.
+
+    Raises:
+        OptionError: one of the names is an address of a page, or has a pattern.
+    """
+    for host in hosts:
+        if host != "*" and (not _split(host, "http")[0] or set(host) & set("/*@ ")):
+            raise OptionError(
+                f"allowed_hosts has {host!r}, which is no name of a machine; write it as 'speech.example.org', without "
+                "http:// and without patterns, or '*' for every name"
+            )
+
+
 def _is_local(host: str, names: Collection[str]) -> bool:
     """Say whether a Host header holds an address, localhost, or one of the names; browsers always send one."""
     if not host:
