@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from auricle.errors import CheckpointError, ModelNotFoundError
+from auricle.errors import CheckpointError, ModelNotFoundError, OptionError
 from auricle.server.errors import Refused
 from auricle.server.registry import Registry
 from auricle.server.settings import Settings
@@ -110,6 +110,16 @@ def test_a_load_that_fails_is_told_to_all_who_wait_and_tried_again_later(
         await registry.load("a")
         assert registry.state("a") == "ready"
         await registry.close()
+
+    asyncio.run(main())
+
+
+def test_a_setting_that_fits_no_model_is_the_servers_fault_and_not_its_clients(tmp_path: Path, loader: Loader) -> None:
+    async def main() -> None:
+        registry = Registry(settings(tmp_path, models=("a=some/folder",), dtype="float16"), loader)
+        loader.error = OptionError("dtype 'float16' is not one that this engine computes in")
+        with pytest.raises(CheckpointError, match="Model a cannot be loaded as this server is set up: dtype 'float16'"):
+            await registry.load("a")
 
     asyncio.run(main())
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auricle.errors import AuricleError, ModelNotFoundError, nearest
+from auricle.errors import AuricleError, CheckpointError, ModelNotFoundError, OptionError, nearest
 from auricle.hub import cached_models
 from auricle.server.desk import Desk
 from auricle.server.errors import Refused
@@ -262,7 +262,11 @@ class Registry:
     def made(self, name: str) -> ServedModel:
         """Load a model, in a thread; a registry whose models are elsewhere does this, and only this, differently."""
         began = time.monotonic()
-        pipeline = self._load(self.settings.served.get(name, name), self.settings)
+        try:
+            pipeline = self._load(self.settings.served.get(name, name), self.settings)
+        except OptionError as error:
+            # Of the server's settings: no client has chosen it, or could choose another.
+            raise CheckpointError(f"Model {name} cannot be loaded as this server is set up: {error}") from error
         told = self.on_batch
         on_batch = None if told is None else lambda n_rows: told(name, n_rows)
         batcher: Places
