@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from auricle.text.tokenizer import N_TIMESTAMPS
+
 # (B, S) tokens so far and (B, V) logits in, new (B, V) logits out.
 Filter = Callable[[Tensor, Tensor], Tensor]
 
@@ -133,31 +135,37 @@ def timestamp_rules(
     `max_initial` is the largest first timestamp, in steps of 20 ms; None for any. After the other rules, if
     all timestamps together are more probable than every single text token, text is ruled out: how sure the
     model is that a timestamp comes here is spread over many of them. Special tokens from `eos` up to the
-    timestamps are not text: after a lone closing timestamp they stay possible.
+    timestamps are not text: after a lone closing timestamp they stay possible. Tokens that a checkpoint added
+    behind the last timestamp are text; transformers takes them for timestamps later than all others.
 
     Source: openai/whisper decoding.py, ApplyTimestampRules; Radford et al. 2022, section 4.5.
     """
 
     def apply(tokens: Tensor, logits: Tensor) -> Tensor:
         logits = logits.clone()
-        text, stamps = logits[:, :timestamp_begin], logits[:, timestamp_begin:]  # views of the copy
+        text, stamps = logits[:, :timestamp_begin], logits[:, timestamp_begin : timestamp_begin + N_TIMESTAMPS]
+        added = logits[:, timestamp_begin + N_TIMESTAMPS :]  # like the others a view of the copy
         text[:, no_timestamps] = -math.inf
         generated = tokens[:, begin:] - timestamp_begin  # (B, n) timestamps in steps, text below zero
         if generated.shape[1]:
-            _keep_order(generated, text[:, :eos], stamps)
+            generated = generated.masked_fill(generated >= N_TIMESTAMPS, -1)
+            _keep_order(generated, (text[:, :eos], added), stamps)
         else:
             text.fill_(-math.inf)
+            added.fill_(-math.inf)
             if max_initial is not None:
                 stamps[:, max_initial + 1 :] = -math.inf
         # Both sides lack the same normalisation, so that logits may be compared.
-        forced = stamps.logsumexp(-1) > text.amax(-1)  # (B,)
-        text.masked_fill_(forced[:, None], -math.inf)
+        best = torch.stack([words.amax(-1) for words in (text, added) if words.shape[1]]).amax(0)  # (B,)
+        forced = stamps.logsumexp(-1) > best  # (B,)
+        for words in (text, added):
+            words.masked_fill_(forced[:, None], -math.inf)
         return logits
 
     return apply
 
 
-def _keep_order(generated: Tensor, words: Tensor, stamps: Tensor) -> None:
+def _keep_order(generated: Tensor, words: Sequence[Tensor], stamps: Tensor) -> None:
     """Rule out, in place, words and timestamps that may not follow what each row has generated."""
     steps = torch.arange(stamps.shape[1], device=stamps.device)
     is_timestamp = generated >= 0  # (B, n)
@@ -170,4 +178,5 @@ def _keep_order(generated: Tensor, words: Tensor, stamps: Tensor) -> None:
     # A lone timestamp closes a segment, and the next may open at the same time; else time goes on.
     lowest = torch.where(closed[:, None], newest, newest + 1)  # (B, 1)
     stamps.masked_fill_(opened[:, None] | (steps < lowest), -math.inf)
-    words.masked_fill_(closed[:, None], -math.inf)
+    for some in words:
+        some.masked_fill_(closed[:, None], -math.inf)

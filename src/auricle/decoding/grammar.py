@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from auricle.decoding.filters import Filter, suppress, timestamp_rules
+from auricle.text.tokenizer import N_TIMESTAMPS
 
 
 class Written(NamedTuple):
@@ -55,6 +56,7 @@ class Grammar:
 
     def after(self, row: Written, token: int) -> Written:
         """What a row has written with one token more."""
-        is_timestamp = self.timestamp_begin is not None and token >= self.timestamp_begin
-        newest = token - (self.timestamp_begin or 0) if is_timestamp else row.newest
+        step = -1 if self.timestamp_begin is None else token - self.timestamp_begin
+        is_timestamp = 0 <= step < N_TIMESTAMPS
+        newest = step if is_timestamp else row.newest
         return Written(row.n_counted + 1, row.n_new + 1, is_timestamp, row.last_is_timestamp, newest)

@@ -31,6 +31,7 @@ from auricle.speech.whisper_windows import (
     needs_fallback,
     seed_of,
 )
+from auricle.text.tokenizer import N_TIMESTAMPS
 
 SECONDS_PER_STEP = 0.02  # what one timestamp token counts: two feature frames, one encoder frame
 NO_REPEAT = 5  # tokens: a window that only repeated itself is decoded again without any such run twice
@@ -248,7 +249,8 @@ class WindowDecoder:
             return plain
         latest = options.max_initial_timestamp
         # The opening timestamp before a prefix counts as chosen.
-        opened = [at for at in range(start, len(prompt)) if prompt[at] >= tokens.timestamp_begin]
+        times = range(tokens.timestamp_begin, tokens.timestamp_begin + N_TIMESTAMPS)
+        opened = [at for at in range(start, len(prompt)) if prompt[at] in times]
         return replace(
             plain,
             timestamp_begin=tokens.timestamp_begin,

@@ -15,6 +15,7 @@ from auricle.speech.whisper_rows import Row
 from auricle.speech.whisper_tokens import WhisperTokenizer, WhisperTokens
 from auricle.speech.whisper_windows import Decoded, is_repetitive, split_window
 from auricle.speech.whisper_words import fit_words, group_words, snap_words, time_words, trim_starts
+from auricle.text.tokenizer import N_TIMESTAMPS
 
 REPORTED_S = 1.0  # a shorter span without text is not worth a warning
 QUOTED = 60  # characters of a dropped text that its warning shows
@@ -61,8 +62,14 @@ class WindowReader:
         if language_probability is None and row.language in self.tokens.languages:
             language_probability = decoded.languages[list(self.tokens.languages).index(row.language)]
         floor = row.start / self.sample_rate
+        added = self.tokens.timestamp_begin + N_TIMESTAMPS
         for piece in pieces:
-            spoken = [at for at in range(piece.begin, piece.end) if tokens[at] < self.tokens.eos]
+            # Of the tokens that a checkpoint added behind the timestamps some are written, and some are marks.
+            spoken = [
+                at
+                for at in range(piece.begin, piece.end)
+                if tokens[at] < self.tokens.eos or (tokens[at] >= added and self.tokenizer.decode([tokens[at]]))
+            ]
             probabilities = [math.exp(decoded.generated.logprobs[at]) for at in spoken]
             begin = max(floor, self.seconds(row, piece.first))
             floor = max(begin, self.seconds(row, piece.last))

@@ -72,7 +72,7 @@ class WhisperTokens:
     previous: int
     no_speech: int
     no_timestamps: int
-    timestamp_begin: int  # 0.00 s; all after it are timestamps
+    timestamp_begin: int  # 0.00 s; auricle.text.tokenizer.N_TIMESTAMPS from it on are timestamps
     multilingual: bool  # whether prompts name a language and a task
     languages: dict[str, int]  # code -> token
     tasks: dict[str, int]

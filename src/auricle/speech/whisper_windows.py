@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from auricle.decoding.generate import Generated
+from auricle.text.tokenizer import N_TIMESTAMPS
 
 
 class Thresholds(Protocol):
@@ -135,24 +136,26 @@ def split_window(tokens: Sequence[int], timestamp_begin: int) -> tuple[list[Piec
     segment at the window's start and may take its opening timestamp for its end; here it has the times it
     states.
     """
-    stamps = [token >= timestamp_begin for token in tokens]
+    steps = [token - timestamp_begin for token in tokens]
+    steps = [step if 0 <= step < N_TIMESTAMPS else -1 for step in steps]  # -1: text
+    stamps = [step >= 0 for step in steps]
     cuts = [at for at in range(1, len(tokens)) if stamps[at - 1] and stamps[at]]
     closed = stamps[-2:] == [False, True]
     if not cuts:
-        return [_piece(tokens, 0, len(tokens), timestamp_begin)], None
+        return [_piece(steps, 0, len(tokens))], None
     if closed:
         cuts.append(len(tokens))
-    pieces = [_piece(tokens, begin, end, timestamp_begin) for begin, end in pairwise([0, *cuts])]
-    follow = tokens[cuts[-1] - 1] - timestamp_begin
+    pieces = [_piece(steps, begin, end) for begin, end in pairwise([0, *cuts])]
+    follow = steps[cuts[-1] - 1]
     # A step of nothing would hear the same window for ever.
     return pieces, None if closed or follow <= 0 else follow
 
 
-def _piece(tokens: Sequence[int], begin: int, end: int, timestamp_begin: int) -> Piece:
-    first = max(tokens[begin] - timestamp_begin, 0) if begin < end else 0
-    last = tokens[end - 1] - timestamp_begin if end - begin > 1 else -1
+def _piece(steps: Sequence[int], begin: int, end: int) -> Piece:
+    first = max(steps[begin], 0) if begin < end else 0
+    last = steps[end - 1] if end - begin > 1 else -1
     if last < 0:
-        inner = [token - timestamp_begin for token in tokens[begin + 1 : end] if token >= timestamp_begin]
+        inner = [step for step in steps[begin + 1 : end] if step >= 0]
         last = inner[-1] if inner else -1
     return Piece(begin, end, first, last if last > first else None)
 

@@ -16,6 +16,7 @@ from auricle.errors import ConfigError, OptionError, nearest
 from auricle.text.characters import CLEAN_UP, read_object, read_settings
 
 SECONDS_PER_TIMESTAMP = 0.02  # Whisper's timestamp tokens count steps of two encoder frames' hop, 20 ms
+N_TIMESTAMPS = 1501  # of them, from 0.00 to 30.00 s; ids behind the last are tokens that somebody added
 # Sequence-to-sequence families, or no config.json at all: their padding token is often the end of text.
 WITHOUT_BLANK = frozenset({"whisper", "moonshine", None})
 WORD_BOUNDARY = "▁"  # how SentencePiece vocabularies write the space before a word
@@ -64,9 +65,7 @@ class SubwordTokenizer:
 
         Whisper's text keeps its leading space.
         """
-        begin = self.timestamp_begin
-        kept = [id for id in ids if id not in self._special and (begin < 0 or id < begin)]
-        return self._text(kept)
+        return self._text([id for id in ids if id not in self._special and not self._is_timestamp(id)])
 
     def decode_with_timestamps(self, ids: Sequence[int]) -> str:
         """Return the text with timestamps written as `<|1.08|>` and other special tokens left out."""
@@ -75,7 +74,7 @@ class SubwordTokenizer:
         parts: list[str] = []
         run: list[int] = []
         for id in ids:
-            if id >= self.timestamp_begin:
+            if self._is_timestamp(id):
                 seconds = (id - self.timestamp_begin) * SECONDS_PER_TIMESTAMP
                 parts += [self._text(run), f"<|{seconds:.2f}|>"]
                 run = []
@@ -113,6 +112,9 @@ class SubwordTokenizer:
         if self._is_byte_level:
             return bytes(BYTES[character] for character in token).decode("utf-8", errors="replace")
         return token.replace(WORD_BOUNDARY, " ")
+
+    def _is_timestamp(self, id: int) -> bool:
+        return 0 <= self.timestamp_begin <= id < self.timestamp_begin + N_TIMESTAMPS
 
     @cached_property
     def _is_byte_level(self) -> bool:

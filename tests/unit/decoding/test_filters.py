@@ -66,6 +66,33 @@ def test_a_timestamp_is_forced_when_all_together_beat_the_best_text() -> None:
     assert allowed([STAMP, 1], logits) > TEXT
 
 
+LAST, ADDED = STAMP + 1500, STAMP + 1501  # 30.00 s, and the first token behind it
+
+
+def test_tokens_behind_the_last_timestamp_are_text() -> None:
+    rule = filters.timestamp_rules(STAMP, NO_TIMESTAMPS, EOS, len(PROMPT), 50)
+
+    def added_allowed(tokens: list[int], best: float = 0.0) -> tuple[bool, bool]:
+        logits = torch.zeros(1, ADDED + 2)
+        logits[:, ADDED:] = best
+        kept = rule(torch.tensor([[*PROMPT, *tokens]]), logits)[0] > -math.inf
+        return bool(kept[ADDED:].all()), bool(kept[STAMP:ADDED].any())
+
+    assert added_allowed([], 20.0) == (False, True)
+    assert added_allowed([STAMP], 20.0) == (True, False)
+    # Said, it is no time: later ones stay possible, and earlier ones do not become so.
+    assert added_allowed([STAMP, ADDED], 20.0) == (True, True)
+    assert added_allowed([STAMP, ADDED, STAMP + 9], 20.0) == (False, True)
+    # 1501 timestamps together are more probable than one token that is as probable as each of them.
+    assert added_allowed([STAMP, ADDED]) == (False, True)
+    logits = torch.zeros(1, ADDED + 1)
+    logits[:, :STAMP] = 20.0
+    assert rule(torch.tensor([[*PROMPT, STAMP, ADDED, LAST]]), logits)[0, STAMP:].isfinite().tolist()[-2:] == [
+        True,
+        False,
+    ]
+
+
 def test_rows_are_judged_each_by_its_own_tokens() -> None:
     rule = filters.timestamp_rules(STAMP, NO_TIMESTAMPS, EOS, 1, None)
     logits = torch.randn(2, V, generator=torch.Generator().manual_seed(0))

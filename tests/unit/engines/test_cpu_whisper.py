@@ -167,6 +167,46 @@ def test_native_choice_is_that_of_the_filters(seed: int) -> None:
     assert logprob == pytest.approx(float(expected.log_softmax(-1)[0, token]), abs=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_native_choice_of_tokens_behind_the_timestamps_is_that_of_the_filters(seed: int) -> None:
+    draw = random.Random(seed)
+    added = range(TIMESTAMPS + 1501, TIMESTAMPS + 1501 + 11)
+    new = [draw.choice([1, TIMESTAMPS + draw.randrange(60), draw.choice(added)]) for _ in range(draw.randrange(6))]
+    rules = grammar(max_initial=draw.choice([None, 30]))
+    logits = torch.randn(1, added.stop, generator=torch.Generator().manual_seed(seed))
+    # Text or added tokens above the sum of the timestamps, in turn; sometimes equally high.
+    logits[:, :EOS] += 9 * (seed % 3 != 0)
+    logits[:, added.start :] += 9 * (seed % 3 != 1)
+    if seed % 6 == 5:
+        logits[:, 5], logits[:, added.start + 3] = 20.0, 20.0
+    expected = logits
+    for rule in rules.filters():
+        expected = rule(torch.tensor([[101, 5, 6, *new]]), expected)
+    state = rules.written([101, 5, 6])
+    for token in new:
+        state = rules.after(state, token)
+    engine = make_engine(whisper(vocab_size=added.stop), name="cpu")
+    step: Any = engine.decoder(torch.randn(1, 1500, 128), torch.tensor([1500]))
+    [(token, logprob)] = step.choose(logits, [state], rules)
+    assert token == int(expected.argmax())
+    assert logprob == pytest.approx(float(expected.log_softmax(-1)[0, token]), abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "auto"])
+def test_drafted_text_with_tokens_behind_the_timestamps_is_the_plain_text(dtype: str) -> None:
+    n_added = 60
+    engine: Any = make_engine(whisper(vocab_size=TIMESTAMPS + 1501 + n_added), name="cpu", dtype=dtype)
+    with torch.no_grad():  # added tokens are as likely as text, and timestamps not above both
+        engine.model.proj_out.weight[TIMESTAMPS:-n_added] *= 0.5
+    states, lengths = engine.encode(windows(engine.model, 3))
+    prompt, options = torch.tensor([[101, 5, 6], [101, 8, 9], [101, 3, 4]]), GenerateOptions(EOS, max_new_tokens=60)
+    drafted = generate(engine.decoder(states, lengths), prompt, options, grammar())
+    plain = generate(engine.decoder(states, lengths), prompt, options, grammar().filters())
+    for one, other in zip(drafted, plain, strict=True):
+        assert same(one, other, 1e-4)
+    assert any(token >= TIMESTAMPS + 1501 for one in plain for token in one.tokens)
+
+
 def test_a_grammar_that_leaves_nothing_is_an_error() -> None:
     step: Any = make_engine(whisper(), name="cpu").decoder(torch.randn(1, 1500, 128), torch.tensor([1500]))
     rules = grammar(timestamps=False, banned=tuple(range(VOCABULARY)))

@@ -27,7 +27,9 @@ RATE = 16_000
 # Text tokens are bytes.
 EOS, START, EN, DE, TRANSLATE, TRANSCRIBE, START_OF_LM, PREVIOUS, NO_SPEECH, NO_TIMESTAMPS = range(256, 266)
 STAMP = 266
-VOCABULARY = STAMP + 1501
+# Behind the timestamps a word and a mark that writes nothing, as fine-tuned checkpoints add them.
+LAUGH, MARK = STAMP + 1501, STAMP + 1502
+VOCABULARY = STAMP + 1503
 MULTILINGUAL = {"lang_to_id": {"<|en|>": EN, "<|de|>": DE}, "is_multilingual": True}
 NAMES = {
     "<|endoftext|>": EOS,
@@ -50,7 +52,9 @@ class ByteTokenizer:
         return list(text.encode())
 
     def decode(self, ids: Sequence[int]) -> str:
-        return bytes(id for id in ids if id < 256).decode(errors="replace")
+        return b"".join(bytes([id]) if id < 256 else b"<laugh>" for id in ids if id < 256 or id == LAUGH).decode(
+            errors="replace"
+        )
 
     def special(self, token: str) -> int:
         return NAMES[token]
@@ -613,6 +617,25 @@ def test_a_long_recording_takes_the_memory_of_a_window() -> None:
     tracemalloc.stop()
     # 20 minutes of these samples are 154 MB, a window 4 MB; a few copies of it live at a time.
     assert peak < 30_000_000
+
+
+# Tokens that a checkpoint added behind the timestamps.
+
+
+@pytest.mark.parametrize("times", [False, "segment", "word"])
+def test_tokens_added_behind_the_timestamps_are_text(times: Any) -> None:
+    tokens = [*said(0.0, " ab "), LAUGH, *said(" c", 2.0, 2.0), MARK, LAUGH, *said(3.0)]
+    found, _ = transcribe({0.0: Line(tokens)}, 3.0, replace(ENGLISH, return_timestamps=times))
+    assert spans(found) == [(" ab <laugh> c", 0.0, 2.0), ("<laugh>", 2.0, 3.0)]
+    if times == "word":
+        assert [word.text for word in found.words] == [" ab", " <laugh>", " c", "<laugh>"]
+        assert [word.start for word in found.words] == sorted(word.start for word in found.words)
+
+
+def test_a_window_of_added_tokens_alone_has_text() -> None:
+    found, _ = transcribe({0.0: Line([*said(0.0), LAUGH, LAUGH, *said(1.0)])}, 2.0)
+    assert spans(found) == [("<laugh><laugh>", 0.0, 1.0)]
+    assert found.segments[0].confidence == pytest.approx(0.99, abs=0.01)
 
 
 # Words.

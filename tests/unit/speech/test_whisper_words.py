@@ -127,6 +127,10 @@ def tokens(*parts: int | str) -> list[int]:
         ((0,), [Piece(0, 1, 0, None)], None),
         # A window that closed nothing yet would be heard for ever.
         ((0, 0, "a"), [Piece(0, 1, 0, None)], None),
+        # What follows 30.00 s was added to the vocabulary: text, wherever it stands.
+        ((0, 1501, 100, 100, 1502), [Piece(0, 3, 0, 100)], 100),
+        ((0, "a", 1501, 1502), [Piece(0, 4, 0, None)], None),
+        ((0, "a", 1500), [Piece(0, 3, 0, 1500)], None),
     ],
 )
 def test_a_window_is_cut_where_two_timestamps_meet(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from auricle.engines.cpu.memory import Block, room_for
 from auricle.engines.cpu.native_library import kernels
 from auricle.engines.cpu.products import Shape
+from auricle.text.tokenizer import N_TIMESTAMPS
 
 FRAMES = 16  # decoder_attention.h: the recording's keys lie in blocks of this many frames
 K_STEP = 32  # int8.h: inputs are padded to a multiple of this
@@ -115,7 +116,7 @@ class Rules(ctypes.Structure):
 
     _fields_ = (
         *((name, _Pointer) for name in ("banned", "blank")),
-        *((name, _Int) for name in ("vocabulary", "eos", "timestamp_begin", "latest_first")),
+        *((name, _Int) for name in ("vocabulary", "eos", "timestamp_begin", "timestamp_end", "latest_first")),
     )
 
 
@@ -131,13 +132,15 @@ def table_of(grammar: Grammar, vocabulary: int) -> Table:
     """Write a grammar out over the vocabulary."""
     banned = _marks(grammar.banned, vocabulary)
     blank = _marks(grammar.blank, vocabulary)
-    begin, latest = vocabulary, -1
+    begin, end, latest = vocabulary, vocabulary, -1
     if grammar.timestamp_begin is not None:
         begin = grammar.timestamp_begin
+        end = min(begin + N_TIMESTAMPS, vocabulary)
         banned[grammar.no_timestamps] = -math.inf
         latest = -1 if grammar.max_initial is None else grammar.max_initial
     pointer = pointer_to(blank) if grammar.blank else None
-    return Table(Rules(pointer_to(banned), pointer, vocabulary, grammar.eos, begin, latest), (banned, blank))
+    rules = Rules(pointer_to(banned), pointer, vocabulary, grammar.eos, begin, end, latest)
+    return Table(rules, (banned, blank))
 
 
 def _marks(ids: Sequence[int], vocabulary: int) -> Tensor:

@@ -17,6 +17,7 @@ struct Rules {
     const float* blank;       // (V,) minus infinity: not chosen first; null: no such rule
     int64_t vocabulary, eos;
     int64_t timestamp_begin;  // the vocabulary's size: no timestamps
+    int64_t timestamp_end;    // behind the last of them; what follows are words that the checkpoint added
     int64_t latest_first;     // the largest first timestamp in steps; below 0: any
 };
 
@@ -29,30 +30,31 @@ struct RowState {
 
     void add(const Rules& rules, int64_t token) {
         one_before_is_stamp = last_is_stamp;
-        last_is_stamp = token >= rules.timestamp_begin;
+        last_is_stamp = token >= rules.timestamp_begin && token < rules.timestamp_end;
         if (last_is_stamp) newest = int32_t(token - rules.timestamp_begin);
         n_generated++, n_new++;
     }
 };
 
-// The ranges that a state leaves: text below eos, from eos to the timestamps, timestamps in [lowest, highest].
+// The ranges that a state leaves: text below eos and behind the timestamps, from eos to the timestamps, timestamps in
+// [lowest, highest).
 struct Ranges {
     bool words, others;
     int64_t lowest, highest;
 };
 
 inline Ranges ranges_of(const Rules& rules, const RowState& state) {
-    Ranges found{true, true, rules.timestamp_begin, rules.vocabulary};
+    Ranges found{true, true, rules.timestamp_begin, rules.timestamp_end};
     if (rules.timestamp_begin >= rules.vocabulary) return found;
     if (state.n_generated == 0) {
         found.words = found.others = false;
         if (rules.latest_first >= 0)
-            found.highest = std::min(rules.vocabulary, rules.timestamp_begin + rules.latest_first + 1);
+            found.highest = std::min(rules.timestamp_end, rules.timestamp_begin + rules.latest_first + 1);
         return found;
     }
     const bool before = state.n_generated > 1 ? state.one_before_is_stamp : true;
     const bool opened = state.last_is_stamp && before, closed = state.last_is_stamp && !before;
-    if (opened) found.lowest = found.highest = rules.vocabulary;
+    if (opened) found.lowest = found.highest = rules.timestamp_end;
     else found.lowest = rules.timestamp_begin + (closed ? state.newest : state.newest + 1);
     if (closed) found.words = false;
     return found;
@@ -66,7 +68,8 @@ struct Best {
 
     void merge(const Best& other) {
         if (other.token < 0) return;
-        const bool wins = other.top > top || token < 0;
+        // Of equal logits the first, whichever range is looked at first.
+        const bool wins = token < 0 || other.top > top || (other.top == top && other.token < token);
         const float high = wins ? other.top : top, low = wins ? top : other.top;
         sum = sum * (token < 0 ? 0.0f : std::exp(top - high)) + other.sum * std::exp(other.top - high);
         second = std::max(low, std::max(second, other.second));
@@ -148,6 +151,7 @@ inline Choice choose_range(const float* logits, const Rules& rules, const RowSta
     Choice found;
     if (allowed.words) found.text = clip(0, rules.eos, with_sum);
     if (allowed.others) found.text.merge(clip(rules.eos, std::min(rules.timestamp_begin, rules.vocabulary), with_sum));
+    if (allowed.words) found.text.merge(clip(rules.timestamp_end, rules.vocabulary, with_sum));
     found.stamps = clip(allowed.lowest, allowed.highest, true);
     return found;
 }
