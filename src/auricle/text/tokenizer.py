@@ -109,9 +109,12 @@ class SubwordTokenizer:
         token = None if id in self._special else self._backend.id_to_token(id)
         if token is None:
             return ""
-        if self._is_byte_level:
-            return bytes(BYTES[character] for character in token).decode("utf-8", errors="replace")
-        return token.replace(WORD_BOUNDARY, " ")
+        if not self._is_byte_level:
+            return token.replace(WORD_BOUNDARY, " ")
+        # Added tokens are written as they are; the library's decoder tells them by letters that stand for no byte.
+        if not all(character in BYTES for character in token):
+            return token
+        return bytes(BYTES[character] for character in token).decode("utf-8", errors="replace")
 
     def _is_timestamp(self, id: int) -> bool:
         return 0 <= self.timestamp_begin <= id < self.timestamp_begin + N_TIMESTAMPS

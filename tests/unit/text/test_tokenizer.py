@@ -10,6 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from auricle.errors import ConfigError, OptionError
 from auricle.text import SubwordTokenizer, open_tokenizer
+from auricle.text.tokenizer import BYTES
 
 WHISPER = Path(__file__).parents[4] / "shared" / "weights" / "whisper-tokenizer"
 needs_whisper = pytest.mark.skipif(
@@ -79,6 +80,16 @@ def test_vocabulary_without_timestamps_refuses_to_write_them(parakeet: Path) -> 
     assert tokenizer.timestamp_begin == -1
     with pytest.raises(OptionError, match=r"no timestamp tokens"):
         tokenizer.decode_with_timestamps([1])
+
+
+def test_added_tokens_of_a_byte_level_vocabulary_are_pieces_as_they_are_written() -> None:
+    backend = Tokenizer(models.BPE(vocab={letter: id for id, letter in enumerate(BYTES)}, merges=[]))
+    backend.decoder = decoders.ByteLevel()
+    added = ["New York", "東京", "<laugh>"]
+    backend.add_tokens([AddedToken(token, normalized=False) for token in added])
+    tokenizer = SubwordTokenizer(backend, {})
+    assert [tokenizer.piece(256 + place) for place in range(3)] == added
+    assert [tokenizer.decode([256 + place]) for place in range(3)] == added
 
 
 @needs_whisper
