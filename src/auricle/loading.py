@@ -193,12 +193,12 @@ def runs_natively(name: str | Path, *, revision: str | None = None, token: str |
     if not (folder / "config.json").is_file():
         return True
     where = str(folder / "config.json")
-    raw = read_json(folder, "config.json", required=True)
-    if not raw.get("architectures") and raw.get("model_type") is None:
+    raw = _writing_part(read_json(folder, "config.json", required=True), where)
+    if raw.get("model_type") is None:
         return True
     try:
         _task(raw, where)
-        return _writing_part(raw, where)["model_type"] in MODELS
+        return raw["model_type"] in MODELS
     except TaskError:
         return not raw.get("architectures") and raw.get("model_type") in MODELS
 
@@ -220,17 +220,22 @@ def _task(raw: Mapping[str, Any], where: str) -> str:
 def _writing_part(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the configuration of the part that writes text, where a model has several; else all of it, under the
     name of its family."""
-    for architecture in raw.get("architectures") or []:
+    names, model_type = raw.get("architectures") or [], raw.get("model_type")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{where}: architectures is {names!r}; expected a list of names such as ['Wav2Vec2ForCTC']")
+    if not isinstance(model_type, str | None):
+        raise ConfigError(f"{where}: model_type is {model_type!r}; expected a name such as 'wav2vec2'")
+    for architecture in names:
         if architecture in FAMILY_OF_ARCHITECTURE:
             return {**raw, "model_type": FAMILY_OF_ARCHITECTURE[architecture]}
-    if raw.get("model_type") not in WRITING_PARTS:
+    if model_type not in WRITING_PARTS:
         return dict(raw)
     part = raw.get("text_config")
     if not isinstance(part, Mapping):
         raise ConfigError(f"{where} has no text_config, which describes the part that writes; fetch it again.")
     tokens = {name: raw[name] for name in ("eos_token_id", "bos_token_id", "pad_token_id") if raw.get(name) is not None}
     kept = {name: raw[name] for name in ("architectures", "tie_word_embeddings") if name in raw}
-    return {**tokens, **part, **kept, "model_type": WRITING_PARTS[raw["model_type"]]}
+    return {**tokens, **part, **kept, "model_type": WRITING_PARTS[model_type]}
 
 
 def _model_class(raw: Mapping[str, Any], where: str) -> Any:

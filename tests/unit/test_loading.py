@@ -23,6 +23,7 @@ from auricle.checkpoints.tensors import write_checkpoint
 from auricle.errors import ConfigError, ModelNotFoundError, OptionError, TaskError, TensorError
 from auricle.loading import load, task_of
 from auricle.models.wav2vec2 import Wav2Vec2CTC
+from auricle.pipelines import pipeline
 
 FILES_BUDGET = 12  # of docs/architecture.md: what a reader goes through to understand loading
 FUNCTIONS_BUDGET = 50
@@ -198,6 +199,24 @@ def test_task_without_a_list_of_architectures_asks_for_the_task(tmp_path: Path, 
     (tmp_path / "config.json").write_text(json.dumps({"architectures": architectures}))
     with pytest.raises((TaskError, ConfigError), match="architectures is"):
         task_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": ...}, r"there is no model_type; supported are"),
+        ({"model_type": ["wav2vec2"]}, r"model_type is \['wav2vec2'\]; expected a name"),
+        ({"model_type": 3}, "model_type is 3; expected a name"),
+        ({"architectures": "Wav2Vec2ForCTC"}, "architectures is 'Wav2Vec2ForCTC'; expected a list of names"),
+    ],
+)
+def test_what_says_whose_a_model_is_is_checked_before_anybody_runs_it(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    folder = make_checkpoint(tmp_path)
+    change_config(folder, **changes)
+    with pytest.raises(ConfigError, match=message):
+        pipeline("automatic-speech-recognition", folder)
 
 
 def test_encoder_without_a_head_is_refused_before_its_weights(tmp_path: Path) -> None:
