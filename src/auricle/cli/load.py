@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from auricle.cli.order import Order
 from auricle.cli.startup import quick_imports
+from auricle.errors import TaskError
 
 if TYPE_CHECKING:
     from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
 
 
 def load(order: Order) -> AutomaticSpeechRecognitionPipeline:
-    """Make the pipeline. This is where torch is loaded."""
+    """Make the pipeline. This is where torch is loaded.
+
+    Raises:
+        TaskError: transformers runs the model, which gives neither times nor windows that could be gone on from.
+    """
     with quick_imports():
         from auricle.audio.limits import AudioLimits
         from auricle.pipelines import pipeline
@@ -24,4 +29,9 @@ def load(order: Order) -> AutomaticSpeechRecognitionPipeline:
             limits=AudioLimits(allow_private_urls=order.allow_private_urls),
             **order.model_settings,
         )
+        if getattr(made, "is_bridged", False):
+            raise TaskError(
+                f"{made.name!r} is run by transformers, whose results come whole; take a model of a native family "
+                f"(docs/models.md), or in Python pipeline({made.task!r}, {made.name!r}), which gives its text"
+            )
         return made

@@ -229,6 +229,14 @@ def test_model_that_cannot_be_loaded_gives_exit_code_3(tmp_path: Path, monkeypat
     assert result.stderr == "auricle: no model 'x' here\n"
 
 
+def test_model_that_transformers_runs_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bridged = SimpleNamespace(is_bridged=True, name="sew", task="automatic-speech-recognition")
+    monkeypatch.setattr("auricle.pipelines.pipeline", lambda *_, **__: bridged)
+    result = run(recording(tmp_path, "a.wav", "one"), "--model", "sew")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("auricle: 'sew' is run by transformers, whose results come whole")
+
+
 def test_only_given_parameters_reach_the_pipeline(fake: Any, tmp_path: Path) -> None:
     path = recording(tmp_path, "a.wav", "one")
     run(path)
