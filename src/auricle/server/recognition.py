@@ -18,7 +18,7 @@ from auricle.server.errors import Refused
 from auricle.server.registry import Registry, ServedModel, refuse_bridged
 from auricle.server.runner import Runner
 from auricle.server.scheduling import Ticket
-from auricle.server.settings import Settings
+from auricle.server.settings import Settings, named
 from auricle.server.speakers import heard
 from auricle.server.transcripts import transcript_from_json, transcript_to_json
 
@@ -161,6 +161,7 @@ class Recognition:
     def _recognized(
         self, model: ServedModel, request: Any, transcript: Transcript, seconds: float, is_cached: bool
     ) -> Recognized:
+        transcript = _as_served(transcript, model.name)
         result = model.pipeline.result_of(transcript, request)
         return Recognized(transcript, result, model.name, seconds, is_cached, str(model.pipeline.device))
 
@@ -224,6 +225,17 @@ def _without_place(transcript: Transcript, source: Source) -> Transcript:
     place = str(source.path)
     warnings = (replace(one, message=one.message.replace(place, "the recording")) for one in transcript.warnings)
     return replace(transcript, warnings=tuple(warnings))
+
+
+def _as_served(transcript: Transcript, name: str) -> Transcript:
+    """Return a transcript that calls models as clients do: where their folders lie here is no affair of theirs."""
+    made_by = transcript.provenance
+    if made_by is None:
+        return transcript
+    options, speakers = made_by.options, made_by.options.get("speakers")
+    if isinstance(speakers, Mapping):
+        options = {**options, "speakers": {**speakers, "model": named(str(speakers["model"]))[0]}}
+    return replace(transcript, provenance=replace(made_by, model=name, options=options))
 
 
 @contextmanager

@@ -10,6 +10,8 @@ import openai
 import pytest
 from openai.types.audio import TranscriptionVerbose
 
+from auricle.hub import locate
+
 pytestmark = [pytest.mark.timeout(180), pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")]
 # One temperature: a random decoder is never sure, and would try them all.
 PLAIN: dict[str, Any] = {"model": "org/whisper", "extra_body": {"do_sample": False}}
@@ -90,3 +92,20 @@ def test_among_several_models_an_unknown_name_is_none(two_models: Any, whisper: 
     assert whisper.models.retrieve("org/whisper").id == "org/whisper"
     (alone,) = httpx.get(f"{two_models.url}/models/org/whisper/v1/models").json()["data"]
     assert sorted(alone["languages"]) == ["de", "en"]
+
+
+def test_no_reply_says_where_the_models_lie(start_server: Any, whisper_folder: Path, recording: Path) -> None:
+    speakers = locate("bundled-diarization")
+    server = start_server(models=(f"org/whisper={whisper_folder}",), diarization_model=str(speakers))
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        for _ in range(2):  # the second one is kept from the first
+            reply = client.audio.transcriptions.with_raw_response.create(
+                file=recording,
+                model="org/whisper",
+                response_format="verbose_json",
+                extra_body={"do_sample": False, "speakers": "true"},
+            )
+            made_by = reply.http_response.json()["provenance"]
+            assert (made_by["model"], made_by["options"]["speakers"]["model"]) == ("org/whisper", speakers.name)
+            assert str(whisper_folder.parent) not in reply.text
+            assert str(speakers.parent) not in reply.text
