@@ -9,6 +9,7 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 
 from auricle.audio.features import open_features
 from auricle.checkpoints.config import build_config, read_features, read_generation, read_json
-from auricle.checkpoints.lora import read_lora
+from auricle.checkpoints.lora import Lora, read_lora
 from auricle.checkpoints.tensors import load_tensors, read_adapter, read_tensors
-from auricle.errors import ConfigError, OptionError, TaskError, TensorError, nearest
+from auricle.errors import ConfigError, ModelNotFoundError, OptionError, TaskError, TensorError, nearest
 from auricle.hub import commit_of, locate, locate_config
 from auricle.models import MODELS
 from auricle.text import open_tokenizer
@@ -53,6 +54,8 @@ FAMILY_OF_ARCHITECTURE = {
 # A model that also sees, of which the part that writes is taken: its model_type to that part's.
 WRITING_PARTS = {"gemma3": "gemma3_text"}
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# What has a row for each piece of the vocabulary.
+HEADS = frozenset({"lm_head.weight", "proj_out.weight"})
 # How layers give their weights the numbers from which training starts.
 FILLING = frozenset(
     {
@@ -107,21 +110,28 @@ def load(
     folder = own = locate(name, revision=revision, token=token, extra_files=extra)
     lora = read_lora(folder)
     if lora is not None:
-        folder = locate(lora.base, token=token, extra_files=extra)
+        folder = _base(lora, partial(locate, token=token, extra_files=extra))
     where = str(folder / "config.json")
     raw = _writing_part(read_json(folder, "config.json", required=True), where)
     model_class = _model_class(raw, where)
     adapter = _read_adapter(folder, raw, target_lang) if target_lang else {}
-    if "lm_head.weight" in (head := {**adapter, **(lora.whole(model_class.RENAMES) if lora else {})}):
-        raw = {**raw, "vocab_size": len(head["lm_head.weight"])}  # each language has its own alphabet
+    heads = {**adapter, **(lora.whole(model_class.RENAMES) if lora else {})}
+    for name in HEADS.intersection(heads):
+        raw = {**raw, "vocab_size": len(heads[name])}  # each language has its own alphabet
     config = build_config(model_class, raw, where)
     model = _build(model_class, config, where)
     if adapter:
         _refuse_partial_adapter(model, adapter, f"adapter.{target_lang} in {folder}")
     tensors = {**read_tensors(folder), **adapter}
+    if lora is not None:
+        parted = lora.parted(model, model_class.RENAMES)
+        if parted:
+            config = build_config(model_class, {**raw, "tie_word_embeddings": False}, where)
+            model = _build(model_class, config, where)
+        tensors = lora.merged(tensors, model_class.RENAMES, parted)
     load_tensors(
         model,
-        lora.merged(tensors, model_class.RENAMES) if lora else tensors,
+        tensors,
         model_class.RENAMES,
         model_class.IGNORED_TENSORS,
         wanted,
@@ -135,7 +145,7 @@ def load(
     return Loaded(
         name=str(name),
         folder=folder,
-        revision=commit_of(folder),
+        revision=commit_of(own),
         kind=model_class.kind,
         model_type=raw["model_type"],
         model=model.eval().to(place),
@@ -144,6 +154,22 @@ def load(
         tokenizer=_tokenizer(written, model_class.kind, raw["model_type"], target_lang),
         generation=read_generation(folder, raw),
     )
+
+
+def _base(lora: Lora, find: Callable[..., Path]) -> Path:
+    """Return the folder of the model that an adapter belongs to.
+
+    Raises:
+        ModelNotFoundError: there is none, or it has no such revision.
+    """
+    is_folder = Path(lora.base).expanduser().is_dir()
+    try:
+        return find(lora.base, revision=None if is_folder else lora.revision)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"{lora.where} is an adapter, and base_model_name_or_path in its adapter_config.json, {lora.base!r}, leads "
+            f"to no model: {error} Write there where the model is."
+        ) from error
 
 
 def _written(own: Path, base: Path) -> Path:
@@ -179,7 +205,7 @@ def task_of(name: str | Path, *, revision: str | None = None, token: str | bool 
     folder = locate_config(name, revision=revision, token=token)
     lora = read_lora(folder)
     if lora is not None:
-        folder = locate_config(lora.base, token=token)
+        folder = _base(lora, partial(locate_config, token=token))
     return _task(read_json(folder, "config.json", required=True), str(folder / "config.json"))
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tokenizers import Tokenizer, models
 from torch import nn
 
 from auricle.checkpoints.config import build_config
 from auricle.checkpoints.tensors import load_tensors
+from auricle.loading import load
 from auricle.models.wav2vec2 import Wav2Vec2CTC
 from auricle.training.lora import LoraOptions, add_lora, lora_layers, save_adapter, tensors_to_save
 
@@ -82,3 +84,44 @@ def test_keys_and_settings_are_those_that_peft_writes(tmp_path: Path) -> None:
             assert sorted(value) == sorted(says[name])
         elif name != "base_model_name_or_path":
             assert says[name] == value, name
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")  # PEFT's, of just that
+@pytest.mark.parametrize(
+    ("settings", "n_parameters"),
+    [
+        ({"modules_to_save": ["embed_tokens"]}, 2),
+        ({"modules_to_save": ["proj_out"]}, 2),
+        ({"target_modules": ["q_proj", "proj_out"]}, 2),
+        ({"modules_to_save": ["embed_tokens"], "ensure_weight_tying": True}, 1),
+        ({}, 1),
+    ],
+)
+def test_weights_that_an_adapter_parts_are_two_from_then_on(
+    tmp_path: Path, settings: dict[str, Any], n_parameters: int
+) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "vocab_size": 8, "pad_token_id": 2}
+    layers = {
+        f"{part}_num_{name}": 2 for part in ("encoder", "decoder") for name in ("hidden_layers", "attention_heads")
+    }
+    theirs = transformers.MoonshineForConditionalGeneration(transformers.MoonshineConfig(**sizes, **layers)).eval()
+    theirs.save_pretrained(tmp_path / "base")
+    pieces = Tokenizer(models.Unigram([(piece, -1.0) for piece in "<>abcdef"], unk_id=0))
+    pieces.save(str(tmp_path / "base" / "tokenizer.json"))
+    adapted = peft.get_peft_model(theirs, peft.LoraConfig(**{"r": 2, "target_modules": ["q_proj"], **settings})).eval()
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, value in adapted.named_parameters():
+            if "lora_B" in name or "modules_to_save" in name:
+                value.normal_(0, 0.3, generator=generator)
+    adapted.save_pretrained(tmp_path / "adapter")
+    config = tmp_path / "adapter" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": "../base"}))
+    sound, tokens = torch.randn(1, 4000, generator=generator), torch.tensor([[1, 4, 5]])
+    ours: Any = load(tmp_path / "adapter").model
+    with torch.no_grad():
+        expected = adapted(input_values=sound, decoder_input_ids=tokens).logits
+        logits = ours(sound, torch.tensor([4000]), tokens)
+    torch.testing.assert_close(logits, expected, rtol=SAME, atol=SAME)
+    assert len({id(ours.proj_out.weight), id(ours.model.decoder.embed_tokens.weight)}) == n_parameters

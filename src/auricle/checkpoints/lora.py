@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from auricle.checkpoints.config import read_json
 from auricle.checkpoints.tensors import read_file
@@ -22,15 +22,29 @@ from auricle.errors import ConfigError, TensorError
 CONFIG, WEIGHTS = "adapter_config.json", ("adapter_model.safetensors", "adapter_model.bin")
 PREFIX = "base_model.model."  # what PEFT puts before a model's own names
 _MATRIX = re.compile(r"(.+)\.lora_([AB])\.weight")
-# Settings that change the arithmetic, and the values at which they do not.
+_OTHER = re.compile(r"\.lora_embedding_[AB]$|\.lora_magnitude_vector|\.base_layer\.|\.token_adapter\.")
+# Settings that change the arithmetic, and the values at which they do not; null is none of them, too.
 PLAIN: dict[str, Any] = {
+    "alora_invocation_tokens": None,
     "alpha_pattern": {},
+    "arrow_config": None,
     "bias": "none",
     "fan_in_fan_out": False,
+    "kasa_config": None,
+    "layer_replication": None,
+    "lora_bias": False,
+    "monteclora_config": None,
     "peft_type": "LORA",
     "rank_pattern": {},
+    "target_parameters": None,
+    "trainable_token_indices": None,
+    "use_bdlora": None,
     "use_dora": False,
+    "use_qalora": False,
 }
+# Ways to begin that take something away from the base's weights: what is added to them whole would be too much.
+CHANGES_THE_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")
+MERGE = "Merge the adapter into its model (peft: merge_and_unload, save_pretrained), and give that"
 
 
 @dataclass(frozen=True)
@@ -41,25 +55,48 @@ class Lora:
     base: str  # a Hub name or a folder
     scale: float
     tensors: dict[str, Tensor]  # by their names without PEFT's prefix
+    revision: str | None = None  # of the base, where that is a model of the Hub
+    keeps_ties: bool = False  # whether what the base shares between two layers is changed in both
 
     def whole(self, renames: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
         """The tensors that replace those of the model, such as a new head, by the model's own names."""
         return {_renamed(name, renames): value for name, value in self.tensors.items() if not _MATRIX.fullmatch(name)}
 
-    def merged(self, tensors: Mapping[str, Tensor], renames: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    def parted(self, model: nn.Module, renames: Sequence[tuple[str, str]]) -> list[list[str]]:
+        """The names of each parameter that layers of the model share, and that the adapter changes in one of them.
+
+        PEFT leaves the others as they were, so that these are parameters of their own from then on.
+        """
+        owners: dict[int, list[str]] = {}
+        for name, value in model.state_dict(keep_vars=True).items():
+            owners.setdefault(id(value), []).append(name)
+        changed = {*self.whole(renames), *(_renamed(f"{layer}.weight", renames) for layer in self._pairs())}
+        shared = [names for names in owners.values() if len(names) > 1 and changed.intersection(names)]
+        return [] if self.keeps_ties else shared
+
+    def merged(
+        self,
+        tensors: Mapping[str, Tensor],
+        renames: Sequence[tuple[str, str]],
+        parted: Sequence[Sequence[str]] = (),
+    ) -> dict[str, Tensor]:
         """The model's stored tensors by its own names, with every change added, in float32.
+
+        Of the names that are `parted` each has a tensor, where the base stores one for all.
 
         Raises:
             TensorError: a change is of a layer that the model lacks, has another shape, or one of its two matrices is
-            missing.
+            missing; or of something else than a linear layer.
         """
         found = {_renamed(name, renames): value for name, value in tensors.items()}
-        pairs: dict[str, dict[str, Tensor]] = {}
-        for name, value in self.tensors.items():
-            match = _MATRIX.fullmatch(name)
-            if match is not None:
-                pairs.setdefault(match[1], {})[match[2]] = value.float()
-        for layer, pair in pairs.items():
+        for names in parted:
+            stored = next((found[name] for name in names if name in found), None)
+            found.update({} if stored is None else {name: found.get(name, stored) for name in names})
+        other = [name for name in self.tensors if _OTHER.search(name)]
+        for layer, pair in self._pairs().items():
+            if any(value.dim() != 2 for value in pair.values()):
+                other.append(layer)
+                continue
             name = _renamed(f"{layer}.weight", renames)
             if name not in found or set(pair) != {"A", "B"}:
                 lost = "the model has no such layer" if name not in found else "it has one of its two matrices alone"
@@ -74,7 +111,18 @@ class Lora:
                     f"{tuple(found[name].shape)}; the adapter was trained on another model"
                 )
             found[name] = found[name].float() + change
+        if other:
+            raise TensorError(f"{self.where} changes {other[0]}; supported are changes of linear layers. {MERGE}")
         return {**found, **self.whole(renames)}
+
+    def _pairs(self) -> dict[str, dict[str, Tensor]]:
+        """The two matrices of each changed layer."""
+        pairs: dict[str, dict[str, Tensor]] = {}
+        for name, value in self.tensors.items():
+            match = _MATRIX.fullmatch(name)
+            if match is not None:
+                pairs.setdefault(match[1], {})[match[2]] = value.float()
+        return pairs
 
 
 def read_lora(folder: Path) -> Lora | None:
@@ -88,10 +136,13 @@ def read_lora(folder: Path) -> Lora | None:
     settings = read_json(folder, CONFIG, required=True)
     for name, plain in PLAIN.items():
         if settings.get(name, plain) not in (plain, None):
-            raise ConfigError(
-                f"{folder / CONFIG}: {name} is {settings[name]!r}; supported is {plain!r}. Merge the adapter into its "
-                "model (peft: merge_and_unload, save_pretrained), and give that"
-            )
+            raise ConfigError(f"{folder / CONFIG}: {name} is {settings[name]!r}; supported is {plain!r}. {MERGE}")
+    begun = settings.get("init_lora_weights")
+    if isinstance(begun, str) and begun.lower().startswith(CHANGES_THE_BASE):
+        raise ConfigError(
+            f"{folder / CONFIG}: init_lora_weights is {begun!r}, which changes the base's weights, too; supported are "
+            f"those that leave them as they are. {MERGE}"
+        )
     base, rank, alpha = settings.get("base_model_name_or_path"), settings.get("r"), settings.get("lora_alpha")
     if not isinstance(base, str) or not base or not isinstance(rank, int) or not isinstance(alpha, int | float):
         raise ConfigError(
@@ -105,7 +156,14 @@ def read_lora(folder: Path) -> Lora | None:
     beside = folder / base
     name = str(beside) if not Path(base).is_absolute() and (beside / "config.json").is_file() else base
     scale = alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
-    return Lora(str(folder), name, scale, {key.removeprefix(PREFIX): value for key, value in read_file(path).items()})
+    return Lora(
+        where=str(folder),
+        base=name,
+        scale=scale,
+        tensors={key.removeprefix(PREFIX): value for key, value in read_file(path).items()},
+        revision=settings.get("revision"),
+        keeps_ties=bool(settings.get("ensure_weight_tying")),
+    )
 
 
 def _renamed(name: str, renames: Sequence[tuple[str, str]]) -> str:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from auricle.checkpoints.lora import read_lora
 from auricle.checkpoints.tensors import write_checkpoint
-from auricle.errors import ConfigError, TensorError
-from auricle.loading import load
+from auricle.errors import ConfigError, ModelNotFoundError, TensorError
+from auricle.loading import load, task_of
 from auricle.models.wav2vec2 import Wav2Vec2CTC
 from auricle.pipelines import pipeline
 from auricle.training.lora import LoraOptions, add_lora, lora_layers, save_adapter
@@ -63,10 +64,64 @@ def test_a_pipeline_takes_the_folder_of_an_adapter(adapted: tuple[Wav2Vec2CTC, P
     assert set(recognize(SOUND[0].numpy())["text"]) <= set("xyz ")
 
 
-def test_arithmetic_that_is_not_here_is_refused(adapted: tuple[Wav2Vec2CTC, Path]) -> None:
-    change(adapted[1], use_dora=True)
-    with pytest.raises(ConfigError, match="use_dora is True"):
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("use_dora", True),
+        ("lora_bias", True),
+        ("use_qalora", True),
+        ("rank_pattern", {"q_proj": 4}),
+        ("alora_invocation_tokens", [7]),
+        ("trainable_token_indices", [1, 2]),
+        ("target_parameters", ["experts.weight"]),
+        ("layer_replication", [[0, 2], [1, 2]]),
+        ("init_lora_weights", "pissa_niter_4"),
+        ("init_lora_weights", "olora"),
+    ],
+)
+def test_arithmetic_that_is_not_here_is_refused(adapted: tuple[Wav2Vec2CTC, Path], setting: str, value: object) -> None:
+    change(adapted[1], **{setting: value})
+    with pytest.raises(ConfigError, match=f"{setting} is .*Merge the adapter into its model"):
         load(adapted[1])
+
+
+@pytest.mark.parametrize("value", [True, False, "gaussian", None])
+def test_how_an_adapter_began_is_no_matter_where_the_base_stays(
+    adapted: tuple[Wav2Vec2CTC, Path], value: object
+) -> None:
+    change(adapted[1], init_lora_weights=value)
+    assert read_lora(adapted[1]) is not None
+
+
+def test_changes_of_other_layers_than_linear_ones_are_refused(adapted: tuple[Wav2Vec2CTC, Path]) -> None:
+    path = adapted[1] / "adapter_model.safetensors"
+    layer = "base_model.model.wav2vec2.feature_extractor.conv_layers.0.conv"
+    more = {f"{layer}.lora_A.weight": torch.zeros(2, 1, 10), f"{layer}.lora_B.weight": torch.zeros(16, 2, 1)}
+    save_file({**load_file(path), **more}, path)
+    with pytest.raises(TensorError, match=r"changes wav2vec2\.feature_extractor\.conv_layers\.0\.conv; supported are"):
+        load(adapted[1])
+
+
+def test_a_base_that_is_not_there_is_told_with_its_adapter(adapted: tuple[Wav2Vec2CTC, Path]) -> None:
+    change(adapted[1], base_model_name_or_path="../gone")
+    for read in (load, task_of):
+        with pytest.raises(ModelNotFoundError, match=r"adapter is an adapter, .*'\.\./gone', leads to no model"):
+            read(adapted[1])
+
+
+def test_the_revision_of_the_base_is_that_of_the_adapter_s_training(
+    adapted: tuple[Wav2Vec2CTC, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def find(name: object, *, revision: object = None, **_: object) -> Path:
+        asked.append((name, revision))
+        return adapted[1].parent / "base" if name == "org/base" else adapted[1]
+
+    change(adapted[1], base_model_name_or_path="org/base", revision="v2")
+    monkeypatch.setattr("auricle.loading.locate", find)
+    load(adapted[1])
+    assert asked == [(adapted[1], None), ("org/base", "v2")]
 
 
 def test_rank_stabilised_adapters_are_scaled_by_the_root(adapted: tuple[Wav2Vec2CTC, Path]) -> None:
