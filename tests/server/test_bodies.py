@@ -117,13 +117,19 @@ def test_a_form_may_call_its_file_as_others_do(settings: Settings) -> None:
     for name in ("file", "audio_file", "audio", "inputs"):
         assert read(part(name, b"RIFF", filename="a") + b"--xyz--", settings, FORM).content == b"RIFF"
         assert read(part(name, b"RIFF") + b"--xyz--", settings, FORM).content == b"RIFF", "without a file's name"
-    found = read(part("other", b"RIFF", filename="a") + part("b", b"") + b"--xyz--", settings, FORM)
-    assert (found.content, found.fields) == (None, {"b": [""]})
 
 
-def test_of_two_files_the_first_is_heard(settings: Settings) -> None:
-    body = part("file", b"first", filename="a") + part("audio", b"second", filename="b") + b"--xyz--"
-    assert read(body, settings, FORM).content == b"first"
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("audio", "'audio' is its second file; send one"), ("other", "its part 'other' is a file; send the file as")],
+)
+def test_a_file_that_would_not_be_heard_is_refused(settings: Settings, name: str, message: str) -> None:
+    first = part("file", b"first", filename="a")
+    with pytest.raises(Refused, match=message) as caught:
+        read(first + part(name, b"second", filename="b") + b"--xyz--", settings, FORM)
+    assert caught.value.status == 400
+    # Browsers send such a part where nobody has chosen a file.
+    assert read(first + part(name, b"", filename="") + b"--xyz--", settings, FORM).content == b"first"
 
 
 @pytest.mark.parametrize(

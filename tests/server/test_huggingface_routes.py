@@ -270,8 +270,10 @@ def test_wrong_parameters_are_refused_with_400(post: Any, data: bytes, parameter
 
 
 def test_a_form_without_recording_is_refused(post: Any) -> None:
-    files = {"other": ("a.flac", b"fLaC"), "prompt": (None, "x")}
+    files: dict[str, Any] = {"prompt": (None, "x")}
     assert "no file (its fields: prompt)" in refused(post(MODEL, files=files), 400)
+    files["other"] = "a.flac", b"fLaC"
+    assert "its part 'other' is a file; send the file as 'file'" in refused(post(MODEL, files=files), 400)
 
 
 def test_headers_that_are_neither_true_nor_false_are_refused(post: Any, data: bytes) -> None:

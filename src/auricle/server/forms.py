@@ -46,8 +46,9 @@ class FormReader:
         self._value = b""
         self._disposition = b""
         self._name = ""
+        self._unwanted = ""  # why a file is not taken
         self._sink: Sink | None = None
-        self._field: bytearray | None = None  # None in a file, and in one that is not wanted
+        self._field: bytearray | None = None  # None in a file
         self._n_fields = 0
         self._parser = MultipartParser(
             boundary,
@@ -67,7 +68,7 @@ class FormReader:
         """Take the next bytes.
 
         Raises:
-            Refused: 400, they are no form, or one with too many or too large fields.
+            Refused: 400, they are no form, or one with too many or too large fields, or with other files than one.
         """
         try:
             self._parser.write(data)
@@ -77,6 +78,7 @@ class FormReader:
     def _begin(self) -> None:
         self._disposition = b""
         self._sink = self._field = None
+        self._unwanted = ""
 
     def _take_header(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -104,10 +106,16 @@ class FormReader:
             # The client's name for its file is told back in errors: only its last part, and not much of it.
             told = options.get(b"filename", b"").decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
             self._sink = self._open_sink(told[:_MOST_OF_A_NAME])
+        elif self._name in FILE_PARTS:
+            self._unwanted = f"'{self._name}' is its second file; send one in each request"
+        else:
+            self._unwanted = f"its part {self._name[:_MOST_OF_A_NAME]!r} is a file; send the file as 'file'"
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._sink is not None:
             self._sink.write(data[start:end])
+        elif self._unwanted and start < end:  # browsers send empty parts for files that nobody chose
+            raise Refused(400, f"the form cannot be taken: {self._unwanted}", code="invalid_form")
         elif self._field is not None:
             self._field += data[start:end]
             if len(self._field) > MAX_FIELD_BYTES:
