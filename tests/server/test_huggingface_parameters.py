@@ -222,6 +222,14 @@ def test_unknown_names_are_refused_in_words_that_clients_know(dialect: Dialect) 
     assert (caught.value.status, caught.value.code) == (400, "unknown_parameter")
 
 
+def test_no_parameter_is_offered_that_is_then_refused() -> None:
+    for name in ("qqqq", "lmm"):
+        with pytest.raises(Refused) as caught:
+            adapted({name: 1}, CTC)
+        assert "'lm'" not in caught.value.message
+        assert " lm," not in caught.value.message
+
+
 def test_an_unknown_name_without_likeness_lists_what_there_is() -> None:
     with pytest.raises(Refused, match=r"a CTC model takes .*beam_width.*return_timestamps"):
         adapted({"xyzzy": 1}, CTC)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Names under which clients nest the parameters of generation.
 NESTS = ("generation_parameters", "generate_kwargs", "generate", "decoder_kwargs", "parameters")
+# Parameters of a call in Python that are the server's own affair, or name files.
+NOT_FOR_CLIENTS = frozenset({"lm", "on_error", "progress", "resume", "told"})
 _MOST_NESTED = 3  # nests within nests
 _OF_THE_SERVER = {
     "batch_size": "the server puts windows of all its requests together",
@@ -212,8 +214,10 @@ def _refuse_unknown(flat: Mapping[str, Any], dialect: Dialect) -> None:
     if not unknown:
         return
     names = ", ".join(f"'{_short(name)}'" for name in unknown)
-    hints = "".join(f"; {_short(name)!r}: {hint[2:]}" for name in unknown[:3] if (hint := nearest(name, known)))
-    taken = f"; {dialect.model} takes {', '.join(sorted((*dialect.fields, *_EVERYWHERE)))}" if not hints else ""
+    offered = known - NOT_FOR_CLIENTS
+    hints = "".join(f"; {_short(name)!r}: {hint[2:]}" for name in unknown[:3] if (hint := nearest(name, offered)))
+    fields = sorted({*dialect.fields, *_EVERYWHERE} - NOT_FOR_CLIENTS)
+    taken = f"; {dialect.model} takes {', '.join(fields)}" if not hints else ""
     raise _refuse(
         unknown[0],
         f"The following `model_kwargs` are not used by the model: [{names}]{hints}{taken}",
@@ -372,4 +376,4 @@ def _short(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-__all__ = ["GENERATION", "NESTS", "Adapted", "Note", "adapted", "flattened", "from_query", "truth"]
+__all__ = ["GENERATION", "NESTS", "NOT_FOR_CLIENTS", "Adapted", "Note", "adapted", "flattened", "from_query", "truth"]

@@ -15,6 +15,7 @@ from auricle import __version__
 from auricle.errors import AudioError, AudioTooLargeError, OptionError
 from auricle.server.cache import ResultCache, cache_key, is_cacheable
 from auricle.server.errors import Refused
+from auricle.server.parameters import NOT_FOR_CLIENTS
 from auricle.server.registry import Registry, ServedModel, refuse_bridged
 from auricle.server.runner import Runner
 from auricle.server.scheduling import Ticket
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 TASK = "automatic-speech-recognition"
 LONG_S = 300.0  # recordings beyond this are long work
 LONG_BYTES = 10 << 20  # and those beyond this which do not say how long they are
-# Parameters of a call in Python that are the server's own affair, or name files.
-_NOT_FOR_CLIENTS = frozenset({"lm", "on_error", "progress", "resume", "told"})
 
 
 @dataclass(frozen=True)
@@ -254,7 +253,7 @@ def refuse_ours(parameters: Mapping[str, Any]) -> None:
         OptionError: one of the parameters is.
     """
     for name, value in parameters.items():
-        if name in _NOT_FOR_CLIENTS:
+        if name in NOT_FOR_CLIENTS:
             raise OptionError(f"the parameter {name!r} is not taken over HTTP; leave it out")
         if isinstance(value, Mapping) and name != "speakers":
             refuse_ours(value)
