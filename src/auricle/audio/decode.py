@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from auricle.audio.container import translate
-from auricle.audio.limits import DEFAULT_LIMITS, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioLimits
+from auricle.audio.limits import DEFAULT_LIMITS, MAX_SAMPLE, MAX_SAMPLE_RATE, MIN_SAMPLE_RATE, AudioLimits
 from auricle.audio.resample import resampled
 from auricle.audio.sources import Recording, open_source
 from auricle.errors import AudioError, AudioFormatError, AudioInputError, AudioTooLargeError, OptionError
@@ -57,10 +57,16 @@ class Audio:
                 n_samples += block.size
                 if limit is not None and n_samples > limit * self.sample_rate:
                     raise self._too_long(limit, "max_duration")
-                if not np.isfinite(block).all():
+                peak = float(np.abs(block).max(initial=0.0))
+                if not np.isfinite(peak):
                     raise AudioFormatError(
                         f"{self.name} holds samples that are NaN or infinite; finite ones were expected: replace "
                         "them, for instance with np.nan_to_num"
+                    )
+                if peak > MAX_SAMPLE:
+                    raise AudioFormatError(
+                        f"{self.name} holds samples that reach {peak:.6g}, but full scale is 1.0: divide them by what "
+                        "full scale is for them"
                     )
                 if block.size:
                     yield block

@@ -8,6 +8,9 @@ from auricle.errors import OptionError
 
 MIN_SAMPLE_RATE = 1_000  # hertz; below this no speech is left
 MAX_SAMPLE_RATE = 768_000  # hertz; the fastest converters on sale
+# Samples as float, where 1.0 is full scale: integers of 32 bits that were only cast stay below it, and the power of
+# such sound is still a float32.
+MAX_SAMPLE = 2.0**32
 
 
 @dataclass(frozen=True)

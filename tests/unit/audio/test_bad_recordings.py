@@ -110,6 +110,12 @@ BAD_OBJECTS: dict[str, tuple[Callable[[], Any], type[AudioError], str]] = {
     "NaN": (lambda: np.array([0.0, np.nan] * 99), AudioFormatError, "NaN or infinite"),
     "infinity": (lambda: np.array([0.0, np.inf] * 99), AudioFormatError, "NaN or infinite"),
     "beyond float32": (lambda: np.array([0.0, 1e300] * 99), AudioFormatError, "NaN or infinite"),
+    "beyond all arithmetic": (lambda: np.array([0.0, 1e19] * 99, np.float32), AudioFormatError, "reach 1e+19"),
+    "too loud, resampled": (
+        lambda: {"array": np.full(999, 1e29), "sampling_rate": 8000},
+        AudioFormatError,
+        "full scale is 1.0",
+    ),
     "NaN, resampled": (
         lambda: {"array": np.full(999, np.nan), "sampling_rate": 8000},
         AudioFormatError,
