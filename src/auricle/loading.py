@@ -203,7 +203,7 @@ def task_of(name: str | Path, *, revision: str | None = None, token: str | bool 
         CheckpointError: There is no such model, or its config.json cannot be used.
     """
     folder = locate_config(name, revision=revision, token=token)
-    lora = read_lora(folder)
+    lora = read_lora(folder, with_weights=False)
     if lora is not None:
         folder = _base(lora, partial(locate_config, token=token))
     return _task(read_json(folder, "config.json", required=True), str(folder / "config.json"))

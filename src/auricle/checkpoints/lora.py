@@ -125,8 +125,10 @@ class Lora:
         return pairs
 
 
-def read_lora(folder: Path) -> Lora | None:
+def read_lora(folder: Path, with_weights: bool = True) -> Lora | None:
     """Read the adapter in a folder; None where the folder is a whole model, or has none.
+
+    Without weights its tensors are left out, which may not have been fetched yet.
 
     Raises:
         ConfigError: its settings ask for arithmetic that is not here. TensorError: its weights cannot be read.
@@ -150,17 +152,18 @@ def read_lora(folder: Path) -> Lora | None:
             "the name or folder of a model and two numbers"
         )
     path = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
-    if path is None:
+    if path is None and with_weights:
         raise TensorError(f"{folder} has {CONFIG} and none of {', '.join(WEIGHTS)}; copy the adapter's weights, too")
     # A folder that lies beside the adapter is found wherever both are moved.
     beside = folder / base
     name = str(beside) if not Path(base).is_absolute() and (beside / "config.json").is_file() else base
+    tensors = read_file(path) if path is not None and with_weights else {}
     scale = alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
     return Lora(
         where=str(folder),
         base=name,
         scale=scale,
-        tensors={key.removeprefix(PREFIX): value for key, value in read_file(path).items()},
+        tensors={key.removeprefix(PREFIX): value for key, value in tensors.items()},
         revision=settings.get("revision"),
         keeps_ties=bool(settings.get("ensure_weight_tying")),
     )

@@ -24,6 +24,14 @@ WEIGHTS = (
     ("model.safetensors.index.json", ("model-*.safetensors",)),
     ("pytorch_model.bin", ("pytorch_model.bin",)),
     ("pytorch_model.bin.index.json", ("pytorch_model-*.bin",)),
+    ("adapter_model.safetensors", ("adapter_model.safetensors",)),
+    ("adapter_model.bin", ("adapter_model.bin",)),
+)
+ADAPTER = "adapter_config.json"  # stands for config.json where a repository holds an adapter alone (PEFT)
+# Classes of models that hear or see, and neither read nor write.
+_WITHOUT_TOKENS = re.compile(
+    r"\w+For((Image|Audio|Video)Classification(WithTeacher)?|(Object|Keypoint)Detection|SemanticSegmentation|DepthEstimation)"
+    r"|(Wav2Vec2|Hubert|WavLM)ForSequenceClassification"
 )
 
 
@@ -66,9 +74,11 @@ def missing_files(folder: Path, extra_files: Sequence[str]) -> list[str]:
         return absent + unmatched(listing, extra_files)
     # Other programs fetch file by file and leave no list; then the least that loading needs must be here.
     present = [path.name for path in folder.iterdir() if path.exists()]
+    if ADAPTER in present and "config.json" not in present:
+        return _missing_weights(folder, present) + unmatched(present, extra_files)
     needs: dict[str, tuple[str, ...]] = {"config.json": ("config.json",)}
     architecture = _architecture(folder)
-    if "ForImageClassification" not in architecture:
+    if not _WITHOUT_TOKENS.fullmatch(architecture):
         needs["a tokenizer"] = ("tokenizer.json", "vocab.json", "vocab.txt")
     if not architecture.endswith(("ForCausalLM", "LMHeadModel")):  # these read text only
         needs["preprocessor_config.json"] = ("preprocessor_config.json", "processor_config.json")
@@ -93,6 +103,7 @@ def choose_files(listing: Iterable[str], extra_files: Sequence[str]) -> list[str
     chosen = [name for name in root if any(fnmatch(name, pattern) for pattern in (*SMALL_FILES, *patterns))]
     # A CTC model's own language model; the list of its words beside it says nothing more.
     chosen += [name for name in names if fnmatch(name, "language_model/*") and not name.endswith("unigrams.txt")]
+    chosen += [name for name in names if fnmatch(name, "additional_chat_templates/*.jinja")]
     for pattern in extra_files:
         found = [name for name in names if fnmatch(name, pattern)]
         safe = [name for name in found if name.endswith(".safetensors")]
@@ -118,7 +129,7 @@ def scan_cache() -> list[CachedModel]:
         }
         for folder in sorted((storage / "snapshots").glob("*")):
             present = [path.name for path in folder.iterdir() if path.exists()] if folder.is_dir() else []
-            if "config.json" in present and not _missing_weights(folder, present):
+            if {"config.json", ADAPTER}.intersection(present) and not _missing_weights(folder, present):
                 size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
                 names = tuple(ref for ref, commit in refs.items() if commit == folder.name)
                 found.append(CachedModel(name, folder.name, size, folder, names))

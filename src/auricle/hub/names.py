@@ -9,6 +9,7 @@ from pathlib import Path
 
 from auricle.errors import ModelNotFoundError, OptionError, nearest
 from auricle.hub.cache import (
+    ADAPTER,
     BUNDLED,
     BUNDLED_DIARIZATION,
     COMMIT,
@@ -60,6 +61,8 @@ def locate(
 def locate_config(name: str | Path, *, revision: str | None = None, token: str | bool | None = None) -> Path:
     """Return a folder that holds at least the model's config.json; of an uncached model only that is fetched.
 
+    Of a repository that holds an adapter alone it is the adapter's configuration.
+
     Raises:
         ModelNotFoundError, CheckpointError, OptionError: As `locate`.
     """
@@ -68,14 +71,14 @@ def locate_config(name: str | Path, *, revision: str | None = None, token: str |
         return folder
     hub_name = _checked_hub_name(str(name), revision)
     snapshot = find_snapshot(hub_name, revision)
-    if snapshot is not None and (snapshot / "config.json").exists():
+    if snapshot is not None and any((snapshot / name).exists() for name in ("config.json", ADAPTER)):
         return snapshot
     _refuse_mistyped_path(hub_name)
     if _is_offline(None):
         raise _offline_error(hub_name, revision, ["config.json"] if snapshot else [])
-    from auricle.hub.network import fetch_file
+    from auricle.hub.network import fetch_first
 
-    return fetch_file(hub_name, "config.json", revision, token).parent
+    return fetch_first(hub_name, ("config.json", ADAPTER), revision, token).parent
 
 
 def locate_file(name: str | Path, file: str, *, revision: str | None = None, token: str | bool | None = None) -> Path:

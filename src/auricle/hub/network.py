@@ -34,8 +34,26 @@ def fetch_file(name: str, file: str, revision: str | None, token: str | bool | N
     Raises:
         ModelNotFoundError, CheckpointError: As `fetch_snapshot`.
     """
-    with _errors_explained(name, revision):
+    with _errors_explained(name, revision, file):
         return Path(hf_hub_download(name, file, revision=revision, token=token, tqdm_class=_bar(None)))
+
+
+def fetch_first(name: str, files: Sequence[str], revision: str | None, token: str | bool | None) -> Path:
+    """Download the first of some files that a repository has; where it has none, the error is of the first.
+
+    Raises:
+        ModelNotFoundError, CheckpointError: As `fetch_snapshot`.
+    """
+    missing: ModelNotFoundError | None = None
+    for file in files:
+        try:
+            return fetch_file(name, file, revision, token)
+        except ModelNotFoundError as error:
+            missing = missing or error
+            if not isinstance(error.__cause__, EntryNotFoundError):
+                break
+    assert missing is not None, "there is a file to look for"
+    raise missing
 
 
 def fetch_snapshot(
@@ -94,14 +112,14 @@ def _bar(progress: Callable[[int, int], None] | None) -> Any:
 
 
 @contextmanager
-def _errors_explained(name: str, revision: str | None) -> Iterator[None]:
+def _errors_explained(name: str, revision: str | None, file: str = "") -> Iterator[None]:
     try:
         yield
     except (HTTPError, OSError, EntryNotFoundError, ValueError) as error:
-        raise _explained(error, name, revision) from error
+        raise _explained(error, name, revision, file) from error
 
 
-def _explained(error: Exception, name: str, revision: str | None) -> CheckpointError:
+def _explained(error: Exception, name: str, revision: str | None, file: str) -> CheckpointError:
     """Return our error for one of the Hub's; the order goes from the special to the general."""
     endpoint = constants.ENDPOINT
     at = f" at revision {revision!r}" if revision else ""
@@ -129,7 +147,10 @@ def _explained(error: Exception, name: str, revision: str | None) -> CheckpointE
     if isinstance(cause, OfflineModeIsEnabled):
         return ModelNotFoundError(f"{name}{at} is not in the cache and HF_HUB_OFFLINE is set. Unset it to download.")
     if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
-        return ModelNotFoundError(f"{name}{at} lacks a file that loading needs: {_first_line(cause)}")
+        lost = file or _first_line(cause)
+        return ModelNotFoundError(
+            f"{name}{at} lacks a file that loading needs: {lost}. See {endpoint}/{name}/tree/main."
+        )
     if status is not None:
         return CheckpointError(f"{endpoint} answered HTTP {status} for {name}{at}. Try again later.")
     number = getattr(cause, "errno", None)

@@ -134,6 +134,13 @@ def test_rank_stabilised_adapters_are_scaled_by_the_root(adapted: tuple[Wav2Vec2
     assert lora.scale == pytest.approx(3 / 2**0.5)
 
 
+def test_the_task_of_an_adapter_is_known_before_its_weights_are_fetched(adapted: tuple[Wav2Vec2CTC, Path]) -> None:
+    (adapted[1] / "adapter_model.safetensors").unlink()
+    assert task_of(adapted[1]) == "automatic-speech-recognition"
+    with pytest.raises(TensorError, match=r"none of adapter_model\.safetensors"):
+        load(adapted[1])
+
+
 def test_an_adapter_of_another_model_is_refused(adapted: tuple[Wav2Vec2CTC, Path], tmp_path: Path) -> None:
     small = Wav2Vec2CTC(Wav2Vec2CTC.tiny(num_hidden_layers=1))
     raw = {"architectures": ["Wav2Vec2ForCTC"], "model_type": "wav2vec2", **asdict(small.config)}

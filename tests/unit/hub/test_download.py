@@ -121,6 +121,57 @@ def test_task_needs_only_the_configuration(hub: Any) -> None:
     assert (locate("org/model") / "model.safetensors").exists()
 
 
+ADAPTER = {
+    "adapter_config.json": b'{"base_model_name_or_path": "org/model"}',
+    "adapter_model.safetensors": b"A" * 1000,
+    "adapter_model.bin": b"P" * 1000,
+    "tokenizer.json": b"{}",
+    "training_args.bin": b"T",
+}
+
+
+def test_an_adapter_is_fetched_with_its_weights_and_used_offline(
+    hub: Any, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("org/adapter", ADAPTER)
+    assert (locate_config("org/adapter") / "adapter_config.json").exists()
+    folder = locate("org/adapter")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "tokenizer.json",
+    ]
+    for listing in (cache / "models--org--adapter" / "trees").iterdir():
+        listing.unlink()  # as other programs fetch it
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert locate("org/adapter") == locate_config("org/adapter") == folder
+    assert "org/adapter" in [model.name for model in cached_models()]
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelNotFoundError, match=r"partly in the cache \(missing: weights\)"):
+        locate("org/adapter")
+
+
+def test_what_is_neither_a_model_nor_an_adapter_lacks_its_configuration(hub: Any) -> None:
+    hub.add("org/notes", {"README.md": b"#"})
+    with pytest.raises(ModelNotFoundError, match=r"lacks a file that loading needs: config\.json"):
+        locate_config("org/notes")
+
+
+@pytest.mark.parametrize("architecture", ["Wav2Vec2ForSequenceClassification", "WhisperForAudioClassification"])
+def test_models_that_only_hear_need_no_tokenizer_in_the_cache(hub: Any, cache: Path, architecture: str) -> None:
+    files = {name: FILES[name] for name in ("preprocessor_config.json", "model.safetensors")}
+    hub.add("org/ears", {**files, "config.json": json.dumps({"architectures": [architecture]}).encode()})
+    folder = locate("org/ears")
+    for listing in (cache / "models--org--ears" / "trees").iterdir():
+        listing.unlink()  # as other programs fetch it
+    assert locate("org/ears", offline=True) == folder
+
+
+def test_named_chat_templates_are_fetched(hub: Any) -> None:
+    hub.add("org/chat", {**FILES, "chat_template.jinja": b"a", "additional_chat_templates/tool_use.jinja": b"b"})
+    assert (locate("org/chat") / "additional_chat_templates" / "tool_use.jinja").read_bytes() == b"b"
+
+
 def test_extra_files_are_fetched_and_missing_ones_named(hub: Any) -> None:
     adapters = {"adapter.fra.safetensors": b"f", "adapter.fra.bin": b"F", "adapter.deu.safetensors": b"d"}
     hub.add("org/mms", {**FILES, **adapters})
