@@ -41,6 +41,31 @@ def test_an_empty_folder_and_weights_that_are_no_numbers_are_refused(tmp_path: P
         find_language_model(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ('{"alpha": NaN}', "alpha is nan; expected a number"),
+        ('{"beta": Infinity}', "beta is inf; expected a number"),
+        ('{"score_boundary": false}', "score_boundary is False; the search scores the ends"),
+    ],
+)
+def test_weights_without_an_end_and_another_search_are_refused(tmp_path: Path, attributes: str, message: str) -> None:
+    inside = tmp_path / "language_model"
+    inside.mkdir()
+    (inside / "lm.arpa").write_text("")
+    (inside / "attrs.json").write_text(attributes)
+    with pytest.raises(ConfigError, match=message):
+        find_language_model(tmp_path)
+
+
+def test_a_pointer_in_the_place_of_the_model_is_told(tmp_path: Path) -> None:
+    inside = tmp_path / "language_model"
+    inside.mkdir()
+    (inside / "5gram.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n")
+    with pytest.raises(ConfigError, match=r"5gram\.bin is a git-LFS pointer and not the language model"):
+        find_language_model(tmp_path)
+
+
 def test_it_is_fetched_with_the_checkpoint() -> None:
     names = [
         "config.json",
