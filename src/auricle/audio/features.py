@@ -6,7 +6,7 @@ Dimension key: `B` recordings, `T` steps along time.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -72,6 +72,19 @@ class Features:
         padded = self.values.new_zeros((n_rows, length + -length % step, *rest))
         padded[:, :length] = self.values
         return Features(padded, self.lengths)
+
+
+def check_numbers(config: Mapping[str, Any], whole: Sequence[str], others: Sequence[str]) -> None:
+    """Refuse values of preprocessor_config.json that are none: `whole` ones count something, and are above 0.
+
+    Raises: ConfigError
+    """
+    for key in (*whole, *others):
+        value, is_whole = config.get(key, 1), key in whole
+        fits = isinstance(value, int) and value > 0 if is_whole else isinstance(value, int | float)
+        if not fits or isinstance(value, bool):
+            expected = "a whole number above 0" if is_whole else "a number"
+            raise ConfigError(f"preprocessor_config.json: {key} is {value!r}; expected {expected}")
 
 
 class FeatureExtractor(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auricle.audio.features import Features
+from auricle.audio.features import Features, check_numbers
 from auricle.audio.mel import slaney_filters
 from auricle.errors import ConfigError, nearest
 
@@ -54,7 +54,7 @@ class ParakeetFeatures:
         """Build from preprocessor_config.json.
 
         Raises:
-            ConfigError: for a key that is not one of the feature's own.
+            ConfigError: for a key that is not one of the feature's own, or a value that it cannot have.
         """
         known = ("feature_size", "sampling_rate", "hop_length", "n_fft", "win_length", "preemphasis")
         for key in config:
@@ -63,6 +63,7 @@ class ParakeetFeatures:
                     f"preprocessor_config.json has the unknown key {key!r}; "
                     f"expected {', '.join(known)}{nearest(key, known)}"
                 )
+        check_numbers(config, known[:-1], () if config.get("preemphasis") is None else known[-1:])
         return cls(**{key: config[key] for key in known if key in config})
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> Features:

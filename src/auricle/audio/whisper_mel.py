@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from auricle.audio.features import Features
+from auricle.audio.features import Features, check_numbers
 from auricle.audio.mel import slaney_filters
 from auricle.errors import AudioInputError, AudioTooLargeError, ConfigError, nearest
 
@@ -89,6 +89,7 @@ class WhisperFeatures:
                     f"preprocessor_config.json: {key} is {value!r}; Whisper features are computed with "
                     f"{_FIXED[key]!r} only, and cannot give what this checkpoint was trained on"
                 )
+        check_numbers(config, _SETTINGS[:-1], _SETTINGS[-1:])
         return cls(**{key: config[key] for key in _SETTINGS if key in config})
 
     def __call__(self, waveforms: Sequence[np.ndarray]) -> Features:

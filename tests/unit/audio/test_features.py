@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -35,3 +37,18 @@ def test_few_shapes_are_whole_seconds_with_the_rows_as_they_were(shape: tuple[in
     assert torch.equal(rounded.values[:, : shape[1]], values)
     assert not rounded.values[:, shape[1] :].any()
     assert rounded.lengths is features.lengths
+
+
+@pytest.mark.parametrize("family", ["whisper", "parakeet_ctc"])
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"hop_length": "160"}, "hop_length is '160'; expected a whole number above 0"),
+        ({"n_fft": 0}, "n_fft is 0; expected a whole number above 0"),
+        ({"feature_size": True}, "feature_size is True; expected a whole number above 0"),
+        ({"sampling_rate": "16000"}, "sampling_rate is '16000'"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_refused_by_name(family: str, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        open_features(setting, family)
