@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 from auricle.corpora.walk import SUFFIXES  # of a folder; a file that is named itself may have any
 from auricle.errors import OptionError
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")  # of any scheme: which ones are fetched is told when it is opened
+_LONGEST = 220  # bytes of an output's name, of 255 that file systems take: endings and a journal's name are added
+_CUT = 200  # bytes that are kept of a longer one
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def find_sources(arguments: Sequence[str]) -> list[Source]:
     for argument in arguments:
         for given, output in _expand(argument):
             # a/b.wav and ./a/b.wav are one file.
-            place = given if given == "-" or "://" in given else os.path.abspath(given)
+            place = given if given == "-" or _ADDRESS.match(given) else os.path.abspath(given)
             if place not in seen:
                 seen.add(place)
                 found[given] = output
@@ -61,7 +67,7 @@ def _expand(argument: str) -> Iterator[tuple[str, Path]]:
         raise OptionError("an empty name arrived; give a file, a folder, a glob, a URL, or - for stdin")
     if argument == "-":
         yield argument, Path("stdin")
-    elif argument.startswith(("http://", "https://")):
+    elif _ADDRESS.match(argument):
         yield argument, Path(Path(unquote(urlsplit(argument).path)).name or "url")
     elif os.path.isdir(argument):
         recordings = list(_recordings_in(argument))
@@ -95,7 +101,7 @@ def _with_own_outputs(found: dict[str, Path]) -> list[Source]:
     taken: set[str] = set()
     sources = []
     for given, output in found.items():
-        wish = output.with_suffix("") if stems[_folded(output.with_suffix(""))] == 1 else output
+        wish = _short(output.with_suffix("") if stems[_folded(output.with_suffix(""))] == 1 else output)
         unique, number = wish, 1
         while _folded(unique) in taken:
             number += 1
@@ -103,6 +109,15 @@ def _with_own_outputs(found: dict[str, Path]) -> list[Source]:
         taken.add(_folded(unique))
         sources.append(Source(given, unique))
     return sources
+
+
+def _short(output: Path) -> Path:
+    """Cut a name that endings would make too long for a file; a digest of the whole tells it from others."""
+    name = os.fsencode(output.name)
+    if len(name) <= _LONGEST:
+        return output
+    kept = name[:_CUT].decode("utf-8", errors="ignore")
+    return output.with_name(f"{kept}-{hashlib.sha256(name).hexdigest()[:12]}")
 
 
 def _folded(path: Path) -> str:

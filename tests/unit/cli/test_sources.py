@@ -90,3 +90,20 @@ def test_other_spellings_of_a_path_are_the_same_file(tmp_path: Path, monkeypatch
 def test_empty_name_is_refused() -> None:
     with pytest.raises(OptionError, match="empty name"):
         find_sources([""])
+
+
+@pytest.mark.parametrize("address", ["HTTPS://example.org/a.wav?token=1", "ftp://example.org/*.wav", "s3://b/c?.wav"])
+def test_an_address_of_any_scheme_is_no_pattern(address: str) -> None:
+    assert [source.given for source in find_sources([address])] == [address]
+
+
+def test_output_of_a_very_long_name_leaves_room_for_its_endings(tmp_path: Path) -> None:
+    names = [f"{'ж' * 120}{end}.wav" for end in ("а", "б")]  # 246 bytes
+    for name in [*names, "short.wav"]:
+        (tmp_path / name).touch()
+    outputs = [source.output.name for source in find_sources([str(tmp_path)])]
+    assert outputs[0] == "short"
+    assert len(set(outputs)) == 3
+    for name, output in zip(names, outputs[1:], strict=True):
+        assert name.startswith(output.rpartition("-")[0])
+        assert len(output.encode()) <= 220
