@@ -116,7 +116,7 @@ function empty(isConfigured) {
     el(
       "pre",
       { class: "command", tabindex: "0" },
-      "auricle evaluate --model MODEL --data DATASET --output results/\nAURICLE_LEADERBOARD_DIR=results auricle serve",
+      "auricle evaluate --model MODEL --data DATASET --out results/\nAURICLE_LEADERBOARD_DIR=results auricle serve",
     ),
   );
 }
