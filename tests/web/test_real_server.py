@@ -145,4 +145,4 @@ def test_what_is_no_recording_is_refused_in_the_servers_words(
     (tmp_path / "notes.wav").write_text("this is no sound")
     page = open_page(f"{live_url}/models/bundled")
     page.locator("input[type=file]").set_input_files(tmp_path / "notes.wav")
-    expect(page.get_by_role("alert")).to_contain_text("The server refused this.")
+    expect(page.get_by_role("alert")).to_contain_text("The server refused this. notes.wav is text")

@@ -33,8 +33,10 @@ export function secondsToWait(error) {
   return Math.min(Math.max(wait, 1), 120);
 }
 
+/** The text with a capital and a full stop; names of files and parameters keep their letters. */
 function sentence(text) {
   const trimmed = text.trim();
   if (!trimmed) return "It gave no reason.";
-  return trimmed[0].toUpperCase() + trimmed.slice(1) + (/[.!?…]$/.test(trimmed) ? "" : ".");
+  const begun = /^[a-z]+[\s,;:]/.test(trimmed) ? trimmed[0].toUpperCase() + trimmed.slice(1) : trimmed;
+  return begun + (/[.!?…]$/.test(trimmed) ? "" : ".");
 }
