@@ -6,6 +6,7 @@ generated), `V` vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -52,7 +53,8 @@ def generate(
     filters come before `filters`, which may be a whole grammar: greedy text is then drafted where the step can.
 
     Raises:
-        OptionError: if the prompt leaves no room in the step or in max_length, or sampling comes without generators.
+        OptionError: if the prompt leaves no room in the step or in max_length, sampling comes without generators, or
+            there is no token to choose.
     """
     n_prompt = prompt.shape[1]
     room = step.max_length - n_prompt
@@ -75,10 +77,17 @@ def generate(
         filters = filters.filters()
     rules = [*own_filters(options, n_prompt), *filters]
     if options.n_beams > 1:
-        return beam_search(step, prompt, logits, options, rules, allowed, generators)
-    if options.penalty_alpha > 0:
-        return contrastive_search(step, prompt, logits, options, rules, allowed)
-    return _sample(step, prompt, logits, options, rules, allowed, generators)
+        found = beam_search(step, prompt, logits, options, rules, allowed, generators)
+    elif options.penalty_alpha > 0:
+        found = contrastive_search(step, prompt, logits, options, rules, allowed)
+    else:
+        found = _sample(step, prompt, logits, options, rules, allowed, generators)
+    if not all(math.isfinite(one.score) for one in found):
+        raise OptionError(
+            "the options rule out every token, or what the model computes are no numbers; allow more tokens, or load "
+            "the model with dtype='float32'"
+        )
+    return found
 
 
 def own_filters(options: GenerateOptions, n_prompt: int) -> list[Filter]:

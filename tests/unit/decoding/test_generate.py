@@ -394,6 +394,30 @@ def test_options_that_make_no_sense_are_refused_by_name(changes: dict[str, objec
         GenerateOptions(eos=EOS, **changes)  # type: ignore[arg-type]
 
 
+SEARCHES: list[dict[str, Any]] = [{}, {"n_beams": 2}, {"n_beams": 2, "renormalize": False}, {"do_sample": True}]
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=str)
+@pytest.mark.parametrize("n_before", [0, 2])
+def test_rules_that_leave_nothing_are_an_error_and_no_text(search: dict[str, Any], n_before: int) -> None:
+    def nothing(tokens: Tensor, logits: Tensor) -> Tensor:
+        return logits if tokens.shape[1] < 1 + n_before else torch.full_like(logits, -math.inf)
+
+    tables = random_tables(2)
+    tables[..., EOS] = -20.0
+    options = GenerateOptions(eos=EOS, max_new_tokens=5, **search)
+    with pytest.raises(OptionError, match="rule out every token"):
+        run(tables, options, filters=[nothing], generators=seeded(2))
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=str)
+def test_logits_that_are_no_numbers_are_an_error_and_no_text(search: dict[str, Any]) -> None:
+    tables = random_tables(2)
+    tables[1] = math.nan
+    with pytest.raises(OptionError, match="no numbers"):
+        run(tables, GenerateOptions(eos=EOS, max_new_tokens=5, **search), generators=seeded(2))
+
+
 def test_sampling_without_generators_is_refused() -> None:
     with pytest.raises(OptionError, match="one generator per row"):
         run(random_tables(1), GenerateOptions(eos=EOS, temperature=1.0))
