@@ -20,8 +20,7 @@ from auricle.speech.formats import SHAPED_FORMATS, WriteOptions
 if TYPE_CHECKING:
     from auricle.pipelines.align import Aligner
 
-FORMATS = (*formats.FORMATS, "textgrid")
-ENDINGS = {"TextGrid": "textgrid"}
+FORMATS = tuple(form for form in formats.FORMATS if form != "rttm")  # which has speakers and no text
 
 
 @dataclass(frozen=True)
@@ -195,5 +194,5 @@ def written(order: Order, transcript: Transcript, model: str) -> str:
 
 
 def _form_of(output: Path | None) -> str:
-    ending = output.suffix[1:] if output is not None else ""
-    return ENDINGS.get(ending, ending) or "json"
+    ending = output.suffix[1:].lower() if output is not None else ""
+    return ending or "json"

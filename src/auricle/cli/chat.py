@@ -29,6 +29,9 @@ COMMANDS = {
     "/exit": "end, as Ctrl-D does",
 }
 
+# Parameters that --option cannot set, and why.
+OWN = {name: f"what sets it is --{name.replace('_', '-')}" for name in ("max_new_tokens", "temperature", "seed")}
+
 
 @dataclass
 class Conversation:
@@ -92,7 +95,7 @@ def chat(
         given = {"temperature": temperature, "seed": seed}
         parameters: dict[str, Any] = {"max_new_tokens": max_new_tokens}
         parameters |= {name: value for name, value in given.items() if value is not None}
-        parameters |= read_options(option or [], parameters)
+        parameters |= read_options(option or [], parameters, OWN)
         write_utf8()
         pipeline = load(model, {"device": device, "dtype": dtype, "engine": engine}, parameters)
         conversation = Conversation(pipeline, parameters, system)

@@ -208,5 +208,5 @@ def _clock(seconds: float) -> str:
 
 
 def _form_of(output: Path | None) -> str:
-    ending = output.suffix[1:] if output is not None else ""
+    ending = output.suffix[1:].lower() if output is not None else ""
     return ENDINGS.get(ending, ending) or "text"

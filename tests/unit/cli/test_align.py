@@ -74,6 +74,11 @@ def test_subtitles_show_the_asked_unit(fake: FakeAligner, flag: str, lines: list
     assert [line for line in shown.splitlines() if line.startswith(("one", "two"))] == lines
 
 
+def test_an_ending_in_capitals_is_the_same_format(fake: FakeAligner) -> None:
+    assert run("a.wav", "--text", "one two", "-o", "a.SRT", "--quiet").exit_code == 0
+    assert Path("a.SRT").read_text(encoding="utf-8").startswith("1\n00:00:")
+
+
 def test_a_file_is_written_in_the_format_of_its_ending(fake: FakeAligner) -> None:
     result = run("a.wav", "--text", "one two", "-o", "out/a.TextGrid", "--quiet")
 
@@ -88,6 +93,8 @@ def test_a_file_is_written_in_the_format_of_its_ending(fake: FakeAligner) -> Non
         (["a.wav", "a.txt", "--text", "x"], "both were given"),
         (["-", "-"], "stdin is one stream"),
         (["a.wav", "--text", "x", "-f", "srr"], "did you mean 'srt'"),
+        (["a.wav", "--text", "x", "-f", "xyz"], "none of txt, json, srt, vtt, ttml, lrc, ass, tsv, textgrid\n"),
+        (["a.wav", "--text", "x", "-f", "rttm"], "--format 'rttm' is none of"),
         (["a.wav", "--text", "x", "-f", "textgrid", "--words"], "textgrid has segments and words anyway"),
         (["a.wav", "--text", "x", "--words", "--chars"], "give one of them"),
         (["a.wav", "missing.txt"], "cannot be read: No such file"),

@@ -99,6 +99,22 @@ def test_no_message_at_all_is_wrong_usage(robot: Pipeline) -> None:
     assert "no message arrived" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("max_new_tokens=5", "--option max_new_tokens: what sets it is --max-new-tokens"),
+        ("batch_size=2", "unknown parameter 'batch_size'"),
+        ("resume=x", "unknown parameter 'resume'"),
+    ],
+)
+def test_options_that_chat_has_not_are_refused_without_flags_of_other_commands(
+    text_checkpoint: Path, option: str, message: str
+) -> None:
+    found = CliRunner().invoke(app, ["chat", "hello", "-m", str(text_checkpoint), "--option", option])
+    assert found.exit_code == 2
+    assert message in found.stderr
+
+
 def test_a_conversation_grows_and_can_begin_anew(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

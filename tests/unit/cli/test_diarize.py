@@ -69,6 +69,8 @@ def test_json_is_an_object_or_a_line_each(made: MadeUp) -> None:
 def test_a_file_takes_its_format_from_its_ending(made: MadeUp, tmp_path: Path) -> None:
     assert run("talk.wav", "-o", str(tmp_path / "talk.rttm")).exit_code == 0
     assert (tmp_path / "talk.rttm").read_text().startswith("SPEAKER talk 1 0.500 1.750")
+    assert run("talk.wav", "-o", str(tmp_path / "talk.JSON")).exit_code == 0
+    assert json.loads((tmp_path / "talk.JSON").read_text())["file"] == "talk.wav"
 
 
 def test_what_is_asked_for_arrives(made: MadeUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
