@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 
+from auricle.cli.serve import serve
 from auricle.errors import OptionError
 from auricle.server.settings import Settings, read_settings
 
@@ -19,6 +21,12 @@ def test_flags_win_over_variables_and_these_over_the_file(tmp_path: Path, monkey
     assert (found.port, found.max_loaded, found.batch_size, found.models) == (1, 2, 3, ("x",))
     monkeypatch.setenv("AURICLE_CONFIG", str(file))
     assert read_settings().port == 1
+
+
+def test_every_setting_is_a_flag() -> None:
+    renamed = {"model": "models", "cors_origin": "cors_origins", "allowed_host": "allowed_hosts"}
+    flags = {renamed.get(name, name) for name in inspect.signature(serve).parameters} - {"config"}
+    assert flags == set(Settings.model_fields)
 
 
 def test_several_models_in_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:

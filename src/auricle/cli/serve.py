@@ -103,10 +103,31 @@ def serve(
     allow_urls: Annotated[
         bool | None, typer.Option("--allow-urls", help="Fetch recordings from addresses.", rich_help_panel=_WHO)
     ] = None,
+    allow_private_urls: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-private-urls", help="Also addresses of this machine and its network.", rich_help_panel=_WHO
+        ),
+    ] = None,
     data_dir: Annotated[
         Path | None, typer.Option(help="Tokens, jobs and cached results.", rich_help_panel=_KEPT)
     ] = None,
     cache_bytes: Annotated[int | None, typer.Option(help="Of results; 0: none.", rich_help_panel=_KEPT)] = None,
+    cache_max_age: Annotated[
+        float | None, typer.Option(help="Seconds that a result is kept; default 7 days.", rich_help_panel=_KEPT)
+    ] = None,
+    jobs_kept: Annotated[
+        float | None, typer.Option(help="Seconds after a job's end; default 7 days.", rich_help_panel=_KEPT)
+    ] = None,
+    uploads_kept: Annotated[
+        float | None, typer.Option(help="Seconds without a new piece; default one day.", rich_help_panel=_KEPT)
+    ] = None,
+    webhook_tries: Annotated[
+        int | None, typer.Option(help="Of each message at most; default 8.", rich_help_panel=_KEPT)
+    ] = None,
+    webhook_delay: Annotated[
+        float | None, typer.Option(help="Seconds before the second try; default 5.", rich_help_panel=_KEPT)
+    ] = None,
     leaderboard_dir: Annotated[
         Path | None, typer.Option(help="Results files of the leaderboard.", rich_help_panel=_KEPT)
     ] = None,
@@ -122,7 +143,14 @@ def serve(
     ] = None,
     replica_cpus: Annotated[float | None, typer.Option(help="Of each replica.", rich_help_panel=_RAY)] = None,
     replica_gpus: Annotated[float | None, typer.Option(help="Of each replica.", rich_help_panel=_RAY)] = None,
+    upscale_delay: Annotated[
+        float | None, typer.Option(help="Seconds of work before there are more; default 10.", rich_help_panel=_RAY)
+    ] = None,
+    downscale_delay: Annotated[
+        float | None, typer.Option(help="Seconds of rest before there are fewer; default 300.", rich_help_panel=_RAY)
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error; default info.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with these settings.")] = None,
 ) -> None:
     """Serve models over HTTP: Hugging Face's Inference API, OpenAI's audio API, jobs, web pages.
