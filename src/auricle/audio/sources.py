@@ -132,6 +132,8 @@ def _open_object(source: Any, limits: AudioLimits) -> Recording:
     """Read a file object: from its beginning if it can seek (and put back where it was), else to its end."""
     name = getattr(source, "name", None)
     name = name if isinstance(name, str) else f"<{type(source).__name__}>"
+    if source is getattr(sys.stdin, "buffer", sys):
+        name = "<stdin>"
     try:
         probe = source.read(0)
         if not isinstance(probe, bytes):

@@ -107,13 +107,15 @@ def lost_output(error: OSError) -> int:
 def reopen_closed_streams() -> None:
     """Give what the shell has closed, as `>&-` does, its number back before some other file gets it.
 
-    Writing to such a stdout fails as it would have; what goes to such a stderr is lost.
+    Writing to such a stdout fails as it would have; what goes to such a stderr is lost, and such a stdin is empty.
     """
     for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, mode)  # takes the lowest number that is free, which is this one
+    if sys.stdin is None:
+        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stdout is None:
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:

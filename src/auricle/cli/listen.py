@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -88,19 +88,20 @@ def listen(
 def run(order: Order) -> None:
     """Hear the source to its end and show every update."""
     write_utf8()
-    updates = load(order).stream(
+    updates: Any = load(order).stream(
         order.source, latency=order.latency, raw=order.raw, sampling_rate=order.sample_rate, **order.parameters
     )
     if order.source == "mic":
         say("auricle: listening; Ctrl-C ends it")
-    if order.form == "jsonl":
-        for update in updates:
-            sys.stdout.write(json.dumps(event(update), ensure_ascii=False) + "\n")
-            sys.stdout.flush()
-        return
-    with _display() as display:
-        for update in updates:
-            display.show(update)
+    with closing(updates):  # the source, too, whoever stops reading what is said
+        if order.form == "jsonl":
+            for update in updates:
+                sys.stdout.write(json.dumps(event(update), ensure_ascii=False) + "\n")
+                sys.stdout.flush()
+            return
+        with _display() as display:
+            for update in updates:
+                display.show(update)
 
 
 def load(order: Order) -> AutomaticSpeechRecognitionPipeline:

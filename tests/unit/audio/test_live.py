@@ -200,6 +200,7 @@ def test_standard_input_may_be_a_pipe_or_a_file(
     assert len(np.concatenate(list(live.blocks()))) == 2 * RATE
     with (tmp_path / "a.wav").open("rb") as file:
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file, isatty=lambda: False))
+        assert open_live("-", RATE).name == "<stdin>"
         assert len(heard("-")) == 2 * RATE
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=None, isatty=lambda: True))
     with pytest.raises(AudioInputError, match="nothing is piped into it"):

@@ -161,6 +161,16 @@ def test_a_model_whose_results_come_whole_is_refused_before_a_message_is_asked_f
     assert "whose results come whole" in found.stderr
 
 
+def test_a_closed_stdin_is_an_empty_one(text_checkpoint: Path) -> None:
+    given = [sys.executable, "-m", "auricle", "chat", "-m", str(text_checkpoint), "--max-new-tokens", "2"]
+    for prompt, code, told in (([], 2, b"no message arrived"), (["hello"], 0, b"")):
+        done = subprocess.run(
+            [*given, *prompt], preexec_fn=lambda: os.close(0), capture_output=True, timeout=120, check=False
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr
+        assert told in done.stderr
+
+
 def test_bytes_that_are_no_text_are_refused_in_a_sentence(text_checkpoint: Path) -> None:
     given = [sys.executable, "-m", "auricle", "chat", "-m", str(text_checkpoint), "--device", "cpu"]
     done = subprocess.run(given, input=b"\xff\xfe", capture_output=True, timeout=120, check=False)

@@ -68,6 +68,31 @@ def run(monkeypatch: pytest.MonkeyPatch, fake: FakePipeline, *arguments: object)
     return CliRunner().invoke(app, ["listen", *map(str, arguments)])
 
 
+@pytest.mark.parametrize("form", ["text", "jsonl"])
+def test_a_source_is_closed_when_nobody_reads_what_is_said(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    closed: list[bool] = []
+
+    class Kept(FakePipeline):
+        def hear(self) -> Iterator[StreamUpdate]:
+            try:
+                yield from self.updates
+            finally:
+                closed.append(True)
+
+    def refuse(*_: object) -> None:
+        assert not closed
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "event", refuse)
+    monkeypatch.setattr(command.Lines, "show", refuse)
+    monkeypatch.setattr("auricle.cli.border.lost_output", lambda error: 141)
+    made = Kept()
+    kept = made.hear()
+    made.hear = lambda: kept  # type: ignore[method-assign]
+    assert run(monkeypatch, made, "a.wav", "-f", form).exit_code == 141
+    assert closed == [True]
+
+
 def test_every_utterance_is_a_line_once_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run(monkeypatch, FakePipeline(updates=UPDATES[:3]), "a.wav")
     assert result.stdout == "good morning\n"
