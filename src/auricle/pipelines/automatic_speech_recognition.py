@@ -25,7 +25,7 @@ from auricle.pipelines.journal import JournalPlaces
 from auricle.pipelines.provenance import ModelIdentity, identify, journal_header, provenance
 from auricle.pipelines.recordings import GuardedAudio, Meter, Opened
 from auricle.pipelines.speakers import SpeakerModels, tell_apart
-from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
+from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters, with_own_search
 from auricle.results import Character, Segment, Transcript, Word
 from auricle.speech.journal import Journal
 from auricle.speech.scheduling import Scheduler
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("auricle")
 # Kinds of warnings that say nothing is wrong with the text.
 _USUAL = frozenset({"skipped", "language"})
-# What a checkpoint's generation_config.json says of the search, by fields of the options. Its lengths are not among
-# them: they are OpenAI's, and cut dense speech.
-_OWN_SEARCH = {
-    "num_beams": "n_beams",
-    **{name: name for name in ("length_penalty", "repetition_penalty", "no_repeat_ngram_size")},
-}
 
 
 class Recognizer(Protocol):
@@ -179,6 +173,11 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             OptionError: at once, when a parameter has an unknown name, a wrong value or a conflict.
         """
         request, batch_size, on_error = self.read_call(parameters, batch_size, on_error)
+        if told is not None and getattr(request.options, "punctuate", False):
+            raise OptionError(
+                "punctuate=True is refused where segments are told while a recording is heard: marks depend on the "
+                "words that follow; leave it out, or take the finished transcript"
+            )
         request = replace(
             request,
             progress=None if progress is None else Meter(progress),
@@ -363,22 +362,16 @@ def _recognizer(loaded: Loaded, engine: Any) -> tuple[Recognizer, Dialect]:
         from auricle.speech.whisper import WhisperRecognizer
 
         whisper = WhisperRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation)
-        return whisper, _with_own_search(WHISPER, parts.generation)
+        return whisper, with_own_search(WHISPER, parts.generation)
     if loaded.kind == "seq2seq":
         from auricle.speech.seq2seq import Seq2SeqRecognizer
 
         made = Seq2SeqRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation)
-        return made, _with_own_search(SEQ2SEQ, parts.generation)
+        return made, with_own_search(SEQ2SEQ, parts.generation)
     raise TaskError(
         f"{loaded.name!r} is a {loaded.kind!r} model ({loaded.model_type}), which writes no speech down; choose a CTC "
         "model, a Whisper or a Moonshine"
     )
-
-
-def _with_own_search(dialect: Dialect, generation: Mapping[str, Any]) -> Dialect:
-    """Return the dialect with how the checkpoint's generation_config.json searches, where a call says nothing else."""
-    said = {field: generation[name] for name, field in _OWN_SEARCH.items() if generation.get(name) is not None}
-    return replace(dialect, preset=said)
 
 
 def _with_own_language_model(dialect: Dialect, folder: Path) -> Dialect:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from numbers import Integral, Real
 from typing import Any
 
-from auricle.errors import OptionError
+from auricle.errors import ConfigError, OptionError
 from auricle.pipelines.base import unknown_parameter
 from auricle.pipelines.journal import JournalPlaces
 from auricle.pipelines.speakers import SpeakersAsked, read_speakers
@@ -21,6 +21,12 @@ from auricle.results import Segment
 
 # Dictionaries of parameters that are taken as if each were given by itself.
 NESTED = ("generate_kwargs", "generation_parameters", "decoder_kwargs")
+# What a checkpoint's generation_config.json says of the search, by fields of the options. Its lengths are not among
+# them: they are OpenAI's, and cut dense speech.
+_OWN_SEARCH = {
+    "num_beams": "n_beams",
+    **{name: name for name in ("length_penalty", "repetition_penalty", "no_repeat_ngram_size")},
+}
 # The value of a parameter -> the parameters that it stands for, and why it has no other values.
 Meanings = tuple[Mapping[Any, Mapping[str, Any]], str]
 
@@ -87,7 +93,35 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
     if (channels == "split" or speakers) and "return_timestamps" in dialect.fields and "word" in dialect.times.values():
         # Turns and speakers are divided between words; asking for their times never changes the text.
         chosen["return_timestamps"] = "word"
-    return Request(dialect.options(**{**dialect.preset, **chosen}), wanted, bool(language), channels, speakers=speakers)
+    options = dialect.options(**{**_preset(dialect, chosen), **chosen})
+    return Request(options, wanted, bool(language), channels, speakers=speakers)
+
+
+def with_own_search(dialect: Dialect, generation: Mapping[str, Any]) -> Dialect:
+    """Return the dialect with how the checkpoint's generation_config.json searches, where a call says nothing else.
+
+    Raises:
+        ConfigError: for an entry that no search can have.
+    """
+    said = {name: generation[name] for name in _OWN_SEARCH if generation.get(name) is not None}
+    preset = {_OWN_SEARCH[name]: value for name, value in said.items()}
+    try:
+        for name, value in said.items():
+            _refuse_other_type(name, value, _OWN_SEARCH[name], dialect)
+        dialect.options(**preset)
+    except OptionError as error:
+        raise ConfigError(f"generation_config.json: {error}; correct the entry, or remove it") from error
+    return replace(dialect, preset=preset)
+
+
+def _preset(dialect: Dialect, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the checkpoint's options for a call: its beams are not for one that draws, or searches contrastively."""
+    given = chosen.get("temperature", 0.0)
+    temperatures = given if isinstance(given, list | tuple) else [given]
+    draws = bool(chosen.get("do_sample")) or all(one > 0 for one in temperatures)
+    if not draws and not chosen.get("penalty_alpha"):
+        return dialect.preset
+    return {name: value for name, value in dialect.preset.items() if name != "n_beams"}
 
 
 def _in_own_terms(flat: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:

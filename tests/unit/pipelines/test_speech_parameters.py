@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from auricle.errors import OptionError
+from auricle.errors import ConfigError, OptionError
 from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
-from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters
+from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters, with_own_search
 
 DIALECTS = [pytest.param(one, id=one.model) for one in (CTC, WHISPER, SEQ2SEQ)]
 # Options that no call parameter reaches: the loader's batch, and the language model that came with a checkpoint.
@@ -54,6 +54,55 @@ def test_what_a_checkpoint_says_of_the_search_holds_until_a_call_says_otherwise(
     assert (read(own).options.n_beams, read(own).options.repetition_penalty) == (3, 1.3)
     assert read(own, num_beams=1).options.n_beams == 1
     assert read(own, generate_kwargs={"repetition_penalty": 1.0}) == Request(dialect.options(n_beams=3))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"temperature": 0.5},
+        {"temperature": 0.5, "top_k": 5, "do_sample": True},
+        {"do_sample": True},
+        {"penalty_alpha": 0.6, "top_k": 4},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dialect", [WHISPER, SEQ2SEQ])
+def test_a_checkpoint_s_beams_give_way_to_a_call_that_searches_otherwise(
+    dialect: Dialect, call: dict[str, Any]
+) -> None:
+    own = replace(dialect, preset={"n_beams": 5, "length_penalty": 0.8})
+    assert read(own, **call) == Request(replace(read(dialect, **call).options, length_penalty=0.8))
+
+
+def test_a_checkpoint_s_beams_stay_where_temperature_0_comes_first() -> None:
+    own = replace(WHISPER, preset={"n_beams": 5})
+    assert read(own, temperature=(0.0, 0.4)).options.n_beams == 5
+    assert read(own, temperature=[0.0]).options.n_beams == 5
+    with pytest.raises(OptionError, match="n_beams=2 is for temperature 0"):
+        read(own, num_beams=2, temperature=0.5)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"num_beams": "5"}, "num_beams='5' is refused by .*: it is str; expected int"),
+        ({"num_beams": 0}, "n_beams is 0"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0"),
+        ({"length_penalty": [1]}, "length_penalty=.1. is refused"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dialect", [WHISPER, SEQ2SEQ])
+def test_a_search_that_a_checkpoint_misstates_is_named_with_its_file(
+    dialect: Dialect, entry: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"^generation_config\.json: {message}"):
+        with_own_search(dialect, entry)
+
+
+def test_a_checkpoint_s_search_is_read_from_its_file() -> None:
+    own = with_own_search(WHISPER, {"num_beams": 3, "length_penalty": None, "max_length": 448})
+    assert own.preset == {"n_beams": 3}
 
 
 def test_a_batch_size_is_that_of_windows_only_where_it_is_given() -> None:
