@@ -108,11 +108,11 @@ class Captions:
 
     async def _hear(self) -> None:
         start, first = await self._start()
+        name = resolved(self._services, start.model)  # before sound comes in vain
         if first is not None:
             self._choose(start, first)
         else:
             self._choose(start, await self._sound())
-        name = resolved(self._services, start.model)
         listening = Listening(
             name,
             self._rate,
@@ -158,7 +158,8 @@ class Captions:
         is_container = first.startswith(_MAGIC) or first[4:8] == b"ftyp"
         said = start.form or ("s16le" if start.rate is not None else None)
         self._form = said or ("container" if is_container else "s16le")
-        self._rate = None if self._form == "container" else start.rate or RATE
+        rate = RATE if start.rate is None else start.rate
+        self._rate = None if self._form == "container" else rate
         self._feed.put(self._samples(first))
         if self._end_asked:
             self._feed.end()
@@ -241,8 +242,8 @@ class Captions:
 
     async def _fail(self, refused: Refused) -> None:
         """Tell an error and close."""
-        message = refused.message.replace(f"<{LiveFeed.__name__}>", "the stream")
-        told = {"type": "error", "error": message, "code": refused.code, "status": refused.status}
+        refused.message = refused.message.replace(f"<{LiveFeed.__name__}>", "the stream")
+        told = {"type": "error", "error": refused.message, "code": refused.code, "status": refused.status}
         await hang_up(self._websocket, refused, told)
 
 

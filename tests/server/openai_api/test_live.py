@@ -221,6 +221,7 @@ WRONG: list[tuple[str, tuple[str | bytes, ...], int, str]] = [
     ("?format=mp9", (b"ab",), 4400, "format is 'mp9'"),
     ("", ('{"sample_rate": "fast"}',), 4400, "sample_rate is 'fast'"),
     ("", ('{"sample_rate": 48000, "format": "container"}',), 4400, "a container says its own"),
+    ("", ('{"sample_rate": 0}', bytes(9000)), 4400, "the sampling rate is 0"),
     ("", ('{"latency": 60}', bytes(9000)), 4400, "latency=60"),
     ("", ('{"language": "de"}', bytes(9000)), 4400, "it writes en"),
     ("", ('{"lm": "/etc/passwd"}', bytes(9000)), 4400, "not taken over HTTP"),
@@ -242,11 +243,15 @@ def test_what_is_wrong_is_told_and_the_code_says_what_http_would(
     assert (closed, told["type"], told["status"]) == (code, "error", code - 4000)
     assert words in told["error"]
     assert why
+    assert told["error"].startswith(why[:50])
     assert "/etc" not in why
 
 
 def test_among_several_models_one_that_is_not_there_closes_with_4404(two_models: Any) -> None:
     code, _, told = failure(f"{two_models.url}/live?model=org/other", bytes(3200))
+    assert (code, told["code"]) == (4404, "model_not_found")
+    # Whoever waits for an answer before the microphone is opened has one.
+    code, _, told = failure(f"{two_models.url}/live", '{"model": "org/other"}')
     assert (code, told["code"]) == (4404, "model_not_found")
 
 
