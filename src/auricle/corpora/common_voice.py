@@ -12,9 +12,11 @@ from auricle.corpora.fields import TEXT, Base, Fields
 from auricle.corpora.lines import table
 from auricle.corpora.row_files import RowFile, RowsLayout
 from auricle.corpora.utterance import Utterance
+from auricle.errors import OptionError
 
 _PARTS = ("train", "dev", "test")
 _WHOLE = "validated"  # holds the rows of the three, and more
+_SHOWN = 5  # languages that a message names
 
 
 def common_voice(folder: Path, fields: Fields) -> RowsLayout | None:
@@ -37,6 +39,21 @@ def common_voice(folder: Path, fields: Fields) -> RowsLayout | None:
     return RowsLayout(
         str(folder), "common_voice", ordered, Fields(("path",), text), default=default, duration_of=durations.of
     )
+
+
+def languages_apart(folder: Path, fields: Fields) -> None:
+    """Refuse the folder around the releases of several languages, whose texts would not be found.
+
+    Raises: OptionError
+    """
+    found = sorted(clips.parent for clips in folder.glob("*/clips") if common_voice(clips.parent, fields) is not None)
+    if found:
+        names = ", ".join(language.name for language in found[:_SHOWN])
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise OptionError(
+            f"{folder} holds Common Voice by languages: {names}{more}; each is a dataset of its own: give one, such as "
+            f"{found[0]}"
+        )
 
 
 class _Durations:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.corpora.audiofolder import audiofolder
-from auricle.corpora.common_voice import common_voice
+from auricle.corpora.common_voice import common_voice, languages_apart
 from auricle.corpora.corpus import Corpus, Layout
 from auricle.corpora.fields import Fields
 from auricle.corpora.files import parallel, recordings
@@ -31,6 +31,7 @@ FOLDERS: tuple[Callable[[Path, Fields], Layout | None], ...] = (
     librispeech,
     manifests,
     parquet,
+    languages_apart,
     parallel,
     recordings,
 )

@@ -74,3 +74,12 @@ def test_an_unknown_split_names_those_there_are(tmp_path, sound):
     folder = release(tmp_path, sound, train=["a\tc0.wav\tOne\t2\ten"])
     with pytest.raises(OptionError, match=r"no split 'trian'; did you mean 'train'\?; its splits are: train"):
         open_corpus(folder, split="trian")
+
+
+def test_the_folder_around_several_languages_asks_for_one(tmp_path, sound):
+    for language in ("de", "en"):
+        sound(f"{language}/clips/c0.wav")
+        (tmp_path / language / "train.tsv").write_text(f"{HEADER}\na\tc0.wav\tOne\t2\t{language}\n", encoding="utf-8")
+    with pytest.raises(OptionError, match=r"by languages: de, en; .* give one, such as .*de$"):
+        open_corpus(tmp_path)
+    assert [row.text for row in open_corpus(tmp_path / "en")] == ["One"]
