@@ -362,6 +362,7 @@ def _recognizer(loaded: Loaded, engine: Any) -> tuple[Recognizer, Dialect]:
         from auricle.speech.whisper import WhisperRecognizer
 
         whisper = WhisperRecognizer(engine, parts.features, parts.tokenizer, parts.config, parts.generation)
+        whisper.tokens.check_size(parts.config.vocab_size)
         return whisper, with_own_search(WHISPER, parts.generation)
     if loaded.kind == "seq2seq":
         from auricle.speech.seq2seq import Seq2SeqRecognizer

@@ -6,11 +6,11 @@ file says wins; what it does not say is found by the tokens' names in the tokeni
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from auricle.errors import ConfigError
+from auricle.errors import ConfigError, OptionError
 from auricle.speech.languages import LANGUAGES, language_code
 
 # <|endoftext|> of the GPT-2 vocabulary that English-only checkpoints use; the multilingual one's differs.
@@ -82,13 +82,28 @@ class WhisperTokens:
     blank: tuple[int, ...]  # not chosen first
     control: tuple[int, ...]  # never chosen, whatever the list says: they only belong into prompts
 
+    def check_size(self, vocab_size: int) -> None:
+        """Refuse tokens that a model of so many does not have.
+
+        Raises:
+            ConfigError: naming the first of them.
+        """
+        named = {name: getattr(self, name) for name in ("eos", "start", "previous", "no_speech", "no_timestamps")}
+        for name, token in {**named, **self.languages, **self.tasks}.items():
+            if not token < vocab_size:
+                raise ConfigError(
+                    f"the token of {name} is {token}, but the model has {vocab_size} tokens; generation_config.json "
+                    "or the tokenizer belongs to another checkpoint: take both from the one that the weights are of"
+                )
+
 
 def read_tokens(generation: dict[str, Any], tokenizer: WhisperTokenizer) -> WhisperTokens:
     """Find all special tokens in generation_config.json, then in the tokenizer.
 
     Raises:
-        ConfigError: if a token that every Whisper needs is in neither.
+        ConfigError: if a token that every Whisper needs is in neither, or an entry is not what it should be.
     """
+    _check_shapes(generation)
     eos = _stated(generation, "eos_token_id", tokenizer, "<|endoftext|>")
     no_timestamps = _stated(generation, "no_timestamps_token_id", tokenizer, "<|notimestamps|>")
     languages, tasks = _languages(generation, tokenizer), _tasks(generation, tokenizer)
@@ -99,6 +114,11 @@ def read_tokens(generation: dict[str, Any], tokenizer: WhisperTokenizer) -> Whis
             "generation_config.json says is_multilingual, but neither it (lang_to_id, task_to_id) nor the "
             "tokenizer has language and task tokens; copy generation_config.json from the checkpoint "
             "this one was made of"
+        )
+    if not eos < no_timestamps:
+        raise ConfigError(
+            f"generation_config.json: no_timestamps_token_id is {no_timestamps} and eos_token_id is {eos}; Whisper's "
+            "timestamps come behind all other tokens: copy both from the checkpoint that this one was made of"
         )
     start = _stated(generation, "decoder_start_token_id", tokenizer, "<|startoftranscript|>")
     previous = _stated(generation, "prev_sot_token_id", tokenizer, "<|startofprev|>")
@@ -154,6 +174,44 @@ def alignment_heads(
     return [(layer, head) for layer in range(n_layers // 2, n_layers) for head in range(n_heads)]
 
 
+def _is_id(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_id, value))
+
+
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, list | tuple) and len(one) == 2 for one in value)
+
+
+def _is_vocabulary(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_id, value.values()))
+
+
+# What entries of generation_config.json must be where they are not null, and how it is said.
+_SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "eos_token_id": (lambda value: _is_id(value) or _are_ids(value), "the number of a token, or a list of numbers"),
+    **dict.fromkeys(
+        ("no_timestamps_token_id", "decoder_start_token_id", "prev_sot_token_id"), (_is_id, "the number of a token")
+    ),
+    **dict.fromkeys(("suppress_tokens", "begin_suppress_tokens"), (_are_ids, "a list of numbers of tokens")),
+    **dict.fromkeys(("lang_to_id", "task_to_id"), (_is_vocabulary, "an object that gives names numbers of tokens")),
+    "forced_decoder_ids": (_are_pairs, "a list of pairs [place, token]"),
+    "alignment_heads": (_are_pairs, "a list of pairs [layer, head]"),
+    "language": (lambda value: isinstance(value, str), "a language's code or name"),
+}
+
+
+def _check_shapes(generation: dict[str, Any]) -> None:
+    for key, (fits, expected) in _SHAPES.items():
+        if generation.get(key) is not None and not fits(generation[key]):
+            raise ConfigError(
+                f"generation_config.json: {key} is {generation[key]!r}; expected {expected}, or no such entry"
+            )
+
+
 def _stated(generation: dict[str, Any], key: str, tokenizer: WhisperTokenizer, name: str) -> int:
     value = generation.get(key)
     if isinstance(value, list):  # eos_token_id may be a list; Whisper ends with its first
@@ -198,7 +256,10 @@ def _fixed(
     language = next((code for code, id in languages.items() if id in forced), None)
     task = next((name for name, id in tasks.items() if id in forced), None)
     if generation.get("language") and languages:
-        language = language_code(str(generation["language"]), languages)
+        try:
+            language = language_code(generation["language"], languages)
+        except OptionError as error:
+            raise ConfigError(f"generation_config.json: {error}") from error
     if generation.get("task") and tasks:
         task = str(generation["task"])
         if task not in tasks:

@@ -135,6 +135,50 @@ def test_missing_tokens_are_named() -> None:
         read_tokens({"task": "sing"}, vocabulary(1000))
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"suppress_tokens": "1,2"},
+        {"suppress_tokens": 5},
+        {"begin_suppress_tokens": [220, "x"]},
+        {"forced_decoder_ids": [1002, 1006]},
+        {"alignment_heads": [0, 1]},
+        {"alignment_heads": "2.0"},
+        {"lang_to_id": ["<|en|>"]},
+        {"task_to_id": {"transcribe": None}},
+        {"no_timestamps_token_id": "50363"},
+        {"eos_token_id": [7, None]},
+        {"decoder_start_token_id": True},
+        {"language": 3},
+    ],
+    ids=str,
+)
+def test_entries_of_another_shape_are_named_with_what_was_expected(entry: dict[str, Any]) -> None:
+    [(key, value)] = entry.items()
+    with pytest.raises(ConfigError) as caught:
+        read_tokens(entry, vocabulary(1000))
+    assert str(caught.value).startswith(f"generation_config.json: {key} is {value!r}; expected ")
+
+
+def test_a_checkpoint_s_own_language_is_refused_in_the_name_of_its_file() -> None:
+    with pytest.raises(ConfigError, match=r"^generation_config\.json: language='klingon' is not a language"):
+        read_tokens({"language": "klingon"}, vocabulary(1000))
+
+
+def test_timestamps_before_the_end_token_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no_timestamps_token_id is 5 .* eos_token_id is 1000"):
+        read_tokens({"no_timestamps_token_id": 5}, vocabulary(1000))
+
+
+def test_tokens_that_the_model_does_not_have_are_named() -> None:
+    tokens = read_tokens({"lang_to_id": {"<|en|>": 1002, "<|de|>": 70_000}}, vocabulary(1000))
+    tokens.check_size(70_001)
+    with pytest.raises(ConfigError, match=r"de is 70000, but the model has 2512 tokens"):
+        tokens.check_size(2512)
+    with pytest.raises(ConfigError, match=r"no_timestamps is 1010, but the model has 1010 tokens"):
+        read_tokens({}, vocabulary(1000)).check_size(1010)
+
+
 def test_alignment_heads_are_the_checkpoint_s_the_size_s_or_the_upper_half() -> None:
     assert alignment_heads({"alignment_heads": [[1, 2], [3, 0]]}, 4, 6, True) == [(1, 2), (3, 0)]
     assert alignment_heads({}, 4, 6, True) == [(2, 2), (3, 0), (3, 2), (3, 3), (3, 4), (3, 5)]
