@@ -31,7 +31,7 @@ def suppress(ids: Sequence[int], only_at: int | None = None) -> Filter:
     def apply(tokens: Tensor, logits: Tensor) -> Tensor:
         if only_at is not None and tokens.shape[1] != only_at:
             return logits
-        places = [id for id in ids if id < logits.shape[1]]
+        places = [id for id in ids if 0 <= id < logits.shape[1]]
         return logits.index_fill(1, torch.tensor(places, dtype=torch.long, device=logits.device), -math.inf)
 
     return apply

@@ -110,6 +110,11 @@ def test_suppressed_tokens_are_impossible_and_the_others_untouched() -> None:
     assert logits.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]]
 
 
+def test_numbers_of_no_token_suppress_none() -> None:
+    logits = torch.arange(6.0)[None]
+    assert filters.suppress([-1, -6, 6, 10**9])(torch.zeros(1, 1, dtype=torch.long), logits).tolist() == logits.tolist()
+
+
 def test_suppression_at_one_place_ends_with_it() -> None:
     rule = filters.suppress([2], only_at=3)
     logits = torch.zeros(1, 4)

@@ -207,6 +207,14 @@ def test_drafted_text_with_tokens_behind_the_timestamps_is_the_plain_text(dtype:
     assert any(token >= TIMESTAMPS + 1501 for one in plain for token in one.tokens)
 
 
+def test_numbers_of_no_token_are_banned_in_no_kernel() -> None:
+    step: Any = make_engine(whisper(), name="cpu").decoder(torch.randn(1, 1500, 128), torch.tensor([1500]))
+    logits = torch.zeros(1, VOCABULARY)
+    logits[0, VOCABULARY - 1] = 1.0
+    rules = grammar(timestamps=False, banned=(-1, VOCABULARY, 10**9), blank=(-1,))
+    assert step.choose(logits, [Written()], rules)[0][0] == VOCABULARY - 1
+
+
 def test_a_grammar_that_leaves_nothing_is_an_error() -> None:
     step: Any = make_engine(whisper(), name="cpu").decoder(torch.randn(1, 1500, 128), torch.tensor([1500]))
     rules = grammar(timestamps=False, banned=tuple(range(VOCABULARY)))

@@ -145,7 +145,7 @@ def table_of(grammar: Grammar, vocabulary: int) -> Table:
 
 def _marks(ids: Sequence[int], vocabulary: int) -> Tensor:
     marks = torch.zeros(vocabulary)
-    marks[[id for id in ids if id < vocabulary]] = -math.inf
+    marks[[id for id in ids if 0 <= id < vocabulary]] = -math.inf
     return marks
 
 
