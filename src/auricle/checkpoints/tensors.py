@@ -40,11 +40,17 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     present = [name for name in WEIGHT_FILES if (folder / name).exists() or (folder / name).is_symlink()]
     name = present[0] if present else None
     if name is None:
-        found = ", ".join(sorted(p.name for p in folder.iterdir())[:LISTED]) or "nothing"
+        names = sorted(p.name for p in folder.iterdir())
+        variant = next((one for one in names if re.fullmatch(r"model\.[\w-]+\.safetensors", one)), None)
+        advice = (
+            f"{variant} is a variant of the weights; to use it, rename it to {SAFETENSORS}."
+            if variant
+            else "Weights of other programs (.h5, .msgpack, .gguf, .ggml, .onnx, .nemo, OpenVINO's .xml, CTranslate2's "
+            "model.bin) must first be converted to safetensors."
+        )
+        found = ", ".join(names[:LISTED]) or "nothing"
         raise TensorError(
-            f"{folder} holds no readable weights: expected {' or '.join(WEIGHT_FILES)}, found {found}. "
-            "Weights of other programs (.h5, .msgpack, .gguf, .nemo, CTranslate2's model.bin) must first be "
-            "converted to safetensors."
+            f"{folder} holds no readable weights: expected {' or '.join(WEIGHT_FILES)}, found {found}. {advice}"
         )
     if name.endswith(".index.json"):
         return _read_shards(folder, name)

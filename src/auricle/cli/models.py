@@ -21,7 +21,7 @@ def models(
 
         write_utf8()
         found = cached_models()
-        runs = {one.name: who_runs(one.folder) for one in found}
+        runs = {one.folder: who_runs(one.folder) for one in found}
         if as_json:
             rows = [
                 {
@@ -29,7 +29,7 @@ def models(
                     "revision": one.revision,
                     "size": one.size,
                     "folder": str(one.folder),
-                    "runs": runs[one.name],
+                    "runs": runs[one.folder],
                 }
                 for one in found
             ]
@@ -38,7 +38,7 @@ def models(
         widths = max((len(one.name) for one in found), default=0)
         for one in found:
             revision = (one.revision or "-")[:12]
-            size, who = megabytes(one.size), runs[one.name]
+            size, who = megabytes(one.size), runs[one.folder]
             typer.echo(f"{one.name:<{widths}}  {revision:<12}  {size:>10}  {who:<8}  {one.folder}")
         if not found:
             say("auricle: no model is here yet; `auricle download openai/whisper-tiny` fetches one")

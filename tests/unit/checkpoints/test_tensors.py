@@ -130,6 +130,12 @@ def test_truncated_file_is_named(tmp_path: Path, name: str) -> None:
             read_tensors(tmp_path)
 
 
+def test_a_variant_of_the_weights_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "model.fp16.safetensors").write_bytes(b"x")
+    with pytest.raises(TensorError, match=r"model\.fp16\.safetensors is a variant .* rename it to model\.safetensors"):
+        read_tensors(tmp_path)
+
+
 def test_absent_weights_name_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "tf_model.h5").write_bytes(b"x")
     with pytest.raises(TensorError, match=r"no readable weights: .*found tf_model\.h5"):

@@ -15,6 +15,7 @@ from auricle.cli import app
 from auricle.cli import doctor as doctor_command
 from auricle.cli.doctor import Finding
 from auricle.engines.cpu import native_library
+from auricle.hub import CachedModel
 
 HEAVY = ("torch", "numpy", "av", "huggingface_hub", "tokenizers", "safetensors", "httpx")
 
@@ -132,3 +133,16 @@ def test_download_of_what_is_here_is_refused_without_a_network(name: str) -> Non
     result = CliRunner().invoke(app, ["download", name])
     assert result.exit_code == 2
     assert f"{name!r} is no name of the Hub" in result.stderr
+
+
+def test_models_says_of_each_revision_who_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {}
+    for revision, architecture in (("a" * 40, "Wav2Vec2ForCTC"), ("b" * 40, "SEWForCTC")):
+        folders[revision] = tmp_path / revision
+        folders[revision].mkdir()
+        content = {"architectures": [architecture], "model_type": architecture.removesuffix("ForCTC").lower()}
+        (folders[revision] / "config.json").write_text(json.dumps(content))
+    found = [CachedModel("org/model", revision, 3, folder) for revision, folder in folders.items()]
+    monkeypatch.setattr("auricle.hub.cached_models", lambda: found)
+    rows = json.loads(CliRunner().invoke(app, ["models", "--json"]).stdout)
+    assert [row["runs"] for row in rows] == ["native", "bridged"]
