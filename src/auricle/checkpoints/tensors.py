@@ -131,10 +131,12 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
+        # The rest of torch's message says how to open such a file all the same.
+        told = re.search(r"GLOBAL \S+|Unsupported operand \d+", str(error))
         raise TensorError(
             f"{path} was refused: it is a pickle that holds more than tensors, and opening it could run code "
-            f"({_first_line(error)}). Use a checkpoint with model.safetensors, or convert this one if "
-            "you trust its author: torch.load(..., weights_only=False), then safetensors.torch.save_file."
+            f"({told[0] if told else _first_line(error)}). Use a checkpoint with model.safetensors, or convert this one "
+            "if you trust its author: torch.load(..., weights_only=False), then safetensors.torch.save_file."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise TensorError(

@@ -130,6 +130,13 @@ def test_truncated_file_is_named(tmp_path: Path, name: str) -> None:
             read_tensors(tmp_path)
 
 
+def test_a_refused_pickle_is_told_with_what_it_asks_for(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2).numpy()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(TensorError, match=r"could run code \(GLOBAL numpy\.\S+\)\. Use a checkpoint") as refused:
+        read_tensors(tmp_path)
+    assert "\x1b" not in str(refused.value)
+
+
 def test_a_variant_of_the_weights_is_named_with_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "model.fp16.safetensors").write_bytes(b"x")
     with pytest.raises(TensorError, match=r"model\.fp16\.safetensors is a variant .* rename it to model\.safetensors"):
