@@ -135,8 +135,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         told = re.search(r"GLOBAL \S+|Unsupported operand \d+", str(error))
         raise TensorError(
             f"{path} was refused: it is a pickle that holds more than tensors, and opening it could run code "
-            f"({told[0] if told else _first_line(error)}). Use a checkpoint with model.safetensors, or convert this one "
-            "if you trust its author: torch.load(..., weights_only=False), then safetensors.torch.save_file."
+            f"({told[0] if told else _first_line(error)}). Use a checkpoint with model.safetensors, or convert this "
+            "one if you trust its author: torch.load(..., weights_only=False), then safetensors.torch.save_file."
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         raise TensorError(
