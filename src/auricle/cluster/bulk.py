@@ -24,6 +24,7 @@ from auricle.bulk.output import OutputFolder
 from auricle.bulk.rows import check_form
 from auricle.bulk.summary import Counter, Progress, Summary
 from auricle.bulk.transcriber import Transcriber, header_of
+from auricle.cluster.addresses import check_address
 from auricle.corpora import Corpus, Utterance, open_corpus
 from auricle.errors import AuricleError, OptionError
 
@@ -228,6 +229,7 @@ def _connected(workers: Workers) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    check_address(workers.address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     n_cpus = max(os.cpu_count() or 1, int(-(-workers.count * workers.cpus // 1)))
     here: dict[str, Any] = {

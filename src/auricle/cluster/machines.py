@@ -16,8 +16,9 @@ import ray
 from ray import serve
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from auricle.cluster.addresses import check_address
 from auricle.cluster.depot import READERS, Depot
-from auricle.errors import AuricleError, OptionError
+from auricle.errors import AuricleError
 from auricle.server.settings import Settings
 
 logger = logging.getLogger("auricle.cluster")
@@ -45,11 +46,7 @@ def joined(settings: Settings) -> Iterator[Cluster]:
         OptionError: the address is of a kind that cannot be used. AuricleError: no cluster answers there.
     """
     address = settings.ray_address
-    if address is not None and "://" in address:
-        raise OptionError(
-            f"ray_address is {address!r}; Ray's client protocol cannot stream results, so run `auricle serve` on a "
-            "machine of the cluster (ray start --address=HEAD:6379) and give auto or HEAD:6379"
-        )
+    check_address(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:

@@ -18,6 +18,7 @@ def run(settings: Settings, on_listening: Callable[[int], None] | None = None) -
         OptionError: the settings would open the server to others without tokens, or the cluster's address is of no
             use. AuricleError: no cluster answers, or the server's address is taken or is none of this machine.
     """
+    settings = settings.model_copy(update={"cluster": True})
     check_prerequisites(settings)  # before a cluster is waited for
     most = settings.replicas[1]
     # `max_active` is of each replica; the server has a place for all that they can do.
