@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 from huggingface_hub import constants
+from typer.testing import CliRunner
 
+from auricle.cli import app
 from auricle.errors import CheckpointError, ModelNotFoundError
 from auricle.hub import cached_models, commit_of, download, locate, locate_config
 
@@ -149,6 +151,29 @@ def test_an_adapter_is_fetched_with_its_weights_and_used_offline(
     (folder / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelNotFoundError, match=r"partly in the cache \(missing: weights\)"):
         locate("org/adapter")
+
+
+def test_the_command_fetches_what_a_model_needs_with_no_network(hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"base_model_name_or_path": "org/model", "r": 4, "lora_alpha": 8}
+    hub.add("org/adapter", {**ADAPTER, "adapter_config.json": json.dumps(settings).encode()})
+    hub.add("org/model", {**FILES, "adapter.fra.safetensors": b"f", "adapter.deu.safetensors": b"d"})
+    fetched = CliRunner().invoke(app, ["download", "org/adapter"])
+    assert (fetched.exit_code, fetched.stdout) == (0, f"{locate('org/adapter')}\n"), fetched.stderr
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert (locate("org/model") / "model.safetensors").exists()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert CliRunner().invoke(app, ["download", "org/model", "--target-lang", "fra"]).exit_code == 0
+    assert sorted(path.name for path in locate("org/model").glob("adapter.*")) == ["adapter.fra.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "message"), [("f*", 2, "'f*' is no language code"), ("xyz", 3, "has no file adapter.xyz.*")]
+)
+def test_a_language_that_is_none_is_refused(hub: Any, code: str, status: int, message: str) -> None:
+    hub.add("org/model", FILES)
+    refused = CliRunner().invoke(app, ["download", "org/model", "--target-lang", code])
+    assert refused.exit_code == status
+    assert message in refused.stderr
 
 
 def test_what_is_neither_a_model_nor_an_adapter_lacks_its_configuration(hub: Any) -> None:
