@@ -25,7 +25,13 @@ from auricle.pipelines.journal import JournalPlaces
 from auricle.pipelines.provenance import ModelIdentity, identify, journal_header, provenance
 from auricle.pipelines.recordings import GuardedAudio, Meter, Opened
 from auricle.pipelines.speakers import SpeakerModels, tell_apart
-from auricle.pipelines.speech_parameters import Dialect, Request, read_speech_parameters, with_own_search
+from auricle.pipelines.speech_parameters import (
+    Dialect,
+    Request,
+    read_speech_parameters,
+    with_defaults,
+    with_own_search,
+)
 from auricle.results import Character, Segment, Transcript, Word
 from auricle.speech.journal import Journal
 from auricle.speech.scheduling import Scheduler
@@ -217,6 +223,10 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         from auricle.pipelines.streaming import stream
 
         return stream(self, source, latency=latency, **parameters)
+
+    def merged(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a call's parameters, and the constructor's where the call says nothing, nested or not."""
+        return with_defaults(parameters, self.defaults)
 
     def read_parameters(self, parameters: Mapping[str, Any], batch_size: int | None) -> Request:
         """Check the call parameters against what this recognizer understands."""

@@ -136,7 +136,12 @@ class Pipeline(ABC):
         on_error = self.on_error if on_error is None else on_error
         if on_error not in ON_ERROR:
             raise OptionError(f"on_error is {on_error!r}; it must be 'raise' or 'return'")
-        return self.read_parameters({**self.defaults, **parameters}, batch_size), batch_size or 1, on_error
+        merged = self.merged(parameters) if self.defaults else dict(parameters)
+        return self.read_parameters(merged, batch_size), batch_size or 1, on_error
+
+    def merged(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a call's parameters, and the constructor's where the call says nothing."""
+        return {**self.defaults, **parameters}
 
     def read_parameters(self, parameters: Mapping[str, Any], batch_size: int | None) -> Any:
         """Check the call parameters and return the request that the three verbs take.

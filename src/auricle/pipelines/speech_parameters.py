@@ -93,7 +93,8 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
     if (channels == "split" or speakers) and "return_timestamps" in dialect.fields and "word" in dialect.times.values():
         # Turns and speakers are divided between words; asking for their times never changes the text.
         chosen["return_timestamps"] = "word"
-    options = dialect.options(**{**_preset(dialect, chosen), **chosen})
+    preset = _preset(dialect, chosen) if dialect.preset else {}
+    options = dialect.options(**{**preset, **chosen})
     return Request(options, wanted, bool(language), channels, speakers=speakers)
 
 
@@ -112,6 +113,19 @@ def with_own_search(dialect: Dialect, generation: Mapping[str, Any]) -> Dialect:
     except OptionError as error:
         raise ConfigError(f"generation_config.json: {error}; correct the entry, or remove it") from error
     return replace(dialect, preset=preset)
+
+
+def with_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a call, and a pipeline's own where the call says nothing, each nested or not."""
+    nests = {name: value for name, value in given.items() if name in NESTED and isinstance(value, Mapping)}
+    said = {*given, *(name for nest in nests.values() for name in nest)} - {*NESTED}
+    found = {name: value for name, value in defaults.items() if name not in said}
+    found |= {name: value for name, value in given.items() if name not in NESTED or value is not None}
+    for name, value in defaults.items():
+        if name in NESTED and isinstance(value, Mapping) and isinstance(given.get(name) or {}, Mapping):
+            left = {inner: one for inner, one in value.items() if inner not in said}
+            found[name] = {**left, **nests.get(name, {})}
+    return found
 
 
 def _preset(dialect: Dialect, chosen: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import wave
 from collections.abc import Callable
@@ -16,8 +17,10 @@ import torch
 from auricle.errors import AuricleError, OptionError
 from auricle.pipelines import KeyDataset
 from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
+from auricle.pipelines.dialects import WHISPER
 from auricle.pipelines.speech_parameters import Dialect
 from auricle.results import Character, Segment, Transcript, Word
+from auricle.speech.whisper_options import WhisperOptions
 
 RATE = 16000
 
@@ -236,6 +239,32 @@ def test_parameters_of_the_constructor_are_defaults_of_calls(recognizer: FakeRec
     assert "chunks" not in pipe(sound(1), return_timestamps=None)
     with pytest.raises(OptionError, match="unknown parameter 'loudr'"):
         AutomaticSpeechRecognitionPipeline(recognizer, FAKE, loudr=True)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "call", "asked"),
+    [
+        ({"generate_kwargs": {"language": "de"}}, {"language": "en"}, {"language": "en"}),
+        ({"language": "de"}, {"generate_kwargs": {"language": "en"}}, {"language": "en"}),
+        (
+            {"generate_kwargs": {"language": "de", "num_beams": 2}},
+            {"generate_kwargs": {"num_beams": 3}},
+            {"language": "de", "n_beams": 3},
+        ),
+        ({"generate_kwargs": {"language": "de"}}, {"generate_kwargs": {"language": None}}, {}),
+        ({"generate_kwargs": {"language": "de"}}, {"generate_kwargs": None}, {"language": "de"}),
+        ({"generate_kwargs": {"language": "de"}}, {"language": None}, {}),
+        ({"generate_kwargs": {"num_beams": 2}}, {"generation_parameters": {"num_beams": 3}}, {"n_beams": 3}),
+    ],
+    ids=str,
+)
+def test_a_call_says_otherwise_than_its_pipeline_whichever_of_them_nests(
+    recognizer: FakeRecognizer, defaults: dict[str, Any], call: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    pipe = AutomaticSpeechRecognitionPipeline(recognizer, WHISPER, **copy.deepcopy(defaults))
+    for _ in range(2):  # the pipeline's own stay as they are
+        request, _, _ = pipe.read_call(call, None, None)
+        assert request.options == WhisperOptions(**asked)
 
 
 def test_repr_names_model_kind_and_device(pipe: Any) -> None:
