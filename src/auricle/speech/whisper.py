@@ -169,8 +169,7 @@ class WhisperRecognizer:
 
     def _plan(self, options: WhisperOptions, n_recordings: int) -> _Plan:
         language, task = self._language_and_task(options)
-        prompt = options.initial_prompt.strip() if options.initial_prompt else ""
-        first = self.tokenizer.encode(" " + prompt) if prompt else []
+        first = self.decoder.words("initial_prompt", options.initial_prompt or "")
         # A length that counts the prompt leaves less room for it.
         limit = options.max_length if options.max_new_tokens is None else None
         room = min(self.decoder.max_positions, limit or self.decoder.max_positions) // 2 - 1

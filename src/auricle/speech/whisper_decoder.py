@@ -87,14 +87,17 @@ class WindowDecoder:
         assert language is not None, "languages are detected before prompts are made"
         return [self.tokens.start, self.tokens.languages[language], self.tokens.tasks[task]]
 
-    def words(self, name: str, text: str, most: int) -> list[int]:
+    def words(self, name: str, text: str, most: int | None = None) -> list[int]:
         """The tokens of an option's words for the prompt.
 
         Raises:
-            OptionError: if they are more than `most`.
+            OptionError: if they are more than `most`, or some of them are no words.
         """
         ids = self.tokenizer.encode(" " + text.strip()) if text.strip() else []
-        if len(ids) > most:
+        if any(self.tokens.eos <= id < self.tokens.timestamp_begin + N_TIMESTAMPS for id in ids):
+            # A start token in the prompt would be taken for the one that the transcript begins with.
+            raise OptionError(f"{name}: {text!r} has a special token of Whisper's in it, <|...|>; give plain words")
+        if most is not None and len(ids) > most:
             raise OptionError(f"{name}: {len(ids)} tokens were given and {most} fit; give fewer words")
         return ids
 

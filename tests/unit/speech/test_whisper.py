@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -483,6 +484,27 @@ def test_a_prefix_begins_the_first_window_and_is_not_repeated() -> None:
 def test_a_prefix_that_fills_half_of_the_positions_is_refused() -> None:
     with pytest.raises(OptionError, match="prefix: 301 tokens were given and 223 fit"):
         transcribe({}, 5.0, replace(ENGLISH, prefix="x" * 300))
+
+
+class NamingTokenizer(ByteTokenizer):
+    """Reads a special token's name as the token, as the tokenizers library does."""
+
+    def encode(self, text: str) -> list[int]:
+        parts = re.split(r"(<\|[a-z.0-9]+\|>)", text)
+        return [id for part in parts for id in ([self.named(part)] if part.startswith("<|") else part.encode())]
+
+    def named(self, part: str) -> int:
+        return NAMES[part] if part in NAMES else STAMP + round(float(part.strip("<|>")) / 0.02)
+
+
+@pytest.mark.parametrize("token", ["<|startoftranscript|>", "<|endoftext|>", "<|de|>", "<|0.00|>", "<|30.00|>"])
+@pytest.mark.parametrize("name", ["initial_prompt", "hotwords", "prefix"])
+def test_names_of_special_tokens_are_refused_as_words_of_a_prompt(name: str, token: str) -> None:
+    model = recognizer(Script({(0, 0.0): [Line(said(0.0, " a", 1.0))]}))
+    model.tokenizer = model.decoder.tokenizer = NamingTokenizer()
+    words: Any = (f"see {token}",) if name == "hotwords" else f"see {token}"
+    with pytest.raises(OptionError, match=rf"{name}: .*{re.escape(token)}"):
+        model.transcribe([Sound(2.0)], replace(ENGLISH, **{name: words}))
 
 
 def test_suppressed_tokens_do_not_occur() -> None:
