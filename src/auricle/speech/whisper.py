@@ -172,7 +172,7 @@ class WhisperRecognizer:
         first = self.decoder.words("initial_prompt", options.initial_prompt or "")
         # A length that counts the prompt leaves less room for it.
         limit = options.max_length if options.max_new_tokens is None else None
-        room = min(self.decoder.max_positions, limit or self.decoder.max_positions) // 2 - 1
+        room = max(min(self.decoder.max_positions, limit or self.decoder.max_positions) // 2 - 1, 0)
         always = self.decoder.words("hotwords", ", ".join(options.hotwords), room)
         prefix = self.decoder.words("prefix", options.prefix or "", room)
         if options.carry_initial_prompt:

@@ -809,6 +809,12 @@ def test_a_length_with_the_prompt_is_held_to_the_decoder_s_positions() -> None:
         assert len(found.segments[0].tokens) == n_tokens
 
 
+@pytest.mark.parametrize("max_length", [1, 2, 3])
+def test_a_length_that_the_prompt_alone_fills_is_named(max_length: int) -> None:
+    with pytest.raises(OptionError, match=f"^max_length={max_length} counts the prompt, which alone has 3 tokens"):
+        transcribe({0.0: Line(said(0.0, " a", 1.0))}, 2.0, replace(ENGLISH, max_length=max_length))
+
+
 def test_a_length_with_the_prompt_leaves_room_for_text_however_long_the_history() -> None:
     first = said(0.0, "x y " * 30, 30.0)
     options = replace(ENGLISH, max_length=140, compression_ratio_threshold=None)
