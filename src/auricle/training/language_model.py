@@ -53,6 +53,26 @@ def read_sentences(texts: Path, manifest: Path, held_out: Path | None = None) ->
     """
     books, n_found = tested_runs(manifest), 0
     tested = books | tested_runs(held_out) if held_out is not None else books
+    for _, lines in untested_books(texts, books):
+        for line in lines:
+            for sentence in _SENTENCE_END.split(line.strip()):
+                words = _words(sentence)
+                if words and not is_tested(words, tested):
+                    n_found += 1
+                    yield words
+    for line in manifest.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        words = _words(row.get("text") or "")
+        is_taught = row["split"] == "train" and row.get("speaker") != DEV_SPEAKER and row.get("language") == "en"
+        if is_taught and words and not is_tested(words, tested):
+            n_found += 1
+            yield words
+    if not n_found:
+        raise ConfigError(f"{texts} and {manifest} hold no sentence; give a folder of .txt files")
+
+
+def untested_books(texts: Path, tested: set[Gram]) -> Iterator[tuple[Path, list[str]]]:
+    """Yield each text file under a folder and its lines, without the books that tested runs come from."""
     for path in sorted(texts.rglob("*.txt")):
         if path.name == "SOURCE.txt":
             continue
@@ -61,21 +81,7 @@ def read_sentences(texts: Path, manifest: Path, held_out: Path | None = None) ->
             lines = raw.decode("utf-8").splitlines()
         except UnicodeDecodeError:
             lines = raw.decode("latin-1").splitlines()
-        for line in _without_tested_books(lines, books):
-            for sentence in _SENTENCE_END.split(line.strip()):
-                words = _words(sentence)
-                if words and not _is_tested(words, tested):
-                    n_found += 1
-                    yield words
-    for line in manifest.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        words = _words(row.get("text") or "")
-        is_taught = row["split"] == "train" and row.get("speaker") != DEV_SPEAKER and row.get("language") == "en"
-        if is_taught and words and not _is_tested(words, tested):
-            n_found += 1
-            yield words
-    if not n_found:
-        raise ConfigError(f"{texts} and {manifest} hold no sentence; give a folder of .txt files")
+        yield path, list(_without_tested_books(lines, tested))
 
 
 def _words(text: str) -> list[str]:
@@ -86,7 +92,7 @@ def _runs(words: Sequence[str]) -> Iterator[Gram]:
     return (tuple(words[start : start + SHARED_WORDS]) for start in range(len(words) - SHARED_WORDS + 1))
 
 
-def _is_tested(words: Sequence[str], tested: set[Gram]) -> bool:
+def is_tested(words: Sequence[str], tested: set[Gram]) -> bool:
     """Say whether a sentence is a tested text, or shares a run with one."""
     return tuple(words) in tested or not tested.isdisjoint(_runs(words))
 
