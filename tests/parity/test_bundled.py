@@ -31,8 +31,8 @@ MAX_BYTES = 35_000_000
 def test_it_is_small() -> None:
     folder = locate(BUNDLED)
     assert sum(path.stat().st_size for path in folder.iterdir() if path.is_file()) < MAX_BYTES
-    # Beside the recogniser: its language model, and the networks that tell who speaks.
-    for beside in ("language_model", "diarization"):
+    # Beside the recogniser: its language model, the networks that tell who speaks, and the one of punctuation.
+    for beside in ("language_model", "diarization", "punctuation"):
         assert 0 < sum(path.stat().st_size for path in (folder / beside).rglob("*") if path.is_file()) < 15_000_000
     n_parameters = sum(parameter.numel() for parameter in load(BUNDLED).model.parameters())
     assert 5_000_000 <= n_parameters <= 20_000_000

@@ -46,6 +46,9 @@ _WRITTEN: dict[str, Callable[[str], Any]] = {
 _WORD_TIMES: dict[str, Meanings] = {
     "word_timestamps": ({True: {"return_timestamps": "word"}, False: {}}, "it is True or False")
 }
+_PUNCTUATES: dict[str, tuple[tuple[Any, ...], str]] = {
+    "punctuate": ((True,), "it writes as it was trained to, with punctuation or without; leave it out")
+}
 # What model cards write out although it is how it is.
 _PLAIN_SEARCH_FIXED: dict[str, tuple[tuple[Any, ...], str]] = {
     "do_sample": ((False,), "it draws no samples; give num_beams"),
@@ -145,6 +148,7 @@ WHISPER = Dialect(
     fixed={
         **_EVERYWHERE_FIXED,
         "chunk_length": ((30,), "it reads windows of 30 s; leave it out"),
+        **_PUNCTUATES,
     },
     meant={
         **_WORD_TIMES,
@@ -191,7 +195,11 @@ SEQ2SEQ = Dialect(
         "stride_length_s": "a long recording is cut in pauses, without overlap",
     },
     times={None: None, False: None, True: "segment", "segment": "segment"},
-    fixed={**_EVERYWHERE_FIXED, "word_timestamps": ((False,), "it writes text without times; use Whisper or CTC")},
+    fixed={
+        **_EVERYWHERE_FIXED,
+        **_PUNCTUATES,
+        "word_timestamps": ((False,), "it writes text without times; use Whisper or CTC"),
+    },
     written=_WRITTEN,
     off=frozenset({"compression_ratio_threshold"}),
 )

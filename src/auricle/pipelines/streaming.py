@@ -30,6 +30,7 @@ _REFUSED_OPTIONS = {
     "prefix": "it begins the text of a recording, and a stream is decoded again and again; give initial_prompt",
     "clip_timestamps": "what is heard is chosen by the source",
     "schedule": "a stream is decoded as it comes",
+    "punctuate": "a mark depends on the words after it, and final words never change; transcribe the recording",
     "chunk_length_s": "how much is decoded at once follows from pauses and final words",
     "stride_length_s": "how much is decoded at once follows from pauses and final words",
 }

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -23,11 +24,13 @@ from auricle.decoding.ctc import BeamOptions, BeamSearch, Hypothesis, Token, gre
 from auricle.decoding.language_models import open_language_model
 from auricle.engines.reference import ReferenceEngine
 from auricle.errors import OptionError
+from auricle.loading_punctuation import load_punctuation
 from auricle.results import Segment, Transcript
 from auricle.speech.ctc_options import CTCOptions
 from auricle.speech.ctc_search import native_search
 from auricle.speech.ctc_segments import Part, make_segments, space_of, transcript_of, without_invented
 from auricle.speech.journal import Journal
+from auricle.speech.punctuation import Punctuator, check_unwritten
 from auricle.speech.scheduling import Scheduler, at_once
 from auricle.speech.stretches import AUTOMATIC_S, Gap, longer_than, voice_regions
 from auricle.speech.voice import Region
@@ -83,7 +86,7 @@ class CTCRecognizer:
         a recording's journal has is not decoded again.
 
         Raises: AudioError as reading the recordings does; OptionError for strides that do not fit the model, and where
-            the model gives no numbers.
+            the model gives no numbers, or writes what it is to be given.
         """
         rate = self.features.sample_rate
         plan = plan_windows(
@@ -94,6 +97,8 @@ class CTCRecognizer:
             # Some encoders have positions for so long only.
             min(WHOLE_S, getattr(self.features, "longest_s", WHOLE_S)),
         )
+        if options.punctuate:
+            check_unwritten(self.tokenizer)
         decode = self._decoder(options)
         most = int(PENDING_S * rate / self.samples_per_frame)
         size = options.batch_size or len(audios)
@@ -178,7 +183,8 @@ class CTCRecognizer:
             (part,) = recording.parts.values()
             part.regions = voice_regions(recording.whole, rate, options.voice) if options.voice else None
         parts = [recording.parts[origin] for origin in sorted(recording.parts)]
-        return transcript_of(parts, recording.gaps, self.tokenizer, rate, recording.n_samples)
+        transcript = transcript_of(parts, recording.gaps, self.tokenizer, rate, recording.n_samples)
+        return _punctuator()(transcript) if options.punctuate else transcript
 
     def _decoder(self, options: CTCOptions) -> Callable[[Tensor], Hypothesis]:
         lm_path = options.search_lm
@@ -199,6 +205,11 @@ class CTCRecognizer:
             )
             self._searches = {key: search}
         return lambda log_probs: search(log_probs)[0]
+
+
+@cache
+def _punctuator() -> Punctuator:
+    return Punctuator(*load_punctuation())
 
 
 @dataclass

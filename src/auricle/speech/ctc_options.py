@@ -32,6 +32,7 @@ class CTCOptions:
     unknown_penalty: float | None = None  # added for each word that it does not know; None: as the model says, or -10
     hotwords: tuple[str, ...] = ()  # words or phrases to prefer; case is ignored
     hotword_weight: float = 10.0  # natural log added for each hot word of 7 letters or more; in proportion below
+    punctuate: bool = False  # marks and capitals for English that the model writes without: speech/punctuation.py
     own_lm: str | None = None  # the file of the language model that came with the checkpoint; no caller's to give
     own_weights: tuple[float, float, float] = WEIGHTS  # its alpha, beta and unknown_penalty
 

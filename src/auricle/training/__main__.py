@@ -7,6 +7,7 @@ align       stored features -> where their words are, by a trained model
 train       stored features -> a run (killed and started again, it goes on)
 curve       a run's snapshots -> word error rates
 language-model  texts -> the n-gram model beside the bundled model
+punctuation  texts -> the network that puts marks and capitals into transcripts
 export      a run -> a checkpoint folder
 all         all of these, one after the other, --again with a second run; what is made already is not made again
 
@@ -76,15 +77,17 @@ def read_arguments(given: Sequence[str] | None) -> argparse.Namespace:
     curve.add_argument("--most", type=int, default=50, help="utterances per corpus")
     _add_export(commands.add_parser("export", help="write a checkpoint folder"))
     words = commands.add_parser("language-model", help="estimate an n-gram model of words")
-    words.add_argument("--text", type=Path, required=True, help="folder of text files")
-    words.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
     words.add_argument(
         "--synthetic", type=Path, help="the folder that `synthesize` made: its held-out sentences are left out"
     )
     words.add_argument("--out", type=Path, required=True, help="a checkpoint's folder language_model")
+    marks = commands.add_parser("punctuation", help="train the network of marks and capitals")
+    marks.add_argument("--out", type=Path, default=Path("data/punctuation"))
+    marks.add_argument("--epochs", type=float, default=12.0)
     every = commands.add_parser("all", help="from texts and recordings to a checkpoint folder")
-    every.add_argument("--text", type=Path, required=True, help="folder of text files")
-    every.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
+    for one in (words, marks, every):
+        one.add_argument("--text", type=Path, required=True, help="folder of text files")
+        one.add_argument("--speech", type=Path, required=True, help="folder with manifest.jsonl")
     every.add_argument("--encoder", type=Path, help="a Whisper encoder's folder, whose states are predicted, too")
     every.add_argument("--aligner", type=Path, help="a model of the same shape, by which words make new sentences")
     every.add_argument("--minutes", type=float, required=True, help="of training in all, those of --again aside")
@@ -275,6 +278,10 @@ def main(given: Sequence[str] | None = None) -> None:
         _curve(arguments)
     elif arguments.command == "language-model":
         _language_model(arguments)
+    elif arguments.command == "punctuation":
+        from auricle.training import punctuation
+
+        punctuation.make(arguments.text, arguments.speech, arguments.out, arguments.epochs)
     elif arguments.command == "diarization":
         pretrain_diarization.main(arguments)
     elif arguments.command == "whisper-decoder":
