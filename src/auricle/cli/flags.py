@@ -95,6 +95,12 @@ LanguageModel = Annotated[
         help="An n-gram language model, ARPA or KenLM (CTC); default: the model's own.", rich_help_panel=_DECODING
     ),
 ]
+Punctuate = Annotated[
+    bool,
+    typer.Option(
+        "--punctuate", help="Add punctuation and capitals to English text without any (CTC).", rich_help_panel=_DECODING
+    ),
+]
 InitialPrompt = Annotated[
     str | None, typer.Option(help="Text that sets style and names (Whisper).", rich_help_panel=_DECODING)
 ]
