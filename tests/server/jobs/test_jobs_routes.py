@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,8 @@ def test_base64_in_json_is_accepted(site: Any) -> None:
         ({"url": "\ud800"}, 400, "lone surrogate"),
         ({"upload": "x", "name": "\ud800"}, 400, "lone surrogate"),
         ({"upload": "x", "parameters": {"\udfff": 1}}, 400, "lone surrogate"),
+        ({"inputs": "UklGRg==", "parameters": {"temperature": math.inf}}, 400, "NaN or infinite"),
+        ({"inputs": "UklGRg==", "parameters": {"temperature": [math.nan]}}, 400, "NaN or infinite"),
         ({"upload": "nope"}, 404, "no upload"),
         ({"uplaod": "nope"}, 400, "did you mean 'upload'"),
         ({}, 400, "one recording is expected, and none came"),
@@ -89,6 +92,22 @@ def test_what_is_wrong_is_said_and_leaves_nothing(site: Any, body: Any, status: 
     assert told in reply.json()["error"]
     assert site.client.get("/jobs").json()["jobs"] == []
     assert list(site.jobs.files.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", ['{"prompt": "\\ud800"}', '{"temperature": NaN}', '{"temperature": -1e400}'])
+def test_what_could_not_be_told_back_is_refused_in_the_query_too(site: Any, value: str) -> None:
+    for name in ("parameters", "webhook"):
+        reply = site.client.post("/jobs", content=AUDIO, params={name: value})
+        assert (reply.status_code, reply.json()["error"][:12]) == (400, "the JSON has")
+    assert site.client.get("/jobs").json()["jobs"] == []
+
+
+def test_a_job_of_before_with_a_number_that_json_lacks_is_listed(site: Any) -> None:
+    job = site.client.post("/jobs", content=AUDIO).json()
+    with site.jobs.store.database.writing() as file:
+        file.execute("UPDATE jobs SET parameters = ?", ('{"temperature": Infinity}',))
+    (listed,) = site.client.get("/jobs").json()["jobs"]
+    assert (listed["id"], listed["parameters"]) == (job["id"], {"temperature": "inf"})
 
 
 @pytest.mark.parametrize(

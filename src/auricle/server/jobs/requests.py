@@ -46,8 +46,7 @@ def asked_in_json(data: Any) -> Asked:
     """
     if not isinstance(data, Mapping):
         raise Refused(400, f"the JSON is {type(data).__name__}; give an object with 'url', 'upload' or 'inputs'")
-    if not _is_text(data):
-        raise Refused(400, "the JSON has half of a character (a lone surrogate); write texts as UTF-8")
+    _check_kept(data)
     for name in data:
         if name not in _NAMES:
             known = f"{nearest(name, _NAMES) or f'; there are {_listed()}'}, and the rest goes into 'parameters'"
@@ -66,6 +65,7 @@ def asked_in_text(pairs: Iterable[tuple[str, str]]) -> Asked:
     for name in ("parameters", "webhook"):
         if str(known.get(name, "")).lstrip().startswith("{"):
             known[name] = _json(name, known[name])
+    _check_kept(known)
     asked = _asked(known)
     return replace(asked, parameters=flattened({**values, "parameters": asked.parameters}))
 
@@ -103,13 +103,24 @@ def _asked(data: Mapping[str, Any]) -> Asked:
     )
 
 
-def _is_text(data: Any) -> bool:
-    """Say whether all texts can be stored and told back."""
+def _check_kept(data: Any) -> None:
+    """Refuse what can be stored and never be told back as JSON: one such job would spoil the list of all.
+
+    Raises:
+        Refused: 400.
+    """
     try:
-        json.dumps(data, ensure_ascii=False).encode()
-    except (UnicodeEncodeError, RecursionError):
-        return False
-    return True
+        json.dumps(data, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise Refused(
+            400, "the JSON has half of a character (a lone surrogate); write texts as UTF-8", code="invalid_json"
+        ) from None
+    except ValueError:
+        raise Refused(
+            400, "the JSON has a number that is NaN or infinite (1e400 is, too); give finite ones", code="invalid_json"
+        ) from None
+    except RecursionError:
+        raise Refused(400, "the JSON is nested too deeply", code="invalid_json") from None
 
 
 def _json(name: str, text: str) -> Any:

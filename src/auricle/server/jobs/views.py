@@ -11,6 +11,7 @@ from typing import Any
 from auricle.audio.fetch import shown
 from auricle.server.errors import Refused
 from auricle.server.jobs.store import DONE, Job
+from auricle.server.openai_replies import plain
 from auricle.server.speakers import without_recordings
 
 
@@ -27,7 +28,7 @@ def job_view(
         "name": order.name,
         "url": None if order.url is None else shown(order.url),
         "size": order.size,
-        "parameters": without_recordings(order.parameters),
+        "parameters": plain(without_recordings(order.parameters)),
         "progress": {"done": job.done, "duration": job.duration},
         "position": position,
         "created": timestamp(job.created),
