@@ -269,6 +269,11 @@ def test_wrong_parameters_are_refused_with_400(post: Any, data: bytes, parameter
     assert told in refused(post(MODEL, json=in_json(data, parameters=parameters)), 400).replace("/tmp", "")
 
 
+def test_half_of_a_character_is_told_as_a_question_mark(post: Any, data: bytes) -> None:
+    query = {"hotwords": "x", "parameters": '{"hotwords": "\\ud800"}'}
+    assert 'hotwords is "x" and "?"; give it once' in refused(post(MODEL, content=data, params=query), 400)
+
+
 def test_a_form_without_recording_is_refused(post: Any) -> None:
     files: dict[str, Any] = {"prompt": (None, "x")}
     assert "no file (its fields: prompt)" in refused(post(MODEL, files=files), 400)

@@ -67,12 +67,14 @@ class Refused(Exception):  # noqa: N818  it is what happens to a request, and no
         param: str | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
+        # Half of a character, as JSON's escapes can write, has no place in a reply.
+        message = message.encode(errors="replace").decode()
         super().__init__(message)
         self.status = status
         self.message = message
         self.code = code or f"http_{status}"
         self.headers = dict(headers or {})
-        self.param = param
+        self.param = None if param is None else param.encode(errors="replace").decode()
         self.extra = dict(extra or {})
 
 
