@@ -166,6 +166,8 @@ def test_paths_info_takes_forms_and_json_and_leaves_out_what_is_absent(live) -> 
         ]  # fmt: skip
     for body in (b"", b"{", b"paths", b"\xff=1"):
         assert httpx.post(url, content=body).status_code == 400
+    json_type = {"content-type": "application/json"}
+    assert httpx.post(url, content=b"[" * 100_000, headers=json_type).status_code == 400
     for wrong in ([], {"paths": 3}, {"paths": [1]}):
         assert httpx.post(url, json=wrong).status_code == 400
     assert httpx.post(url, content=b"paths=" + b"x" * 2_000_000).status_code == 413

@@ -225,7 +225,7 @@ async def _read_paths(request: Request) -> tuple[list[str], bool]:
         else:
             form = parse_qs(body.decode())
             paths, expand = form["paths"], form.get("expand", [""])[-1].lower() == "true"
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         paths = None
     paths = [paths] if isinstance(paths, str) else paths
     if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
