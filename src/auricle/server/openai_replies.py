@@ -209,12 +209,14 @@ def finite(number: float) -> float:
 
 def plain(value: Any) -> Any:
     """Return what JSON makes of options: mappings and lists of them, texts for what it has no kind for."""
-    if value is None or isinstance(value, bool | int | str):
+    if value is None or isinstance(value, bool | int):
         return value
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()  # half of a character is none that a reply may have
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if hasattr(value, "items"):
-        return {str(name): plain(inner) for name, inner in value.items()}
+        return {plain(str(name)): plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(inner) for inner in value]
     return str(value)

@@ -102,12 +102,12 @@ def test_what_could_not_be_told_back_is_refused_in_the_query_too(site: Any, valu
     assert site.client.get("/jobs").json()["jobs"] == []
 
 
-def test_a_job_of_before_with_a_number_that_json_lacks_is_listed(site: Any) -> None:
+def test_a_job_of_before_with_what_json_lacks_is_listed(site: Any) -> None:
     job = site.client.post("/jobs", content=AUDIO).json()
     with site.jobs.store.database.writing() as file:
-        file.execute("UPDATE jobs SET parameters = ?", ('{"temperature": Infinity}',))
+        file.execute("UPDATE jobs SET parameters = ?", ('{"temperature": Infinity, "prompt": "\\ud800"}',))
     (listed,) = site.client.get("/jobs").json()["jobs"]
-    assert (listed["id"], listed["parameters"]) == (job["id"], {"temperature": "inf"})
+    assert (listed["id"], listed["parameters"]) == (job["id"], {"temperature": "inf", "prompt": "?"})
 
 
 @pytest.mark.parametrize(
