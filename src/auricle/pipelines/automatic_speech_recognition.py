@@ -179,11 +179,6 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
             OptionError: at once, when a parameter has an unknown name, a wrong value or a conflict.
         """
         request, batch_size, on_error = self.read_call(parameters, batch_size, on_error)
-        if told is not None and getattr(request.options, "punctuate", False):
-            raise OptionError(
-                "punctuate=True is refused where segments are told while a recording is heard: marks depend on the "
-                "words that follow; leave it out, or take the finished transcript"
-            )
         request = replace(
             request,
             progress=None if progress is None else Meter(progress),
@@ -266,7 +261,9 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         kept: dict[str, Any] = (
             {} if request.places is None else {"journals": [row for one in batch for row in one.journals()]}
         )
-        if request.told is not None:
+        # A mark depends on the words behind it: what is punctuated is final when all was heard.
+        tells_at_end = request.told is not None and getattr(request.options, "punctuate", False)
+        if request.told is not None and not tells_at_end:
             kept = {"journals": [feed for one in batch for feed in self._feeds(one, request.told)]}
         meter = request.progress if isinstance(request.progress, Meter) else None
         if meter is not None:
@@ -276,6 +273,9 @@ class AutomaticSpeechRecognitionPipeline(Pipeline):
         if request.speakers is not None:
             results = self._told_apart(batch, results, request, meter)
         texts = [one for one in results if isinstance(one, Transcript)]
+        if request.told is not None and tells_at_end:
+            for text in texts:
+                request.told(text.segments)
         if meter is not None:
             meter.end(sum(text.duration or 0.0 for text in texts))
         if not request.has_provenance:

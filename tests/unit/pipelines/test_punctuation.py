@@ -13,6 +13,7 @@ from auricle.errors import OptionError
 from auricle.pipelines.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
 from auricle.pipelines.dialects import SEQ2SEQ, WHISPER
 from auricle.pipelines.speech_parameters import read_speech_parameters
+from auricle.results import Segment
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "librispeech-1320-122612-0008.ogg"
 
@@ -59,8 +60,12 @@ def test_channels_are_punctuated_each_by_itself(listen: AutomaticSpeechRecogniti
 def test_it_is_refused_while_the_words_behind_are_still_to_come(listen: AutomaticSpeechRecognitionPipeline) -> None:
     with pytest.raises(OptionError, match="punctuate=True is refused in a stream"):
         listen.stream(np.zeros(16000, dtype=np.float32), punctuate=True)
-    with pytest.raises(OptionError, match="punctuate=True is refused where segments are told"):
-        listen.transcripts([SAMPLE], told=lambda segments: None, punctuate=True)
+
+
+def test_segments_are_told_once_all_was_heard(listen: AutomaticSpeechRecognitionPipeline) -> None:
+    told: list[tuple[Segment, ...]] = []
+    (transcript,) = listen.transcripts([SAMPLE], told=told.append, punctuate=True)
+    assert told == [transcript.segments]
 
 
 def test_models_that_write_as_they_were_trained_to_take_only_true() -> None:
