@@ -52,10 +52,11 @@ def doctor(
         if as_json:
             typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:
+            width = max(len(finding.subject) for finding in findings)
             for finding in findings:
-                typer.echo(f"{finding.state:<4}  {finding.subject:<10}  {finding.detail}")
+                typer.echo(f"{finding.state:<4}  {finding.subject:<{width}}  {finding.detail}")
                 if finding.fix:
-                    typer.echo(f"{'':<18}fix: {finding.fix}")
+                    typer.echo(f"{'':<{width + 8}}fix: {finding.fix}")
         if any(finding.state == "fail" for finding in findings):
             raise typer.Exit(SOME_FAILED)
 
@@ -226,7 +227,13 @@ def check_extras() -> Iterator[Finding]:
     for package, extra, purpose in (
         ("kenlm", "lm", "n-gram language models (--lm)"),
         ("sounddevice", "mic", "the microphone (auricle listen)"),
+        ("fastapi", "server", "the server (auricle serve)"),
+        ("PIL", "vision", "images"),
+        ("llguidance", "structured", "texts of a given form (response_format)"),
         ("transformers", "transformers", "models that are not native, which transformers runs"),
+        ("pyarrow", "data", "datasets in Parquet"),
+        ("datasets", "datasets", "datasets of the Hub"),
+        ("ray", "ray", "several machines (--cluster)"),
         ("rapidfuzz", "evaluate", "error rates (auricle evaluate)"),
         ("whisper_normalizer", "evaluate", "Whisper's normalisers (auricle evaluate)"),
         ("pyannote.metrics", "evaluate", "scores of diarization"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,14 @@ def test_doctor_notes_extras_that_are_absent_whole(monkeypatch: pytest.MonkeyPat
     findings = {finding.subject: finding for finding in doctor_command.check_extras()}
     assert findings["pyannote.metrics"].state == "note"
     assert findings["pyannote.metrics"].fix == "pip install 'auricle[evaluate]'"
+
+
+def test_doctor_names_every_extra_that_a_user_installs(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    fixes = {finding.fix for finding in doctor_command.check_extras()}
+    of_users = set(project["optional-dependencies"]) - {"bench", "test", "train"}  # train is part of evaluate
+    assert fixes == {f"pip install 'auricle[{extra}]'" for extra in of_users}
 
 
 def test_doctor_tries_to_write_instead_of_trusting_the_mode(tmp_path: Path) -> None:
