@@ -228,9 +228,10 @@ def _checked_hub_name(name: str, revision: str | None) -> str:
     if address:
         raise ModelNotFoundError(f"{name} is an address; give the model's name, {address[1]!r}.")
     if not _HUB_NAME.fullmatch(name) or ".." in name or "--" in name or len(name) > 96:
+        hint = _neighbours(Path(name)) if Path(name).parts[0] != name and Path(Path(name).parts[0]).is_dir() else ""
         raise ModelNotFoundError(
             f"{name!r} is neither an existing folder nor a name the Hub allows (at most 96 letters, digits, "
-            "'-', '_' and '.', in one or two parts as 'org/model')."
+            f"'-', '_' and '.', in one or two parts as 'org/model'){hint}."
         )
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise OptionError(f"revision {revision!r} is no branch, tag or commit; expected such as 'main' or 'v1.0'.")

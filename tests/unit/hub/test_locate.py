@@ -39,6 +39,14 @@ def test_mistyped_folder_names_its_neighbour(cache: Path, tmp_path: Path) -> Non
         locate("models/whisper-tyni")
 
 
+def test_mistyped_folder_far_below_names_its_neighbour(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first" / "best").mkdir(parents=True)
+    with pytest.raises(ModelNotFoundError, match=r"neither an existing folder .*; did you mean 'best'\.$"):
+        locate("runs/first/bets")
+    with pytest.raises(ModelNotFoundError, match=r"neither an existing folder .*; runs does, but nothing of that name"):
+        locate("runs/second/best")
+
+
 def test_file_is_refused_with_its_folder_named(tmp_path: Path) -> None:
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"x")
