@@ -254,6 +254,10 @@ def _decoded(chunks: Iterable[bytes], name: str, limits: AudioLimits) -> Iterato
             container_options={"format_whitelist": FORMATS, "protocol_whitelist": ""},
         )
     except av.error.FFmpegError as error:
+        if not reader.n_bytes and reader.interrupt is None:
+            raise AudioFormatError(
+                f"{name} cannot be decoded while it comes in: nothing arrived (0 bytes); look at what writes to it"
+            ) from error
         raise reader.interrupt or _undecodable(error, name) from error
     with container:
         if not container.streams.audio:
@@ -298,6 +302,7 @@ class _Reader:
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks, self._rest = iter(chunks), b""
+        self.n_bytes = 0  # that were given
         self.interrupt: KeyboardInterrupt | None = None
 
     def __call__(self, n_bytes: int) -> bytes:
@@ -307,4 +312,5 @@ class _Reader:
             except KeyboardInterrupt as interrupt:  # which does not pass through FFmpeg
                 self.interrupt = interrupt
         found, self._rest = self._rest[:n_bytes], self._rest[n_bytes:]
+        self.n_bytes += len(found)
         return found

@@ -259,7 +259,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_read(
         ([b"ab"], {}, "with raw=True"),
         ([np.zeros(5)], {"raw": True, "sampling_rate": RATE}, "expected bytes of 16-bit samples"),
         (OneWay(b"no recording at all " * 100), {}, "cannot be decoded while it comes in"),
-        (OneWay(b""), {}, "cannot be decoded while it comes in"),
+        (OneWay(b""), {}, r"cannot be decoded while it comes in: nothing arrived \(0 bytes\)"),
     ],
 )
 def test_blocks_that_are_no_sound_are_refused(source: Any, options: dict[str, Any], message: str) -> None:
