@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from auricle.errors import OptionError, nearest
+from auricle.errors import OptionError, TensorError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -124,6 +125,7 @@ def make_engine(
 
     Raises:
         OptionError: for an engine, device or dtype that is unknown or absent from this machine.
+        TensorError: for weights that are no numbers; those of a model that writes text are not looked at.
     """
     if name != "auto" and name not in ENGINES:
         raise OptionError(
@@ -135,8 +137,24 @@ def make_engine(
         name = "reference" if is_half else BEST.get(place.type, "reference")
     module, _, attribute = ENGINES[name].partition(":")
     engine = getattr(importlib.import_module(module), attribute)
+    _refuse_broken(model)
     chosen = None if dtype == "auto" and name != "reference" else resolve_dtype(dtype)
     return cast("Engine", engine(model, place, chosen))
+
+
+def _refuse_broken(model: nn.Module) -> None:
+    """Refuse NaN and infinity before kernels make integers of them."""
+    import torch
+
+    if getattr(model, "kind", None) == "causal":  # gigabytes in the file's memory, of which only some may be read
+        return
+    for name, weights in model.named_parameters():
+        # Four times as fast as isfinite(), and NaN is both.
+        if weights.numel() and not all(math.isfinite(float(one)) for one in torch.aminmax(weights.detach())):
+            raise TensorError(
+                f"the weights {name} hold NaN or infinite numbers, and finite ones were expected: the checkpoint is "
+                "damaged or its training went astray; take another one, or an earlier step of it"
+            )
 
 
 def resolve_device(device: str | int | torch.device) -> torch.device:

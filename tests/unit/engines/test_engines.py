@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from auricle.audio.features import Features
 from auricle.engines import make_engine, resolve_device, resolve_dtype
 from auricle.engines.reference import ReferenceEngine
-from auricle.errors import OptionError
+from auricle.errors import OptionError, TensorError
 
 
 class TwoFrameCTC(nn.Module):
@@ -104,3 +106,14 @@ def test_every_way_to_say_a_dtype_is_understood(dtype: str | torch.dtype, expect
 def test_dtype_that_models_do_not_run_in_is_refused(dtype: str | torch.dtype) -> None:
     with pytest.raises(OptionError, match=r"expected 'auto', float32, bfloat16, float16"):
         resolve_dtype(dtype)
+
+
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_no_numbers_are_refused_by_name(name: str, number: float) -> None:
+    """Packed to integers they would be some numbers, and the text some text."""
+    model = TwoFrameCTC()
+    with torch.no_grad():
+        model.head.weight[2, 3] = number
+    with pytest.raises(TensorError, match=r"weights head\.weight hold NaN or infinite"):
+        make_engine(model, name=name)
