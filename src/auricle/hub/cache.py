@@ -118,7 +118,10 @@ def unmatched(listing: Iterable[str], extra_files: Sequence[str]) -> list[str]:
 
 
 def scan_cache() -> list[CachedModel]:
-    """List the cached snapshots that hold a configuration and whole weights, by name."""
+    """List the cached snapshots that hold a configuration and whole weights, by name.
+
+    Of adapters those whose model is on this disk, too.
+    """
     found: list[CachedModel] = []
     for storage in sorted(cache_root().glob("models--*")):
         name = storage.name.removeprefix("models--").replace("--", "/")
@@ -133,7 +136,19 @@ def scan_cache() -> list[CachedModel]:
                 size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
                 names = tuple(ref for ref, commit in refs.items() if commit == folder.name)
                 found.append(CachedModel(name, folder.name, size, folder, names))
-    return found
+    here = {BUNDLED, *(one.name for one in found if (one.folder / "config.json").exists())}
+    return [one for one in found if _base_of(one.folder) in here]
+
+
+def _base_of(folder: Path) -> str:
+    """Return the model that an adapter belongs to; of whole models, and of folders on this disk, the bundled one."""
+    if (folder / "config.json").exists():
+        return BUNDLED
+    try:
+        base = str(json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
+        return BUNDLED if Path(base).expanduser().is_dir() else base
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # what is wrong with the file is said when it is read
 
 
 def _storage(name: str) -> Path:

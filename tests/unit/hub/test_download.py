@@ -147,6 +147,11 @@ def test_an_adapter_is_fetched_with_its_weights_and_used_offline(
         listing.unlink()  # as other programs fetch it
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert locate("org/adapter") == locate_config("org/adapter") == folder
+    assert "org/adapter" not in [model.name for model in cached_models()]  # its model is not here
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.add("org/model", FILES)
+    locate("org/model")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "org/adapter" in [model.name for model in cached_models()]
     (folder / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelNotFoundError, match=r"partly in the cache \(missing: weights\)"):
