@@ -111,6 +111,27 @@ def test_generation_has_three_names(nest: str) -> None:
     assert options({nest: None}, WHISPER)[0].n_beams == 1
 
 
+@pytest.mark.parametrize("name", sorted({*GENERATION} - {"early_stopping"}))  # of which text is a value
+def test_null_in_a_query_is_what_it_is_in_json(dialect: Dialect, name: str) -> None:
+    assert adapted({name: "null"}, dialect, 64) == adapted({name: None}, dialect, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "dialect_name"),
+    [
+        ("chunk_length_s", 1e308, "ctc"),
+        ("stride_length_s", [1e308, 1], "ctc"),
+        ("alpha", "-1e30", "ctc"),
+        ("min_silence_s", 1e308, "whisper"),
+        ("repetition_penalty", 10**30, "whisper"),
+    ],
+)
+def test_numbers_whose_products_are_none_are_refused(name: str, value: Any, dialect_name: str) -> None:
+    with pytest.raises(Refused, match=f"^{name} is .*; expected at most 1000000000$") as caught:
+        adapted({name: value}, DIALECTS[dialect_name])
+    assert caught.value.status == 400
+
+
 def test_a_value_given_twice_must_be_the_same() -> None:
     assert flattened({"num_beams": 2, "generate": {"num_beams": 2}}) == {"num_beams": 2}
     assert flattened({"num_beams": None, "generate": {"num_beams": 2}}) == {"num_beams": 2}

@@ -255,6 +255,13 @@ def test_labels_are_letters_beside_the_names_that_are_known() -> None:
     assert letters(["channel 1"], [])["channel 1"] == "channel 1"
 
 
+@pytest.mark.parametrize("value", ["99999999999999999999999", 10**30, {"max_speakers": 10_001}])
+def test_more_speakers_than_anybody_hears_are_refused(value: Any) -> None:
+    with pytest.raises(Refused, match="expected at most 10000") as caught:
+        read_speakers(value)
+    assert (caught.value.status, caught.value.param) == (400, "speakers")
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("true", True), ("2", 2), (2.0, 2), ('{"min_speakers": 2}', {"min_speakers": 2})]
 )

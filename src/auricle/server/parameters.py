@@ -41,6 +41,7 @@ _EVERYWHERE = {
     "speakers": frozenset({"bool", "int"}),
 }
 _STEEPEST = 100  # a length to this power is still a number
+_ENORMOUS = 1e9  # more than the seconds of a lifetime, or the beams of any search
 _CANDIDATES = 4  # of contrastive search, as its authors have it (Su et al. 2022)
 
 
@@ -130,7 +131,9 @@ def adapted(given: Mapping[str, Any], dialect: Dialect, room: int | None = None)
         if name in _OF_THE_SERVER:
             notes.append(Note(name, f"{name} is not used: {_OF_THE_SERVER[name]}"))
         elif value is not None or name in dialect.off:
-            read[name] = _checked(name, value, dialect)
+            checked = _checked(name, value, dialect)
+            if checked is not None or name in dialect.off:  # a query has null as text
+                read[name] = checked
     for settle in (_leave_out, _settle_search):
         settle(read, dialect, notes)
     if room is not None:
@@ -233,6 +236,8 @@ def _checked(name: str, value: Any, dialect: Dialect) -> Any:
     is_listed = isinstance(value, str) and value.lstrip().startswith("[")
     if name not in dialect.written or name in GENERATION or is_listed:
         value = _typed(value, kinds)
+    if name != "seed" and name not in _LENGTHS:
+        _refuse_enormous(name, value)
     allowed = GENERATION.get(name)
     if allowed is None or value is None or ("numbers" in kinds and isinstance(value, list)):
         return value  # the pipeline checks the rest
@@ -240,6 +245,13 @@ def _checked(name: str, value: Any, dialect: Dialect) -> Any:
     if not fits or not allowed.holds(value):
         raise _refuse(name, f"{name} is {_told(value)}; expected {allowed.expected}")
     return value
+
+
+def _refuse_enormous(name: str, value: Any) -> None:
+    """Refuse numbers that no recording and no search has a use for, and whose products are none."""
+    for one in value if isinstance(value, list) else (value,):
+        if isinstance(one, int | float) and _ENORMOUS < abs(one) < math.inf:
+            raise _refuse(name, f"{name} is {_told(value)}; expected at most {_ENORMOUS:.0f}")
 
 
 def _typed(value: Any, kinds: frozenset[str]) -> Any:

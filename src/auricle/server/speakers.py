@@ -17,6 +17,7 @@ _EXPECTED = "true, the number of speakers, or an object with num_speakers, min_s
 # The names that a diarization gives; known speakers have their own.
 _NUMBERED = re.compile(r"SPEAKER_\d+")
 NOBODY = "unknown"
+MOST = 10_000  # speakers of one recording
 _SHOWN = 80  # characters of a value that is none
 
 
@@ -54,9 +55,14 @@ def heard(value: Any) -> Any:
                 raise _refuse("speakers.known is no object; expected names, each with a recording as a data: URL")
             value = {**value, "known": {name: recording(str(name), one) for name, one in known.items()}}
     try:
-        checked(value)
+        asked = checked(value)
     except OptionError as error:
         raise _refuse(str(error)) from None
+    counts = [] if asked is None else [getattr(asked, name) or 0 for name in COUNTS]
+    if max(counts, default=0) > MOST:
+        raise _refuse(
+            f"speakers asks for {max(counts)} speakers; expected at most {MOST}, or true to have them counted"
+        )
     return value
 
 
