@@ -113,15 +113,25 @@ def diarize(
 
 def run(order: Order, sources: Sequence[Source]) -> int:
     """Diarize every source; return how many failed."""
-    from auricle.cli.progress import Bar, total_duration
-
     write_utf8()
     if order.form == "rttm":
         _refuse_same_names(sources)
     if order.output is not None:
         check_file(order.output)
     who = load(order)
-    n_failed, contents = 0, []
+    contents: list[str] = []
+    try:
+        return _diarized(order, sources, who, contents)
+    finally:  # what is finished is kept when Ctrl-C ends the run
+        if order.output is not None and contents:
+            write_whole({order.output: "".join(contents)}, "--output")
+
+
+def _diarized(order: Order, sources: Sequence[Source], who: SpeakerDiarizationPipeline, contents: list[str]) -> int:
+    """Diarize every source, add what is written of each to `contents`, and return how many failed."""
+    from auricle.cli.progress import Bar, total_duration
+
+    n_failed = 0
     with Bar(order.quiet) as bar:
         bar.expect(total_duration(sources) if bar.live else None)
         results = who.diarizations(
@@ -140,14 +150,11 @@ def run(order: Order, sources: Sequence[Source]) -> int:
                 say(f"{source.name}: {warning.kind}: {warning.message}")
             if not result.turns and not order.quiet:
                 say(f"{source.name}: nobody is heard to speak")
-            content = written(order.form, source, result, several=len(sources) > 1)
-            contents.append(content)
+            contents.append(written(order.form, source, result, several=len(sources) > 1))
             if order.output is None:
                 with bar.aside():
-                    sys.stdout.write(content)
+                    sys.stdout.write(contents[-1])
                     sys.stdout.flush()
-    if order.output is not None and contents:
-        write_whole({order.output: "".join(contents)}, "--output")
     return n_failed
 
 

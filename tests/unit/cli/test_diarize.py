@@ -73,6 +73,17 @@ def test_a_file_takes_its_format_from_its_ending(made: MadeUp, tmp_path: Path) -
     assert json.loads((tmp_path / "talk.JSON").read_text())["file"] == "talk.wav"
 
 
+def test_what_is_finished_is_in_the_file_when_ctrl_c_ends_the_run(made: MadeUp, tmp_path: Path) -> None:
+    def interrupted(sources: list[str], **_: Any) -> Iterator[Any]:
+        yield FOUND
+        raise KeyboardInterrupt
+
+    made.diarizations = interrupted  # type: ignore[method-assign]
+    result = run("talk.wav", "more.wav", "-o", str(tmp_path / "all.rttm"), "-q")
+    assert (result.exit_code, result.stderr) == (130, "auricle: interrupted; what was finished is kept\n")
+    assert {line.split()[1] for line in (tmp_path / "all.rttm").read_text().splitlines()} == {"talk"}
+
+
 def test_what_is_asked_for_arrives(made: MadeUp, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("ann=1.wav", "bo.wav"):
