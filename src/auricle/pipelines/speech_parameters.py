@@ -74,7 +74,7 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
         known = ", ".join(repr(value) for value in dialect.times)
         raise OptionError(f"return_timestamps={times!r} is refused by {dialect.model}; it takes {known}")
     language = flat.pop("return_language", None)
-    if language not in (None, False, True) or (language and not dialect.languages):
+    if not _is_one_of(language, (None, False, True)) or (language and not dialect.languages):
         reason = "it must be True or False" if dialect.languages else "it does not know which language it hears"
         raise OptionError(f"return_language={language!r} is refused by {dialect.model}: {reason}")
     channels = _channels(flat.pop("channels")) if "channels" in flat else "mix"
@@ -167,7 +167,7 @@ def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
     """Return the field of the options that a parameter sets; None if its value is the only one there is."""
     if name in dialect.fixed:
         values, reason = dialect.fixed[name]
-        if value not in values:
+        if not _is_one_of(value, values):
             raise OptionError(f"{name}={value!r} is refused by {dialect.model}: {reason}")
         return None
     if name in dialect.refused:
@@ -185,6 +185,11 @@ def _field_of(name: str, value: Any, dialect: Dialect) -> str | None:
         }
         raise unknown_parameter(name, known, dialect.model)
     return dialect.fields[name]
+
+
+def _is_one_of(value: Any, values: tuple[Any, ...]) -> bool:
+    """Say whether a value equals one of some; arrays, which have no one truth of equality, equal none."""
+    return (isinstance(value, str) or not hasattr(value, "__len__")) and value in values
 
 
 def _refuse_other_type(name: str, value: Any, field_name: str, dialect: Dialect) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from auricle.errors import ConfigError, OptionError
 from auricle.pipelines.dialects import CTC, SEQ2SEQ, WHISPER
@@ -116,6 +117,14 @@ def test_every_refused_name_is_in_its_message(dialect: Dialect) -> None:
     for name in dialect.refused:
         with pytest.raises(OptionError, match=rf"^{name}=1 is refused by {dialect.model}: \w"):
             read(dialect, **{name: 1})
+
+
+@pytest.mark.parametrize("value", [np.array([1, 2]), torch.tensor([1, 2]), np.array(["a", "b"])], ids=str)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_an_array_is_refused_by_name_wherever_a_few_values_are_known(dialect: Dialect, value: Any) -> None:
+    for name in (*dialect.fixed, *dialect.meant, "return_language", "return_timestamps", "channels"):
+        with pytest.raises(OptionError, match=f"^{name}="):
+            read(dialect, **{name: value})
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
