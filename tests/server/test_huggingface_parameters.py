@@ -132,6 +132,14 @@ def test_numbers_whose_products_are_none_are_refused(name: str, value: Any, dial
     assert caught.value.status == 400
 
 
+def test_a_window_is_not_decoded_at_thousands_of_temperatures() -> None:
+    few = [0.0, *[0.5] * 19]
+    assert adapted({"temperature": few}, WHISPER).parameters == {"temperature": few}
+    for many in ([0.5] * 21, ",".join(["0.5"] * 21), ["0.5"] * 21):
+        with pytest.raises(Refused, match="temperature has 21 values; expected at most 20"):
+            adapted({"temperature": many}, WHISPER)
+
+
 def test_a_value_given_twice_must_be_the_same() -> None:
     assert flattened({"num_beams": 2, "generate": {"num_beams": 2}}) == {"num_beams": 2}
     assert flattened({"num_beams": None, "generate": {"num_beams": 2}}) == {"num_beams": 2}

@@ -42,6 +42,7 @@ _EVERYWHERE = {
 }
 _STEEPEST = 100  # a length to this power is still a number
 _ENORMOUS = 1e9  # more than the seconds of a lifetime, or the beams of any search
+_MOST_TEMPERATURES = 20  # Whisper's own are 6
 _CANDIDATES = 4  # of contrastive search, as its authors have it (Su et al. 2022)
 
 
@@ -248,7 +249,10 @@ def _checked(name: str, value: Any, dialect: Dialect) -> Any:
 
 
 def _refuse_enormous(name: str, value: Any) -> None:
-    """Refuse numbers that no recording and no search has a use for, and whose products are none."""
+    """Refuse numbers that no recording and no search has a use for, and more temperatures than are ever tried."""
+    if name == "temperature" and isinstance(value, list) and len(value) > _MOST_TEMPERATURES:
+        # Each decodes the window again, and all others wait: it is ended between windows.
+        raise _refuse(name, f"temperature has {len(value)} values; expected at most {_MOST_TEMPERATURES}")
     for one in value if isinstance(value, list) else (value,):
         if isinstance(one, int | float) and _ENORMOUS < abs(one) < math.inf:
             raise _refuse(name, f"{name} is {_told(value)}; expected at most {_ENORMOUS:.0f}")
