@@ -113,6 +113,17 @@ def test_byte_level_vocabularies(folder: Path) -> None:
     assert_same(*both(folder))
 
 
+def test_extra_special_tokens_may_be_named_by_their_roles(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["extra_special_tokens"] = {"image_token": "<image>", "boi_token": "<|im_start|>"}
+    path.write_text(json.dumps(settings), encoding="utf-8")
+    theirs, ours = both(folder)
+    assert_same(theirs, ours)
+    for text in ("an image_token here", "an <image> here", "<|head|> and <|end|>"):
+        assert ours.encode(text) == theirs(text)["input_ids"]
+
+
 def test_vocabularies_in_the_manner_of_llama_2(tmp_path: Path) -> None:
     from tokenizers import Tokenizer, decoders, models, normalizers, processors
 

@@ -36,7 +36,9 @@ class WritingTokenizer:
         self.roles = {
             name: value for name, value in settings.items() if name.endswith("_token") and isinstance(value, str)
         }
-        extra = settings.get("additional_special_tokens") or settings.get("extra_special_tokens") or []
+        additional, extra = settings.get("additional_special_tokens") or [], settings.get("extra_special_tokens") or []
+        # A list of further tokens stands for the older one; a dictionary has further roles and their tokens.
+        extra = [*extra.values(), *additional] if isinstance(extra, dict) else extra or additional
         named = [*self.roles.values(), *(one["content"] if isinstance(one, dict) else one for one in extra)]
         known = {token.content for token in backend.get_added_tokens_decoder().values() if token.special}
         backend.add_special_tokens(
