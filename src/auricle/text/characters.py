@@ -186,12 +186,29 @@ def read_object(path: Path, required: bool = False) -> dict[str, Any]:
             raise ConfigError(f"{path} is missing; copy the checkpoint's tokenizer files beside its config.json")
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON: {error}; fetch the file again") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path} holds a {type(value).__name__}, expected a JSON object; fetch the file again")
     return value
+
+
+def read_utf8(path: Path) -> str:
+    """Return the text of a checkpoint's file, without a byte order mark.
+
+    Raises: ConfigError for other encodings, and for a git-LFS pointer in its place.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error}; fetch the file again") from error
+    if text.startswith("version https://git-lfs"):
+        raise ConfigError(
+            f"{path} is a git-LFS pointer and not the file; run 'git lfs pull' in {path.parent}, or download the model "
+            "by its Hub name"
+        )
+    return text
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

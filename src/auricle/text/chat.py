@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from auricle.errors import ConfigError, MissingExtraError, OptionError
+from auricle.text.characters import read_utf8
 
 FILE = "chat_template.jinja"
 FOLDER = "additional_chat_templates"  # each file a template by its name
@@ -45,7 +46,7 @@ class ChatTemplates:
         if (folder / FILE).is_file():
             files["default"] = folder / FILE
         if files:
-            return cls({name: path.read_text(encoding="utf-8") for name, path in files.items()})
+            return cls({name: read_utf8(path) for name, path in files.items()})
         given = settings.get("chat_template")
         if given is None:
             return cls()

@@ -13,7 +13,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from auricle.errors import ConfigError, OptionError, nearest
-from auricle.text.characters import CLEAN_UP, read_object, read_settings
+from auricle.text.characters import CLEAN_UP, read_object, read_settings, read_utf8
 
 SECONDS_PER_TIMESTAMP = 0.02  # Whisper's timestamp tokens count steps of two encoder frames' hop, 20 ms
 N_TIMESTAMPS = 1501  # of them, from 0.00 to 30.00 s; ids behind the last are tokens that somebody added
@@ -164,8 +164,9 @@ def read_backend(folder: Path) -> Backend:
     Raises: ConfigError if it is malformed.
     """
     path = folder / "tokenizer.json"
+    text = read_utf8(path)
     try:
-        return Backend.from_file(str(path))
+        return Backend.from_str(text)
     except Exception as error:  # the library raises plain Exception for every malformed file
         raise ConfigError(f"{path} cannot be read as a tokenizer: {error}; fetch the file again") from error
 
@@ -193,7 +194,7 @@ def byte_level_bpe(folder: Path, settings: dict[str, Any]) -> Backend:
     path = folder / "merges.txt"
     if not path.is_file():
         raise ConfigError(f"{folder} has neither tokenizer.json nor merges.txt; copy one of them from the checkpoint")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_utf8(path).splitlines()
     pairs = [line.partition(" ") for line in lines if line and not line.startswith("#version")]
     merges = [(left, right) for left, _, right in pairs]
     if not all(left and right and " " not in right for left, right in merges):

@@ -183,3 +183,12 @@ def test_callers_messages_stay_as_they_are() -> None:
     before = json.dumps(chat)
     render(PARTS, chat, continue_final_message=True)
     assert json.dumps(chat) == before
+
+
+def test_a_template_in_another_encoding_is_named_and_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "chat_template.jinja"
+    path.write_bytes("été".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"chat_template\.jinja is not UTF-8"):
+        ChatTemplates.from_folder(tmp_path, {})
+    path.write_bytes("été".encode("utf-8-sig"))
+    assert ChatTemplates.from_folder(tmp_path, {}).choose(None, False) == "été"

@@ -70,6 +70,19 @@ def test_malformed_tokenizer_is_named(parakeet: Path) -> None:
         open_tokenizer(parakeet, "parakeet_ctc")
 
 
+def test_a_pointer_in_place_of_the_tokenizer_is_told(parakeet: Path) -> None:
+    (parakeet / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json is a git-LFS pointer and not the file; run 'git lfs pull'"):
+        open_tokenizer(parakeet, "parakeet_ctc")
+
+
+def test_settings_may_begin_with_a_byte_order_mark(parakeet: Path) -> None:
+    expected = open_tokenizer(parakeet, "parakeet_ctc").decode([1, 2, 3])
+    path = parakeet / "tokenizer_config.json"
+    path.write_bytes(path.read_text(encoding="utf-8").encode("utf-8-sig"))
+    assert open_tokenizer(parakeet, "parakeet_ctc").decode([1, 2, 3]) == expected
+
+
 def test_language_is_refused_for_subwords(parakeet: Path) -> None:
     with pytest.raises(OptionError, match=r"target_lang='eng'"):
         open_tokenizer(parakeet, "parakeet_ctc", "eng")
