@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from auricle.cli.border import say, say_as_it_is
 from auricle.cli.evaluate_plan import Plan, choose_normalizer, loaded
+from auricle.cli.load import native
 from auricle.cli.startup import quick_imports
 from auricle.errors import AuricleError, OptionError
 
@@ -44,11 +45,14 @@ def measured(plan: Plan, sampling: Sampling) -> tuple[list[tuple[Entry, Score]],
 
 
 def load(model: str, plan: Plan) -> Any:
-    """Make the pipeline. This is where torch is loaded."""
+    """Make the pipeline. This is where torch is loaded.
+
+    Raises: TaskError for a model that transformers runs: its texts can be scored as predictions.
+    """
     with quick_imports():
         from auricle.pipelines import pipeline
 
-        return pipeline("automatic-speech-recognition", model, **plan.model_settings)
+        return native(pipeline("automatic-speech-recognition", model, **plan.model_settings))
 
 
 def rows_of(corpus: Corpus, plan: Plan, left_out: dict[str, int]) -> Iterator[Utterance]:

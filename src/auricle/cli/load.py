@@ -29,9 +29,17 @@ def load(order: Order) -> AutomaticSpeechRecognitionPipeline:
             limits=AudioLimits(allow_private_urls=order.allow_private_urls),
             **order.model_settings,
         )
-        if getattr(made, "is_bridged", False):
-            raise TaskError(
-                f"{made.name!r} is run by transformers, whose results come whole; take a model of a native family "
-                f"(docs/models.md), or in Python pipeline({made.task!r}, {made.name!r}), which gives its text"
-            )
-        return made
+        return native(made)
+
+
+def native(made: Any) -> Any:
+    """Return a pipeline that is run by models of this package.
+
+    Raises: TaskError for one that transformers runs.
+    """
+    if getattr(made, "is_bridged", False):
+        raise TaskError(
+            f"{made.name!r} is run by transformers, whose results come whole; take a model of a native family "
+            f"(docs/models.md), or in Python pipeline({made.task!r}, {made.name!r}), which gives its text"
+        )
+    return made

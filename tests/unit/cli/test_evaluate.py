@@ -69,6 +69,16 @@ def data(tmp_path: Path) -> Path:
     return folder / "manifest.jsonl"
 
 
+def test_a_model_that_transformers_runs_is_refused_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> None:
+    bridged = SimpleNamespace(is_bridged=True, name="sew", task="automatic-speech-recognition")
+    monkeypatch.setattr("auricle.pipelines.pipeline", lambda *_, **__: bridged)
+    result = call("evaluate", "--model", "sew", "--data", data, "--out", tmp_path / "out")
+    assert result.exit_code != 0
+    assert "'sew' is run by transformers, whose results come whole" in result.stderr
+
+
 @pytest.mark.timeout(120)
 def test_the_bundled_model_on_two_recordings(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.jsonl"
