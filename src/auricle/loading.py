@@ -80,6 +80,7 @@ class Loaded:
     features: Any  # a FeatureExtractor; an ImagePreprocessor of what sees; None for kind "causal", which reads text
     tokenizer: Any  # a Tokenizer; of "causal" a WritingTokenizer, of "vqa" a QuestionTokenizer, of classifiers None
     generation: dict[str, Any]  # generation_config.json, repaired
+    adapter: Path | None = None  # the folder of a LoRA adapter, whose weights are merged into those of `folder`
 
 
 def load(
@@ -153,6 +154,7 @@ def load(
         features=_features(folder, model_class.kind, raw["model_type"]),
         tokenizer=_tokenizer(written, model_class.kind, raw["model_type"], target_lang),
         generation=read_generation(folder, raw),
+        adapter=None if lora is None else own,
     )
 
 

@@ -17,7 +17,7 @@ from auricle.pipelines.speech_parameters import Request
 from auricle.results import Provenance
 
 _FILES = frozenset({".json", ".yaml", ".txt", ".model", ".safetensors", ".bin", ".binary", ".arpa", ".gz"})
-_PARTS = ("segmentation", "embedding", "language_model")  # folders of a checkpoint that hold files of its own
+_PARTS = ("segmentation", "embedding", "language_model", "punctuation")  # a checkpoint's folders
 _SAMPLES, _SAMPLE_BYTES = 64, 4096
 _WHOLE_BYTES = 1 << 20  # smaller files are read whole
 
@@ -33,11 +33,13 @@ class ModelIdentity:
     engine: str = "unknown"
     device: str = "cpu"
     dtype: str = "unknown"
+    lora: Path | None = None  # the folder of an adapter whose weights are merged into the model's
 
     @cached_property
     def revision(self) -> str | None:
-        """The commit of a Hub model, or the digest of a folder's files."""
-        return self.commit or (folder_digest(self.folder) if self.folder is not None else None)
+        """The commit of a Hub model, or the digest of a folder's files and its adapter's."""
+        folders = [folder for folder in (self.folder, self.lora) if folder is not None]
+        return self.commit or (folder_digest(*folders) if folders else None)
 
 
 def identify(loaded: Loaded, engine: Any, target_lang: str | None) -> ModelIdentity:
@@ -51,18 +53,22 @@ def identify(loaded: Loaded, engine: Any, target_lang: str | None) -> ModelIdent
         engine=next((name for name, where in ENGINES.items() if where == place), place),
         device=str(engine.device),
         dtype=engine.arithmetic,
+        lora=loaded.adapter,
     )
 
 
-def folder_digest(folder: Path) -> str:
-    """Return "sha256:" and the digest of a checkpoint's files: names, sizes and content.
+def folder_digest(*folders: Path) -> str:
+    """Return "sha256:" and the digest of the files of a checkpoint, or of several: names, sizes and content.
 
     Of files above 1 MiB, 64 pieces of 4 KiB are read, the first and the last among them: two sets of weights that
     were trained differently differ in every piece, and gigabytes need not be read.
     """
     digest = hashlib.sha256()
-    parts = [*folder.iterdir(), *(path for part in _PARTS for path in folder.glob(f"{part}/*"))]
-    for path in sorted(path for path in parts if path.suffix in _FILES and path.is_file()):
+    parts = [
+        sorted([*folder.iterdir(), *(path for part in _PARTS for path in folder.glob(f"{part}/*"))])
+        for folder in folders
+    ]
+    for path in (path for part in parts for path in part if path.suffix in _FILES and path.is_file()):
         size = path.stat().st_size
         digest.update(f"{path.name}\0{size}\0".encode("utf-8", "surrogateescape"))
         with path.open("rb") as file:

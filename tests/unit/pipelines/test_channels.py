@@ -217,6 +217,18 @@ def test_digest_of_a_folder_changes_with_any_of_its_weights_or_settings(tmp_path
     assert len({first, second, third, folder_digest(tmp_path)}) == 4
 
 
+def test_digest_of_several_folders_is_that_of_all_their_files(tmp_path: Path) -> None:
+    base, lora = tmp_path / "base", tmp_path / "lora"
+    for folder, text in ((base, "{}"), (lora, "{ }")):
+        folder.mkdir()
+        (folder / "config.json").write_text(text)
+    identity = ModelIdentity("tuned", folder=base, lora=lora)
+    before = identity.revision
+    assert len({before, folder_digest(base), folder_digest(lora)}) == 3
+    (lora / "config.json").write_text("{  }")
+    assert ModelIdentity("tuned", folder=base, lora=lora).revision != before
+
+
 def test_options_name_the_models_own_language_model_within_its_folder() -> None:
     pipe: Any = auricle.pipeline(model="bundled", device="cpu")
     (transcript,) = pipe.transcripts([np.zeros(8000, np.float32)])
