@@ -137,24 +137,16 @@ def make_engine(
         name = "reference" if is_half else BEST.get(place.type, "reference")
     module, _, attribute = ENGINES[name].partition(":")
     engine = getattr(importlib.import_module(module), attribute)
-    _refuse_broken(model)
-    chosen = None if dtype == "auto" and name != "reference" else resolve_dtype(dtype)
-    return cast("Engine", engine(model, place, chosen))
-
-
-def _refuse_broken(model: nn.Module) -> None:
-    """Refuse NaN and infinity before kernels make integers of them."""
-    import torch
-
-    if getattr(model, "kind", None) == "causal":  # gigabytes in the file's memory, of which only some may be read
-        return
-    for name, weights in model.named_parameters():
-        # Four times as fast as isfinite(), and NaN is both.
-        if weights.numel() and not all(math.isfinite(float(one)) for one in torch.aminmax(weights.detach())):
+    # Kernels would make integers of NaN. aminmax is NaN where a number is, and many times as fast as isfinite. What
+    # writes text lies in its file, gigabytes of it, and is not read for this.
+    for tensor, weights in model.named_parameters() if getattr(model, "kind", None) != "causal" else ():
+        if weights.numel() and not all(math.isfinite(float(one)) for one in weights.detach().aminmax()):
             raise TensorError(
-                f"the weights {name} hold NaN or infinite numbers, and finite ones were expected: the checkpoint is "
+                f"the weights {tensor} hold NaN or infinite numbers, and finite ones were expected: the checkpoint is "
                 "damaged or its training went astray; take another one, or an earlier step of it"
             )
+    chosen = None if dtype == "auto" and name != "reference" else resolve_dtype(dtype)
+    return cast("Engine", engine(model, place, chosen))
 
 
 def resolve_device(device: str | int | torch.device) -> torch.device:
