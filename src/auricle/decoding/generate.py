@@ -84,8 +84,8 @@ def generate(
         found = _sample(step, prompt, logits, options, rules, allowed, generators)
     if not all(math.isfinite(one.score) for one in found):
         raise OptionError(
-            "the options rule out every token, or what the model computes are no numbers; allow more tokens, or load "
-            "the model with dtype='float32'"
+            "the options leave no token that may follow, or what the model computes are no numbers; allow more tokens, "
+            "or load the model with dtype='float32'"
         )
     return found
 

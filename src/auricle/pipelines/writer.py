@@ -6,7 +6,6 @@ an earlier text did are read from there on. No thread of its own: whoever waits 
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
@@ -18,7 +17,7 @@ import torch
 
 from auricle.decoding.filters import Filter
 from auricle.decoding.generate import GenerateOptions, generate
-from auricle.decoding.running import NOTHING_LEFT, Choice, Row, Running, TextStep, choices_of, n_shared, read_prompts
+from auricle.decoding.running import Choice, Row, Running, TextStep, choices_of, n_shared, read_prompts
 from auricle.decoding.sampling import seeded
 from auricle.errors import OptionError
 from auricle.text.pieces import Pieces, Stops
@@ -387,11 +386,12 @@ class Writer:
             self.n_read += len(writing.prompt)
             step, prompt = self._begin(torch.zeros(1, dtype=torch.long)), torch.tensor([writing.prompt])
             generators = [seeded(writing.manner.seed)]
-            searched[key] = generate(step, prompt, options, writing.manner.filters, generators=generators)[0]
+            try:
+                searched[key] = generate(step, prompt, options, writing.manner.filters, generators=generators)[0]
+            except OptionError as error:  # of this text alone: others are being written
+                writing.fail(error)
+                return
         found = (searched[key], *searched[key].others)[writing.manner.rank]
-        if not math.isfinite(found.sum_logprob):
-            writing.fail(OptionError(NOTHING_LEFT))
-            return
         logprobs = found.logprobs if writing.manner.n_best is not None else [None] * len(found.logprobs)
         tokens = [*found.tokens, options.eos][: len(found.logprobs)]
         choices = [Choice(token, logprob) for token, logprob in zip(tokens, logprobs, strict=True)]

@@ -406,7 +406,7 @@ def test_rules_that_leave_nothing_are_an_error_and_no_text(search: dict[str, Any
     tables = random_tables(2)
     tables[..., EOS] = -20.0
     options = GenerateOptions(eos=EOS, max_new_tokens=5, **search)
-    with pytest.raises(OptionError, match="rule out every token"):
+    with pytest.raises(OptionError, match="leave no token that may follow"):
         run(tables, options, filters=[nothing], generators=seeded(2))
 
 

@@ -306,7 +306,10 @@ class WhisperStep:
             c.pointer_to(logprobs),
         )
         if (tokens < 0).any():
-            raise OptionError("the model gave no numbers or the options rule out every token; allow more tokens")
+            raise OptionError(
+                "the options leave no token that may follow, or what the model computes are no numbers; allow more "
+                "tokens"
+            )
         return list(zip(tokens.tolist(), logprobs.tolist(), strict=True))
 
     def _logits(self, hidden: Tensor) -> Tensor:
