@@ -18,6 +18,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from auricle import pipeline
+from auricle.errors import OptionError
 
 transformers = pytest.importorskip("transformers")
 
@@ -193,6 +194,23 @@ def test_a_checkpoint_s_own_search_is_that_of_transformers(
     said = dict.fromkeys(own, off)
     without = pipeline(model=whisper_folder)(samples, without_timestamps=True, **options, **PLAIN)
     assert pipeline(model=folder)(samples, without_timestamps=True, **said, **options, **PLAIN) == without != found
+
+
+def test_a_prompt_as_tokens_is_that_of_transformers(whisper_folder: Path) -> None:
+    ids = transformers.AutoTokenizer.from_pretrained(whisper_folder).get_prompt_ids(
+        "tea and toast", return_tensors="pt"
+    )
+    samples = noise(4.0)
+    options = {"language": "en", "suppress_tokens": [*range(94, 256), *range(257, 256 + 10 + 1501)]}
+    ours = pipeline(model=whisper_folder)
+    found = ours(samples, without_timestamps=True, prompt_ids=ids, **options, **PLAIN)
+    assert found == ours(samples, without_timestamps=True, initial_prompt="tea and toast", **options, **PLAIN)
+    assert found != ours(samples, without_timestamps=True, **options, **PLAIN)
+    reference = theirs(whisper_folder)(samples.copy(), generate_kwargs={**options, **SET, "prompt_ids": ids})
+    # The prompt stands in theirs, as in their documentation.
+    assert reference["text"].strip().endswith(found["text"].strip())
+    with pytest.raises(OptionError, match=r"prompt_ids has 300, which is no text of this checkpoint"):
+        ours(samples, prompt_ids=[5, 300], **PLAIN)
 
 
 def test_whisper_segments_and_languages_are_those_of_transformers(whisper_folder: Path) -> None:

@@ -132,8 +132,6 @@ WHISPER = Dialect(
     },
     refused={
         **_GENERATION_REFUSED,
-        "prompt_ids": "give the text itself as initial_prompt",
-        "prompt_condition_type": "condition_on_prev_tokens=True tells every window the text before it",
         "stride_length_s": "windows of 30 s begin where the last one's text ended, so they need no overlap",
         "hotword_weight": "its decoder is told the words and weighs them itself; leave it out",
         "lm": "a language model joins the search of CTC models; Whisper's decoder is one",
@@ -152,10 +150,9 @@ WHISPER = Dialect(
     },
     meant={
         **_WORD_TIMES,
-        # As in transformers: windows that do not wait for each other, batch_size of them at once.
-        "chunk_length_s": (
-            {0: {}, 30: {"schedule": "batched"}},
-            "it reads windows of 30 s; give 30 to decode batch_size of them together, or leave it out",
+        "prompt_condition_type": (
+            {"first-segment": {}, "all-segments": {"carry_initial_prompt": True}},
+            "it is 'first-segment' or 'all-segments'",
         ),
     },
     written={

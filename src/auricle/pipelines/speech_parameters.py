@@ -85,6 +85,8 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
         if field_name in chosen:
             raise OptionError(f"{name}={value!r} says again what another parameter said; give one of them")
         if field_name is not None:
+            if getattr(value, "ndim", 0) == 1 and hasattr(value, "tolist"):
+                value = value.tolist()  # a processor's prompt_ids, as an array or a tensor
             _refuse_other_type(name, value, field_name, dialect)
             chosen[field_name] = _plain(value)
     wanted = dialect.times[times]

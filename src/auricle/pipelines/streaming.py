@@ -27,6 +27,7 @@ _REFUSED = {
 }
 # Options of a recognizer, however they were given.
 _REFUSED_OPTIONS = {
+    "prompt_ids": "its prompt goes on with what is heard; give the text as initial_prompt",
     "prefix": "it begins the text of a recording, and a stream is decoded again and again; give initial_prompt",
     "clip_timestamps": "what is heard is chosen by the source",
     "schedule": "a stream is decoded as it comes",

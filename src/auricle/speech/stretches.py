@@ -46,8 +46,10 @@ class Gap:
     end: int
 
 
-def stretches(blocks: Iterable[np.ndarray], sample_rate: int, options: VoiceOptions | None) -> Iterator[Stretch | Gap]:
-    """Divide mono float32 blocks by where voice is; with `options` None, where it is quiet, every 30 s at most.
+def stretches(
+    blocks: Iterable[np.ndarray], sample_rate: int, options: VoiceOptions | None, longest_s: float = AUTOMATIC_S
+) -> Iterator[Stretch | Gap]:
+    """Divide mono float32 blocks by where voice is; with `options` None, where it is quiet, every `longest_s` at most.
 
     A stretch is at most `options.longest_s` long. Memory is that of one stretch, its successor's first region
     and one block. A recording without samples has neither stretches nor gaps.
@@ -55,7 +57,7 @@ def stretches(blocks: Iterable[np.ndarray], sample_rate: int, options: VoiceOpti
     Raises: MissingExtraError where the detector is not installed.
     """
     if options is None:
-        return quiet_stretches(blocks, round(AUTOMATIC_S * sample_rate), sample_rate)
+        return quiet_stretches(blocks, round(longest_s * sample_rate), sample_rate)
     return _Packer(blocks, sample_rate, options).divide()
 
 

@@ -169,7 +169,9 @@ class WhisperRecognizer:
 
     def _plan(self, options: WhisperOptions, n_recordings: int) -> _Plan:
         language, task = self._language_and_task(options)
+        given = options.prompt_ids
         first = self.decoder.words("initial_prompt", options.initial_prompt or "")
+        first = first if given is None else self.decoder.prompt_tokens(given)
         # A length that counts the prompt leaves less room for it.
         limit = options.max_length if options.max_new_tokens is None else None
         room = max(min(self.decoder.max_positions, limit or self.decoder.max_positions) // 2 - 1, 0)

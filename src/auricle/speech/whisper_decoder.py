@@ -101,6 +101,21 @@ class WindowDecoder:
             raise OptionError(f"{name}: {len(ids)} tokens were given and {most} fit; give fewer words")
         return ids
 
+    def prompt_tokens(self, ids: Sequence[int]) -> list[int]:
+        """The tokens of a prompt that was given as such, without the one that says that it is a prompt.
+
+        Raises:
+            OptionError: if some are no text.
+        """
+        text = list(ids[1:] if ids and ids[0] == self.tokens.previous else ids)
+        wrong = next((id for id in text if not 0 <= id < self.tokens.eos), None)
+        if wrong is not None:
+            raise OptionError(
+                f"prompt_ids has {wrong}, which is no text of this checkpoint; make them with its own tokenizer, or "
+                "give the text as initial_prompt"
+            )
+        return text
+
     def prompt(
         self, before: Sequence[int], start: Sequence[int], prefix: Sequence[int], without_timestamps: bool
     ) -> list[int]:

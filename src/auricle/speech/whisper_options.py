@@ -14,8 +14,10 @@ from auricle.speech.voice import VoiceOptions
 
 TASKS = ("transcribe", "translate")
 SCHEDULES = ("sequential", "batched")
-# Eighty words of read English shrink by 1.56 to 1.92: below this every window would count as a repetition.
+# Eighty words of read English shrink by 1.56 to 1.92: below this every window would count as a repetition. What is
+# given there is a ratio of tokens, as transformers' are; of these speech has about 1.
 LOWEST_RATIO = 1.5
+LONGEST_S, SHORTEST_S = 30.0, 1.0  # of a window
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 RESET = 0.5
 PREPENDED = "\"'“¿([{-"
@@ -38,6 +40,7 @@ class WhisperOptions:
     # In which order windows are decoded.
     schedule: Literal["sequential", "batched"] | None = None  # None: sequential, one window after the other
     batch_size: int | None = None  # windows decoded together; None: one of each recording, or 8 if batched
+    chunk_length_s: float = 0.0  # windows decoded together are at most so long; 0: 30 s, in the order of `schedule`
     clip_timestamps: tuple[float, ...] | str | None = None  # start,end,start,end... in seconds: hear only these
 
     # Where voice is. Without voice nothing is decoded, and improbable text is not believed.
@@ -66,7 +69,8 @@ class WhisperOptions:
     epsilon_cutoff: float = 0.0  # among those at least this probable; 0: all
     eta_cutoff: float = 0.0  # the same, and less where the distribution is flat; 0: all
     seed: int = 0  # the same seed draws the same samples for the same window, whatever it is batched with
-    compression_ratio_threshold: float | None = 2.4  # zlib shrinks repetitions more than this; None: off
+    # zlib shrinks repetitions more than this; below 1.5 it is the tokens' bytes that shrink, else the text's; None: off
+    compression_ratio_threshold: float | None = 2.4
     logprob_threshold: float | None = -1.0  # less probable text, on average per token, is wrong; None: off
     no_speech_threshold: float | None = 0.6  # a window above it, and improbable, is silence; None: off
     hallucination_silence_threshold: float | None = None  # seconds of silence around odd words to skip; None: off
@@ -76,6 +80,7 @@ class WhisperOptions:
     prompt_reset_on_temperature: float = RESET  # a window that needed more than this tells the next nothing
     hotwords: tuple[str, ...] = ()  # names and terms that every window is told
     initial_prompt: str | None = None  # text before the recording: names, spelling; its last 223 tokens
+    prompt_ids: tuple[int, ...] | None = None  # the same as tokens, as the Hub's processors give them
     carry_initial_prompt: bool = False  # every window is told the initial prompt, not only the first
     prefix: str | None = None  # how the first window's text begins; not repeated in the result
     suppress_blank: bool = True  # no window begins with a space or the end
@@ -99,8 +104,12 @@ class WhisperOptions:
         object.__setattr__(self, "temperature", self._temperatures())
         object.__setattr__(self, "clip_timestamps", _clips(self.clip_timestamps))
         object.__setattr__(self, "hotwords", _hotwords(self.hotwords))
+        if self.chunk_length_s and self.schedule is None:
+            object.__setattr__(self, "schedule", "batched")
         if self.suppress_tokens is not None:
             object.__setattr__(self, "suppress_tokens", tuple(self.suppress_tokens))
+        if self.prompt_ids is not None:
+            object.__setattr__(self, "prompt_ids", tuple(self.prompt_ids))
         self._check_times()
         self._check_temperatures()
         self._check_thresholds()
@@ -139,10 +148,15 @@ class WhisperOptions:
 
     def voice(self) -> VoiceOptions:
         """How voice is detected."""
-        given = {"min_silence_s": self.min_silence_s, "pad_s": self.speech_pad_s}
+        given = {"min_silence_s": self.min_silence_s, "pad_s": self.speech_pad_s, "longest_s": self.longest_s}
         return VoiceOptions(
             threshold=self.vad_threshold, **{name: value for name, value in given.items() if value is not None}
         )
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds of the longest window."""
+        return self.chunk_length_s or LONGEST_S
 
     def search(self, eos: int, temperature: float) -> GenerateOptions:
         """How to generate at one temperature: beams or candidates at 0, samples above."""
@@ -209,10 +223,10 @@ class WhisperOptions:
 
     def _check_thresholds(self) -> None:
         ratio, silence = self.compression_ratio_threshold, self.no_speech_threshold
-        if ratio is not None and not ratio >= LOWEST_RATIO:
+        if ratio is not None and not ratio >= 1.0:
             raise OptionError(
-                f"compression_ratio_threshold={ratio}; expected {LOWEST_RATIO} or more, such as 2.4, or None to switch "
-                "it off. It is of the text, as openai/whisper's; transformers measures token ids, where 1.35 is usual"
+                f"compression_ratio_threshold={ratio}; expected {LOWEST_RATIO} or more, such as 2.4, of the text as "
+                "openai/whisper's; 1 or more, such as 1.35, of the tokens as transformers'; or None to switch it off"
             )
         if self.logprob_threshold is not None and math.isnan(self.logprob_threshold):
             raise OptionError("logprob_threshold=nan; expected a number, such as -1.0, or None to switch it off")
@@ -224,6 +238,16 @@ class WhisperOptions:
             raise OptionError(
                 f"schedule={self.schedule!r}; expected 'sequential' or 'batched'"
                 f"{nearest(str(self.schedule), SCHEDULES)}"
+            )
+        chunk = self.chunk_length_s
+        if chunk and not SHORTEST_S <= chunk <= LONGEST_S:
+            raise OptionError(
+                f"chunk_length_s={chunk}; expected {SHORTEST_S:g} to {LONGEST_S:g} seconds, which is what Whisper "
+                "hears at once, or 0 for its own windows"
+            )
+        if chunk and not self.is_batched:
+            raise OptionError(
+                f"chunk_length_s={chunk:g} means schedule='batched', not {self.schedule!r}; give one of them"
             )
         if self.is_batched and self.condition_on_previous_text:
             raise OptionError(
@@ -237,7 +261,9 @@ class WhisperOptions:
             )
         if self.batch_size is not None and not self.batch_size >= 1:
             raise OptionError(f"batch_size is {self.batch_size!r}; expected 1 or more, or None")
-        if self.carry_initial_prompt and not self.initial_prompt:
+        if self.prompt_ids is not None and self.initial_prompt:
+            raise OptionError("prompt_ids and initial_prompt are two prompts; give one of them")
+        if self.carry_initial_prompt and not (self.initial_prompt or self.prompt_ids):
             raise OptionError("carry_initial_prompt=True, but there is no initial_prompt; give one, or leave it out")
         detects = {"vad_threshold": 0.5, "min_silence_s": None, "speech_pad_s": None}
         for name, neutral in detects.items():

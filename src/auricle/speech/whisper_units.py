@@ -78,7 +78,7 @@ class Source:
         rate, options = self.sample_rate, self.options
         detects = options.vad
         if detects is None:
-            detects, blocks = longer_than(blocks, round(AUTOMATIC_S * rate))
+            detects, blocks = longer_than(blocks, round(min(AUTOMATIC_S, options.longest_s) * rate))
             if not detects:
                 held = list(blocks)
                 samples = np.concatenate(held) if held else np.zeros(0, dtype=np.float32)
@@ -88,7 +88,7 @@ class Source:
         if not detects and not options.is_batched:
             yield Unit(RollingSamples(blocks, start), Voice(None), is_endless=True)
             return
-        for one in stretches(blocks, rate, options.voice() if detects else None):
+        for one in stretches(blocks, rate, options.voice() if detects else None, options.longest_s):
             if isinstance(one, Stretch):
                 spans = _seconds(one.regions, start, rate) if detects else None
                 yield Unit(RollingSamples(iter([one.samples]), one.start + start), Voice(spans))

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from auricle.decoding.generate import Generated
+from auricle.speech.whisper_options import LOWEST_RATIO
 from auricle.text.tokenizer import N_TIMESTAMPS
 
 
@@ -73,10 +74,20 @@ def compression_ratio(text: str) -> float:
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
+def token_ratio(tokens: Sequence[int]) -> float:
+    """Bytes of tokens, two for each, over bytes of zlib; 0.0 for none. Source: transformers' Whisper."""
+    data = b"".join(token.to_bytes(2, "little") for token in tokens)
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
 def is_repetitive(decoded: Decoded, thresholds: Thresholds) -> bool:
     """Whether the text repeats itself more than speech does."""
     limit = thresholds.compression_ratio_threshold
-    return limit is not None and decoded.compression_ratio > limit
+    if limit is None:
+        return False
+    if limit < LOWEST_RATIO:
+        return token_ratio(decoded.generated.tokens) > limit
+    return decoded.compression_ratio > limit
 
 
 def is_improbable(decoded: Decoded, thresholds: Thresholds) -> bool:

@@ -210,11 +210,44 @@ def test_num_beams_is_the_beam_width_of_ctc() -> None:
     assert read(CTC, num_beams=4).options.beam_width == 4
 
 
-def test_windows_of_ctc_are_chosen_and_those_of_whisper_are_30_s() -> None:
+def test_windows_of_ctc_are_chosen_and_those_of_whisper_are_30_s_at_most() -> None:
     assert read(CTC, chunk_length_s=10, stride_length_s=[4, 2]).options.stride_length_s == (4, 2)
-    for value in (15, "30", [30]):
+    for value in ("30", [30]):
         with pytest.raises(OptionError, match=r"chunk_length_s=.* is refused by Whisper"):
             read(WHISPER, chunk_length_s=value)
+    for seconds in (0.5, 31, -1):
+        with pytest.raises(OptionError, match=rf"chunk_length_s={seconds}; expected 1 to 30 seconds"):
+            read(WHISPER, chunk_length_s=seconds)
+
+
+def test_what_model_cards_of_whisper_write_is_taken() -> None:
+    recipe = {
+        "max_new_tokens": 448,
+        "num_beams": 1,
+        "condition_on_prev_tokens": False,
+        "compression_ratio_threshold": 1.35,
+        "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+        "logprob_threshold": -1.0,
+        "no_speech_threshold": 0.6,
+        "return_timestamps": True,
+    }
+    assert read(WHISPER, generate_kwargs=recipe).options.compression_ratio_threshold == 1.35
+    options = read_speech_parameters({"chunk_length_s": 25, "max_new_tokens": 128}, WHISPER, batch_size=16).options
+    assert (options.schedule, options.longest_s, options.batch_size) == ("batched", 25, 16)
+    with pytest.raises(OptionError, match=r"compression_ratio_threshold=0\.9; expected 1\.5 or more"):
+        read(WHISPER, compression_ratio_threshold=0.9)
+
+
+@pytest.mark.parametrize("ids", [[5, 6], (5, 6), np.array([5, 6]), torch.tensor([5, 6])])
+def test_prompt_ids_are_taken_as_processors_give_them(ids: Any) -> None:
+    given = {"prompt_ids": ids, "prompt_condition_type": "all-segments", "condition_on_prev_tokens": True}
+    options = read(WHISPER, generate_kwargs=given).options
+    assert (options.prompt_ids, options.carry_initial_prompt) == ((5, 6), True)
+    assert not read(WHISPER, prompt_ids=ids, prompt_condition_type="first-segment").options.carry_initial_prompt
+    with pytest.raises(OptionError, match="two prompts"):
+        read(WHISPER, prompt_ids=ids, initial_prompt="so")
+    with pytest.raises(OptionError, match=r"prompt_ids=.* is refused by Whisper"):
+        read(WHISPER, prompt_ids=[[5, 6]])
 
 
 def test_windows_of_30_s_are_decoded_together_as_in_transformers() -> None:

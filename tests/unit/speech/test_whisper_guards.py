@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from auricle.decoding.generate import Generated
 from auricle.results import Segment, Word
@@ -20,7 +21,7 @@ from auricle.speech.whisper_guards import (
 )
 from auricle.speech.whisper_languages import LanguageTracker, average, most_probable
 from auricle.speech.whisper_options import WhisperOptions
-from auricle.speech.whisper_windows import Decoded
+from auricle.speech.whisper_windows import Decoded, is_repetitive, token_ratio
 from auricle.speech.whisper_words import snap_words
 
 
@@ -32,6 +33,18 @@ def segment(start: float, end: float, confidence: float = 0.9, n_words: int = 4)
 
 def odd(start: float, end: float) -> Segment:
     return segment(start, end, confidence=0.1)
+
+
+def test_a_low_limit_is_of_tokens_as_in_transformers() -> None:
+    generation = pytest.importorskip("transformers.models.whisper.generation_whisper")
+    theirs = generation.WhisperGenerationMixin._retrieve_compression_ratio
+    for tokens in ((5, 6, 7, 8) * 8, tuple(range(300, 340)), (50_000, 1), (9,)):
+        assert token_ratio(tokens) == theirs(torch.tensor(tokens), 51_865)
+    again, once = ((5, 6, 7, 8) * 20, tuple(range(300, 380)))
+    options = WhisperOptions(compression_ratio_threshold=1.35)
+    assert is_repetitive(decoded(generated=Generated(again, (), 0.0, True)), options)
+    assert not is_repetitive(decoded(generated=Generated(once, (), 0.0, True), compression_ratio=9.0), options)
+    assert is_repetitive(decoded(generated=Generated(once, (), 0.0, True), compression_ratio=9.0), WhisperOptions())
 
 
 def test_words_are_odd_if_they_are_rare_short_or_long() -> None:

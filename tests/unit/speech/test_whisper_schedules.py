@@ -168,6 +168,27 @@ def test_both_schedules_and_all_batch_sizes_come_to_the_same(
     assert sum(len(one["text"]) for one in wanted) > 20
 
 
+@pytest.mark.parametrize("vad", [None, False])
+def test_windows_are_no_longer_than_is_asked(
+    recognizer: WhisperRecognizer, monkeypatch: pytest.MonkeyPatch, vad: bool | None
+) -> None:
+    heard: list[int] = []
+    encode = recognizer._encode
+
+    def noted(windows: Sequence[np.ndarray]) -> Any:
+        heard.extend(map(len, windows))
+        return encode(windows)
+
+    monkeypatch.setattr(recognizer, "_encode", noted)
+    options = replace(OPTIONS, vad=vad, chunk_length_s=8.0, batch_size=4)
+    texts = [one.text for one in recognizer.transcribe(SOUNDS, options)]
+    assert max(heard) <= 8 * RATE < 9 * RATE
+    assert all(texts)
+    heard.clear()
+    recognizer.transcribe(SOUNDS, replace(options, chunk_length_s=0.0, schedule="batched"))
+    assert max(heard) > 8 * RATE
+
+
 def test_the_text_does_not_depend_on_the_times_asked_for(recognizer: WhisperRecognizer) -> None:
     options = replace(OPTIONS, hallucination_silence_threshold=2.0, logprob_threshold=-5.0, multilingual=True)
     found = [recognizer.transcribe(SOUNDS, replace(options, return_timestamps=one)) for one in (False, "word")]
