@@ -86,9 +86,9 @@ def run_copied(page: Page, tab: str, program: Callable[[str], list[str]], folder
     return done.stdout
 
 
-@pytest.mark.parametrize("hotwords", ["", "triumph, O'Brien"], ids=["plain", "hotwords"])
+@pytest.mark.parametrize("options", ["", "Words to favour", "Punctuation"])
 @pytest.mark.parametrize("tab", ["curl", "Python", "huggingface_hub", "JavaScript"])
-def test_what_is_copied_runs(live_url: str, open_page: OpenPage, tmp_path: Path, tab: str, hotwords: str) -> None:
+def test_what_is_copied_runs(live_url: str, open_page: OpenPage, tmp_path: Path, tab: str, options: str) -> None:
     programs: dict[str, Callable[[str], list[str]]] = {
         "curl": lambda source: ["sh", "-c", source],
         "Python": lambda source: [sys.executable, "-c", source],
@@ -104,11 +104,15 @@ def test_what_is_copied_runs(live_url: str, open_page: OpenPage, tmp_path: Path,
     expect(page.locator(".facts")).to_contain_text("Family")
     page.locator("input[type=file]").set_input_files(SAMPLES / NAME)
     expect(page.locator(".status-text")).to_contain_text("of audio, written down in")
-    if hotwords:
-        page.get_by_label("Words to favour").fill(hotwords)
-        page.get_by_label("Words to favour").blur()
+    if options == "Words to favour":
+        page.get_by_label(options).fill("triumph, O'Brien")
+        page.get_by_label(options).blur()
+    elif options:
+        page.get_by_label(options).select_option(label="Put into English")
+        page.get_by_role("button", name="Transcribe again").click()
+        expect(page.locator(".said").first).to_contain_text(BEGINNING.capitalize())
     written = run_copied(page, tab, programs[tab], tmp_path)
-    assert BEGINNING in written
+    assert (BEGINNING.capitalize() if options == "Punctuation" else BEGINNING) in written
 
 
 def test_two_models_of_one_name_are_one_and_compare_still_works(live_url: str, open_page: OpenPage) -> None:

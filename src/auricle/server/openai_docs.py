@@ -33,6 +33,11 @@ _SHARED: dict[str, Any] = {
     "temperature": {"type": "number", "minimum": 0, "maximum": 1, "default": 0},
     "response_format": {"enum": ["json", "text", "srt", "verbose_json", "vtt", "diarized_json"], "default": "json"},
     "hotwords": {**_TEXTS, "description": "names and terms to listen for"},
+    "punctuate": {
+        "type": "boolean",
+        "default": False,
+        "description": "put marks and capitals into the English of a CTC model, which writes letters alone",
+    },
     "chunking_strategy": {
         "description": '"auto", or as JSON {"type": "server_vad"} with threshold, silence_duration_ms and '
         "prefix_padding_ms",

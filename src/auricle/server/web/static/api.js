@@ -76,6 +76,7 @@ export function requestFields(model, options = {}) {
   if (options.task) fields.push(["task", options.task]);
   if (options.prompt) fields.push(["prompt", options.prompt]);
   if (options.hotwords) fields.push(["hotwords", options.hotwords]);
+  if (options.punctuate) fields.push(["punctuate", options.punctuate]);
   if (options.speakers) fields.push(["speakers", options.speakers]);
   return fields;
 }

@@ -3,14 +3,15 @@
 import { el, field } from "./dom.js";
 import { languageName } from "./format.js";
 
-// By model family. Families that are not here take none of these; all but those with `noWords` know when words are said.
+// By model family. Families that are not here take none of these; all but those with `noWords` know when words are said. Those with
+// `letters` may write letters alone.
 const FAMILIES = {
   whisper: { prompt: true, hotwords: true, translates: true },
   moonshine: { noWords: true },
-  wav2vec2: { hotwords: true },
-  hubert: { hotwords: true },
-  wavlm: { hotwords: true },
-  parakeet_ctc: { hotwords: true },
+  wav2vec2: { hotwords: true, letters: true },
+  hubert: { hotwords: true, letters: true },
+  wavlm: { hotwords: true, letters: true },
+  parakeet_ctc: { hotwords: true, letters: true },
 };
 
 /** What a model of the catalogue knows. */
@@ -49,6 +50,9 @@ export class OptionsPanel {
       add("task", "Write", select([["transcribe", "What is said"], ["translate", "A translation into English"]]));
     }
     if (!knows.noWords) add("timestamps", "Times of", select([["word", "Words"], ["segment", "Passages only"]]));
+    if (knows.letters && (!languages.length || languages.includes("en"))) {
+      add("punctuate", "Punctuation", select([["", "As the model writes"], ["true", "Put into English"]]));
+    }
     if (knows.prompt) add("prompt", "Prompt", el("textarea", { rows: 3 }), "Text that sets style and spelling, as if it came before.");
     if (knows.hotwords) add("hotwords", "Words to favour", el("input", { type: "text", autocomplete: "off" }), "Names and terms, with commas between.");
     this.form.replaceChildren(...fields, this.speakerOptions);

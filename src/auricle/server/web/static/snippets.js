@@ -29,6 +29,7 @@ function parameters(options) {
   if (options.task) generation.task = options.task;
   if (options.prompt) generation.initial_prompt = options.prompt;
   if (options.hotwords) known.hotwords = hotwordList(options.hotwords);
+  if (options.punctuate) known.punctuate = true;
   if (options.speakers) known.speakers = JSON.parse(options.speakers);
   return Object.keys(generation).length ? { ...known, generate_kwargs: generation } : known;
 }
@@ -49,7 +50,7 @@ function python(value) {
 
 function curl({ model, options, file, hasToken }) {
   const fields = requestFields(model, options).map(([name, value]) => {
-    const isPlain = ["model", "language", "task", "speakers"].includes(name);
+    const isPlain = ["model", "language", "task", "punctuate", "speakers"].includes(name);
     return `${isPlain ? "-F" : "--form-string"} ${shell(`${name}=${value}`)}`;
   });
   const lines = [
