@@ -114,6 +114,32 @@ def test_a_signal_lets_accepted_requests_finish_and_takes_no_new_ones(start: Sta
     assert server.process.wait(DEADLINE_S) in (0, -signal.SIGTERM)
 
 
+def test_a_second_signal_ends_at_once(start: Start) -> None:
+    server = start("--preload")
+    server.wait()
+    held = threading.Event()
+
+    def body() -> Iterator[bytes]:
+        yield b"RIFF"
+        held.wait(DEADLINE_S)
+
+    def send() -> None:
+        with suppress(httpx.TransportError):
+            httpx.post(f"{server.url}/models/bundled", content=body(), timeout=DEADLINE_S)
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    _wait_for_connection(server.port)
+    server.process.send_signal(signal.SIGTERM)
+    _wait_until_refused(server.port)
+    assert server.process.poll() is None, "the request is waited for"
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(5) == 128 + signal.SIGINT
+    held.set()
+    sending.join(DEADLINE_S)
+    assert "a second signal: ended at once" in server.end()
+
+
 def _wait_for_connection(port: int) -> None:
     """Wait until the server has an established connection."""
     wanted = f":{port:04X}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.config
+import os
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -42,7 +43,15 @@ class Server(uvicorn.Server):
             self.on_listening(self.servers[0].sockets[0].getsockname()[1])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End gracefully; the second signal ends at once."""
+        """End gracefully; the second signal ends at once, whatever is being computed.
+
+        What must last is on disk at any moment: jobs go on with the next start.
+        """
+        if self._services.draining.is_set():
+            # A thread amid a window would keep the process until it is done with it.
+            logger.warning("a second signal: ended at once")
+            logging.shutdown()
+            os._exit(128 + sig)
         self._services.draining.set()
         super().handle_exit(sig, frame)
 
