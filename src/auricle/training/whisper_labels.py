@@ -18,6 +18,7 @@ import torch
 
 from auricle.errors import OptionError
 from auricle.speech.whisper_tokens import WhisperTokens
+from auricle.text.tokenizer import N_TIMESTAMPS
 
 STEP_S = 0.02  # seconds that a timestamp token counts
 PAUSE_S = 0.6  # a longer one between words ends a segment
@@ -110,7 +111,7 @@ def timed_labels(
 
 def shifted(labels: Sequence[int], begin: int, steps: int, speed: float = 1.0) -> list[int]:
     """The same labels of a clip that is played `speed` times as fast from step `steps` of a window on."""
-    return [begin + steps + round((id - begin) / speed) if id >= begin else id for id in labels]
+    return [begin + steps + round((id - begin) / speed) if _is_time(id, begin) else id for id in labels]
 
 
 def draw_windows(
@@ -148,7 +149,7 @@ def sequence(
     was said before, nor that a start follows it.
     """
     begin = tokens.timestamp_begin
-    body = list(labels) if timed else [tokens.no_timestamps, *(id for id in labels if id < begin)]
+    body = list(labels) if timed else [tokens.no_timestamps, *(id for id in labels if not _is_time(id, begin))]
     told = [tokens.previous, *before] if before else []
     whole = [*told, *start, *body, tokens.eos]
     targets = [IGNORED] * len(told) + whole[len(told) + 1 :]
@@ -157,5 +158,10 @@ def sequence(
 
 def history(labels: Sequence[int], begin: int, most: int) -> list[int]:
     """The text of another clip as it is told to a window: without times, its last `most` tokens."""
-    text = [id for id in labels if id < begin]
+    text = [id for id in labels if not _is_time(id, begin)]
     return text[len(text) - most :] if len(text) > most else text
+
+
+def _is_time(id: int, begin: int) -> bool:
+    """Whether a token is a timestamp; what a checkpoint has behind them is text."""
+    return begin <= id < begin + N_TIMESTAMPS

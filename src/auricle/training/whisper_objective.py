@@ -28,6 +28,7 @@ from auricle.speech.stretches import voice_regions
 from auricle.speech.voice import VoiceOptions
 from auricle.speech.whisper_decoder import Ask, WindowDecoder
 from auricle.speech.whisper_options import WhisperOptions
+from auricle.text.tokenizer import N_TIMESTAMPS
 from auricle.training.augment import mask_spectrum
 from auricle.training.disturbance import Disturbance, DisturbanceOptions
 from auricle.training.lora import tensors_to_save
@@ -203,7 +204,7 @@ class WhisperObjective:
         )
         with torch.no_grad():
             right, learned = logits.argmax(-1) == batch.labels, batch.labels != IGNORED
-            times = batch.labels >= self.begin
+            times = (batch.labels >= self.begin) & (batch.labels < self.begin + N_TIMESTAMPS)
             figures = {"token_accuracy": float((right & learned).sum() / learned.sum().clamp(min=1))}
             if bool(times.any()):
                 figures["time_accuracy"] = float((right & times).sum() / times.sum())

@@ -7,6 +7,7 @@ import torch
 
 from auricle.errors import OptionError
 from auricle.speech.whisper_tokens import WhisperTokens
+from auricle.text.tokenizer import N_TIMESTAMPS
 from auricle.training.whisper_labels import (
     IGNORED,
     Drawing,
@@ -70,6 +71,14 @@ def test_timestamps_stand_around_text_in_steps_of_20_ms_within_the_clip() -> Non
 
 def test_a_faster_clip_later_in_a_window_has_its_times_there() -> None:
     assert shifted([BEGIN + 10, 1, BEGIN + 30], BEGIN, 100, speed=2.0) == [BEGIN + 105, 1, BEGIN + 115]
+
+
+def test_tokens_behind_the_timestamps_are_text() -> None:
+    added = BEGIN + N_TIMESTAMPS
+    labels = [BEGIN + 5, 1, added, 2, BEGIN + 25]
+    assert shifted(labels, BEGIN, 100) == [BEGIN + 105, 1, added, 2, BEGIN + 125]
+    assert history(labels, BEGIN, 9) == [1, added, 2]
+    assert sequence(TOKENS, START, labels, timed=False)[1][-4:] == [1, added, 2, TOKENS.eos]
 
 
 def test_windows_hold_every_clip_once_without_overlap() -> None:
