@@ -5,6 +5,7 @@ The names are those of transformers' pipeline and of its generate(); the values 
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -96,7 +97,13 @@ def read_speech_parameters(given: Mapping[str, Any], dialect: Dialect, batch_siz
         # Turns and speakers are divided between words; asking for their times never changes the text.
         chosen["return_timestamps"] = "word"
     preset = _preset(dialect, chosen) if dialect.preset else {}
-    options = dialect.options(**{**preset, **chosen})
+    try:
+        options = dialect.options(**{**preset, **chosen})
+    except OptionError as error:
+        message = str(error)
+        for name in flat:  # as the caller calls them
+            message = re.sub(rf"\b{dialect.fields.get(name, name)}\b", name, message)
+        raise OptionError(message) from error
     return Request(options, wanted, bool(language), channels, speakers=speakers)
 
 

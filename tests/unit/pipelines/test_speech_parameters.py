@@ -79,7 +79,7 @@ def test_a_checkpoint_s_beams_stay_where_temperature_0_comes_first() -> None:
     own = replace(WHISPER, preset={"n_beams": 5})
     assert read(own, temperature=(0.0, 0.4)).options.n_beams == 5
     assert read(own, temperature=[0.0]).options.n_beams == 5
-    with pytest.raises(OptionError, match="n_beams=2 is for temperature 0"):
+    with pytest.raises(OptionError, match="num_beams=2 is for temperature 0"):
         read(own, num_beams=2, temperature=0.5)
 
 
