@@ -75,8 +75,12 @@ def compression_ratio(text: str) -> float:
 
 
 def token_ratio(tokens: Sequence[int]) -> float:
-    """Bytes of tokens, two for each, over bytes of zlib; 0.0 for none. Source: transformers' Whisper."""
-    data = b"".join(token.to_bytes(2, "little") for token in tokens)
+    """Bytes of tokens, two for each or three in vocabularies that need them, over bytes of zlib; 0.0 for none.
+
+    Source: transformers' Whisper.
+    """
+    width = 2 if max(tokens, default=0) < 1 << 16 else 3
+    data = b"".join(token.to_bytes(width, "little") for token in tokens)
     return len(data) / len(zlib.compress(data)) if data else 0.0
 
 

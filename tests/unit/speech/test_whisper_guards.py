@@ -40,6 +40,8 @@ def test_a_low_limit_is_of_tokens_as_in_transformers() -> None:
     theirs = generation.WhisperGenerationMixin._retrieve_compression_ratio
     for tokens in ((5, 6, 7, 8) * 8, tuple(range(300, 340)), (50_000, 1), (9,)):
         assert token_ratio(tokens) == theirs(torch.tensor(tokens), 51_865)
+    many = (70_000, 5, 6, 70_000, 5, 6)  # a checkpoint with many tokens of its own
+    assert token_ratio(many) == theirs(torch.tensor(many), 80_000)
     again, once = ((5, 6, 7, 8) * 20, tuple(range(300, 380)))
     options = WhisperOptions(compression_ratio_threshold=1.35)
     assert is_repetitive(decoded(generated=Generated(again, (), 0.0, True)), options)
