@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from auricle.models.layers import Cache
 from auricle.models.whisper import Decoder, Whisper, WhisperConfig, sinusoids
+from auricle.text.tokenizer import N_TIMESTAMPS
 from auricle.training.precision import fast_dtype
 from auricle.training.whisper_batches import Batch, span_shares
-from auricle.training.whisper_targets import N_TIMES, Vocabulary
+from auricle.training.whisper_targets import Vocabulary
 
 # (layer, head) pairs, first heads of a layer, one kind a layer, that listen to the token they predict: those that word
 # times are read from.
@@ -71,14 +72,14 @@ class Student(nn.Module):
     def __init__(self, config: WhisperConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.config = config
-        self.n_free, self.n_times = vocabulary.n_free, N_TIMES
+        self.n_free, self.n_times = vocabulary.n_free, N_TIMESTAMPS
         self.n_unseen = config.vocab_size - len(vocabulary.ids)
         decoder = Decoder(config)
         self.layers, self.layer_norm = decoder.layers, decoder.layer_norm
         self.positions = nn.Parameter(torch.randn(config.max_target_positions, config.d_model) * 0.01)
         self.rows = nn.Parameter(torch.randn(vocabulary.n_free + 1, config.d_model) * 0.02)  # the last: unseen
         self.time_map = nn.Parameter(torch.randn(config.d_model, config.d_model) * 0.02)
-        waves = sinusoids(N_TIMES, config.d_model)
+        waves = sinusoids(N_TIMESTAMPS, config.d_model)
         self.register_buffer("waves", waves / waves.norm(dim=1, keepdim=True), persistent=False)
         for name, parameter in self.layers.named_parameters():
             if parameter.dim() == 2:

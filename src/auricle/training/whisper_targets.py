@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from auricle.speech.whisper_tokens import WhisperTokenizer, WhisperTokens
+from auricle.text.tokenizer import N_TIMESTAMPS
 from auricle.training.whisper_states import LabelledWindow
 from auricle.training.whisper_windows import Spoken
 
 TIME_WEIGHT = 2.5  # of a timestamp in the loss: few they are, and the long-form loop depends on them
 STEP_S = 0.02  # seconds that a timestamp token, and an encoder frame, counts
-N_TIMES = 1501
 MARK_FRAMES = 10  # frames beside a timestamp that its token is taken to be heard in
 Span = tuple[int, int]  # encoder frames [first, end)
 NO_SPAN = (0, 0)
@@ -36,7 +36,7 @@ class Vocabulary:
         self._tokenizer = tokenizer
         english, transcribe = tokens.languages["en"], tokens.tasks["transcribe"]
         control = [tokens.eos, tokens.start, english, transcribe, tokens.no_speech, tokens.no_timestamps]
-        times = range(tokens.timestamp_begin, tokens.timestamp_begin + N_TIMES)
+        times = range(tokens.timestamp_begin, tokens.timestamp_begin + N_TIMESTAMPS)
         self.ids = [*text, *control, tokens.previous, *times]
         self.n_text, self.n_free = len(text), len(text) + len(control) + 1
         self.eos, self.start, self.english, self.transcribe, self.no_speech, self.no_timestamps, self.previous = range(
@@ -76,7 +76,7 @@ class Vocabulary:
 
     def time(self, seconds: float) -> int:
         """The number of a timestamp."""
-        return self.first_time + min(N_TIMES - 1, max(0, round(seconds / STEP_S)))
+        return self.first_time + min(N_TIMESTAMPS - 1, max(0, round(seconds / STEP_S)))
 
     def length(self, number: int) -> int:
         """Characters that a text token writes."""
@@ -172,8 +172,8 @@ def _text(spoken: Spoken, v: Vocabulary, options: TargetOptions, rng: np.random.
 
 
 def _span(start: float, end: float) -> Span:
-    first = min(N_TIMES - 2, max(0, round(start / STEP_S)))
-    return first, min(N_TIMES - 1, max(first + 1, round(end / STEP_S)))
+    first = min(N_TIMESTAMPS - 2, max(0, round(start / STEP_S)))
+    return first, min(N_TIMESTAMPS - 1, max(first + 1, round(end / STEP_S)))
 
 
 def _opening(seconds: float, v: Vocabulary) -> tuple[int, Span]:
@@ -201,7 +201,7 @@ def _timed(
         if one.is_cut:  # a sentence longer than the window: its rest begins where the last whole word ends
             found.append(_opening(end, v))
     last = found[-1][1][1]
-    return [*found, (v.eos, (min(last, N_TIMES - 2), min(N_TIMES - 1, last + MARK_FRAMES)))]
+    return [*found, (v.eos, (min(last, N_TIMESTAMPS - 2), min(N_TIMESTAMPS - 1, last + MARK_FRAMES)))]
 
 
 def _plain(
@@ -210,7 +210,7 @@ def _plain(
     """Every whole word, and the end."""
     found = [token for one in spoken for token in _text(one, v, options, rng)]
     last = found[-1][1][1]
-    return [*found, (v.eos, (min(last, N_TIMES - 2), min(N_TIMES - 1, last + MARK_FRAMES)))]
+    return [*found, (v.eos, (min(last, N_TIMESTAMPS - 2), min(N_TIMESTAMPS - 1, last + MARK_FRAMES)))]
 
 
 def _history(words: Sequence[str], v: Vocabulary, rng: np.random.Generator) -> list[int]:
